@@ -1,0 +1,34 @@
+"""The app that people start: `uv run --all-extras app.py`, `gradio app.py`, a Space.
+
+`demo` stands at module level because hot reload and Spaces look for it there.
+"""
+
+import logging
+import sys
+
+import voicelab
+from voicelab.server import Lab, gr
+
+if gr.NO_RELOAD:
+    # Once a process: the data folder is locked, and weights take seconds to load.
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = (
+            voicelab.Settings.from_arguments()
+            if __name__ == "__main__"
+            else voicelab.Settings()
+        )
+        lab = voicelab.VoiceLab(settings)
+    except voicelab.VoicelabError as error:
+        sys.exit(f"voicelab: {error.message}")
+
+demo = Lab(lab)
+
+if __name__ == "__main__":
+    try:
+        demo.launch()
+    except voicelab.VoicelabError as error:
+        sys.exit(f"voicelab: {error.message}")
+    finally:
+        lab.close()

@@ -1,0 +1,81 @@
+"""What the suites share: labs on a temporary folder, a launched server, voice clips."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from fastapi.testclient import TestClient
+
+from voicelab.lab import VoiceLab
+from voicelab.rest import build
+from voicelab.settings import Settings
+
+MakeLab = Callable[..., VoiceLab]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads the settings of whoever runs it, nor reaches a hub."""
+    import os
+
+    for name in [name for name in os.environ if name.startswith("VOICELAB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
+    """A lab with any settings; closed at the end."""
+    labs: list[VoiceLab] = []
+
+    def make(**settings: Any) -> VoiceLab:
+        chosen = {"engine": "tone", "data_dir": tmp_path / "data", "min_free_disk_mb": 0}
+        labs.append(VoiceLab(Settings(**{**chosen, **settings})))
+        return labs[-1]
+
+    yield make
+    for lab in labs:
+        lab.close()
+
+
+@pytest.fixture
+def lab(make_lab: MakeLab) -> VoiceLab:
+    """A lab on the tone engine."""
+    return make_lab()
+
+
+@pytest.fixture
+def client(lab: VoiceLab) -> Iterator[TestClient]:
+    """REST without a server."""
+    with TestClient(build(lab), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    """A voice clip of three seconds."""
+    return write_clip(tmp_path / "voice.wav", 3.0)
+
+
+def write_clip(path: Path, duration_s: float, level: float = 0.3, rate: int = 24_000) -> Path:
+    """A clip of a tone that swells."""
+    moments = np.arange(int(rate * duration_s)) / rate
+    samples = level * np.sin(2 * np.pi * 180 * moments) * (0.6 + 0.4 * np.sin(5 * moments))
+    soundfile.write(path, samples.astype("float32"), rate)
+    return path
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+    """The condition's value once it is true."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.01)
+    raise AssertionError("it did not happen in time")

@@ -1,0 +1,215 @@
+"""Audio formats: whatever comes in as a voice clip, and what goes out as a download."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicelab.audio import is_silent, to_pcm16, trim_silence, wav_bytes
+from voicelab.errors import BadClip, InvalidInput
+
+__all__ = ["CLIP_RATE", "FORMATS", "Format", "decode", "encode", "prepare_clip", "read", "stretch"]
+
+CLIP_RATE = 24_000
+"""Reference clips are kept at this rate, in Hz: Chatterbox's own."""
+
+MAX_DECODED_S = 600
+CLIPPED_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format audio can be had in: its content type, file suffix and, for PyAV, its codec."""
+
+    content_type: str
+    suffix: str
+    codec: str | None = None
+    container: str | None = None
+    sample_rate: int | None = None
+    """The rate the codec wants in Hz; None takes any."""
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "wav": Format("audio/wav", ".wav"),
+        "mp3": Format("audio/mpeg", ".mp3", "libmp3lame", "mp3", 44_100),
+        "flac": Format("audio/flac", ".flac"),
+        "opus": Format("audio/ogg; codecs=opus", ".opus", "libopus", "ogg", 48_000),
+        "ogg": Format("audio/ogg", ".ogg"),
+        "aac": Format("audio/aac", ".aac", "aac", "adts", 44_100),
+        "pcm": Format("application/octet-stream", ".pcm"),
+    }
+)
+
+
+def encode(pcm: NDArray[np.int16], sample_rate: int, name: str) -> bytes:
+    """int16 (n,) at `sample_rate` Hz as a file of the format `name`.
+
+    Raises:
+        InvalidInput: no such format.
+    """
+    if name not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise InvalidInput(
+            f"'{name[:20]}' is not a format; there are {known}.", param="response_format"
+        )
+    if name == "pcm":
+        return pcm.tobytes()
+    if name == "wav":
+        return wav_bytes(pcm, sample_rate)
+    if FORMATS[name].codec is None:
+        return _encode_sndfile(pcm, sample_rate, name)
+    return _encode_av(pcm, sample_rate, FORMATS[name])
+
+
+def _encode_sndfile(pcm: NDArray[np.int16], sample_rate: int, name: str) -> bytes:
+    import soundfile
+
+    sink = io.BytesIO()
+    subtype = "VORBIS" if name == "ogg" else "PCM_16"
+    with soundfile.SoundFile(
+        sink, "w", sample_rate, 1, format=name.upper(), subtype=subtype
+    ) as file:
+        # libsndfile's Vorbis writer overflows its stack on one very long block.
+        for start in range(0, len(pcm), sample_rate):
+            file.write(pcm[start : start + sample_rate])
+    return sink.getvalue()
+
+
+def _encode_av(pcm: NDArray[np.int16], sample_rate: int, form: Format) -> bytes:
+    import av
+
+    sink = io.BytesIO()
+    with av.open(sink, "w", format=form.container) as container:
+        stream: Any = container.add_stream(form.codec, rate=form.sample_rate or sample_rate)
+        stream.layout = "mono"
+        for frame in _resampled(_frames(pcm, sample_rate), stream.format.name, stream.rate):
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return sink.getvalue()
+
+
+def _frames(pcm: NDArray[Any], sample_rate: int, form: str = "s16") -> Iterator[Any]:
+    import av
+
+    for start in range(0, len(pcm), sample_rate):
+        block = np.ascontiguousarray(pcm[start : start + sample_rate]).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(block, format=form, layout="mono")
+        frame.sample_rate = sample_rate
+        frame.pts = start
+        yield frame
+
+
+def _resampled(frames: Iterator[Any], form: str, rate: int) -> Iterator[Any]:
+    import av
+
+    resampler = av.AudioResampler(format=form, layout="mono", rate=rate)
+    for frame in frames:
+        yield from resampler.resample(frame)
+    yield from resampler.resample(None)
+
+
+def stretch(samples: NDArray[np.float32], sample_rate: int, speed: float) -> NDArray[np.float32]:
+    """float32 (n,) spoken `speed` times as fast (0.25-4), the pitch kept (ffmpeg's atempo)."""
+    if speed == 1.0 or not len(samples):
+        return samples
+    import av.filter
+
+    # atempo sounds best within 0.5..2, so larger changes are made in two equal steps.
+    steps = 1 if 0.5 <= speed <= 2 else 2
+    graph = av.filter.Graph()
+    nodes = [graph.add_abuffer(sample_rate=sample_rate, format="fltp", layout="mono")]
+    nodes += [graph.add("atempo", str(speed ** (1 / steps))) for _ in range(steps)]
+    nodes.append(graph.add("aformat", "sample_fmts=fltp:channel_layouts=mono"))
+    nodes.append(graph.add("abuffersink"))
+    graph.link_nodes(*nodes).configure()
+    for frame in _frames(samples, sample_rate, "fltp"):
+        graph.push(frame)
+    graph.push(None)
+    pieces = []
+    while True:
+        try:
+            pieces.append(graph.pull().to_ndarray()[0])  # pyright: ignore[reportAttributeAccessIssue]
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return np.concatenate(pieces) if pieces else samples[:0]
+
+
+def decode(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float32], int]:
+    """Any audio file ffmpeg reads, as mono float32 (n,) and its rate in Hz.
+
+    Args:
+        path: the file; its name is not believed.
+        sample_rate: resample to this; the file's own when None.
+
+    Raises:
+        BadClip: not audio, broken, longer than ten minutes, samples that are not numbers.
+    """
+    import av
+
+    try:
+        # Only local formats: a playlist or a script must not make ffmpeg open other files.
+        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+            if container.format.name in ("hls", "concat", "dash") or not container.streams.audio:
+                raise BadClip("The file has no audio in it.", param="voice_file")
+            stream = container.streams.audio[0]
+            rate = sample_rate or stream.rate
+            samples = _collect(_resampled(container.decode(stream), "fltp", rate), rate)
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise BadClip("The file is not audio that can be decoded.", param="voice_file") from error
+    if not len(samples):
+        raise BadClip("The file has no audio in it.", param="voice_file")
+    if not np.isfinite(samples).all():
+        raise BadClip("The audio has samples that are not finite numbers.", param="voice_file")
+    return samples, rate
+
+
+def _collect(frames: Iterator[Any], rate: int) -> NDArray[np.float32]:
+    pieces: list[NDArray[np.float32]] = []
+    count = 0
+    for frame in frames:
+        pieces.append(frame.to_ndarray()[0])
+        count += len(pieces[-1])
+        if count > MAX_DECODED_S * rate:
+            raise BadClip("The audio is longer than ten minutes.", param="voice_file")
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+
+
+def prepare_clip(
+    path: Path, *, minimum_s: float = 2.0, maximum_s: float = 30.0
+) -> NDArray[np.float32]:
+    """A reference clip made ready: mono float32 (n,) at 24 kHz, edge silence trimmed.
+
+    Raises:
+        BadClip: undecodable, shorter or longer than allowed, silent, clipped beyond use.
+    """
+    samples, _ = decode(path, CLIP_RATE)
+    if is_silent(samples):
+        raise BadClip("The voice clip is silent.", param="voice_file")
+    samples = trim_silence(samples, CLIP_RATE)
+    duration_s = len(samples) / CLIP_RATE
+    if not minimum_s <= duration_s <= maximum_s:
+        raise BadClip(
+            f"The voice clip has {duration_s:.1f} s of sound; "
+            f"{minimum_s:g} to {maximum_s:g} s are needed.",
+            param="voice_file",
+        )
+    if float(np.mean(np.abs(samples) >= 0.999)) > CLIPPED_SHARE:
+        raise BadClip("The voice clip is clipped beyond use: record it softer.", param="voice_file")
+    return samples
+
+
+def read(path: Path) -> tuple[NDArray[np.int16], int]:
+    """One of our own files, WAV or FLAC: int16 (n,) and its rate in Hz."""
+    import soundfile
+
+    pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    return pcm[:, 0] if pcm.shape[1] == 1 else to_pcm16(
+        (pcm.mean(axis=1) / 32768).astype(np.float32)
+    ), rate

@@ -1,0 +1,206 @@
+"""What an engine is: the seam between the runner and everything that can speak.
+
+An engine takes *batches*. It keeps no state between calls that could change what a call
+returns: the same utterance gives the same samples, whatever came before it and whoever
+shares its batch. The runner calls `load` and `speak` from its one worker thread;
+`prepare_voice` may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "Engine",
+    "EngineInfo",
+    "LoadProgress",
+    "Parameter",
+    "Presence",
+    "Spoken",
+    "Utterance",
+    "Voice",
+]
+
+LoadProgress = Callable[[float, str], None]
+"""Called with a fraction in 0..1 and a line for the user while weights load."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One number that changes how an engine speaks.
+
+    Attributes:
+        name: the key in a request and in the record.
+        label: what the page writes beside the slider.
+        default: used when the request is silent.
+        minimum: smallest allowed value.
+        maximum: largest allowed value.
+        step: the slider's step; 1 with an int default means whole numbers.
+        help: one sentence on what it does.
+    """
+
+    name: str
+    label: str
+    default: float
+    minimum: float
+    maximum: float
+    step: float
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What is known of an engine without loading it (and without importing torch).
+
+    Attributes:
+        name: the key in settings, requests and records.
+        label: the name on the page.
+        model_size: written to the record, e.g. "0.5B"; None where it means nothing.
+        sample_rate: of its audio, in Hz.
+        languages: BCP 47 codes it speaks -> their names; the first is the default.
+        parameters: what can be set, in the order of the page.
+        max_chunk_chars: the longest chunk it should be given, in characters.
+        batch_size: how many utterances it decodes together at most.
+        clones_voices: whether `prepare_voice` takes a clip.
+        event_tags: tags such as "laugh" that it performs when they stand in brackets.
+        random: whether the seed changes the samples.
+        description: one sentence for the page and /engines.
+    """
+
+    name: str
+    label: str
+    sample_rate: int
+    languages: Mapping[str, str]
+    parameters: tuple[Parameter, ...]
+    max_chunk_chars: int
+    batch_size: int = 1
+    model_size: str | None = None
+    clones_voices: bool = False
+    event_tags: frozenset[str] = frozenset()
+    random: bool = True
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Whether an engine can be used here.
+
+    Attributes:
+        installed: its packages can be imported.
+        weights: its weights are on this machine (True for engines that need none).
+        reason: one sentence for the user: why it can or cannot be used.
+    """
+
+    installed: bool
+    weights: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A prepared voice: the engine's own, or one made from a reference clip.
+
+    Attributes:
+        key: "default", or the SHA-256 of the clip in hex. Equal keys speak alike.
+        data: what the engine made of the clip; opaque to everybody else.
+    """
+
+    key: str = "default"
+    data: Any = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One chunk to speak.
+
+    Attributes:
+        text: not empty, at most `EngineInfo.max_chunk_chars` characters.
+        voice: from the same engine's `prepare_voice`.
+        parameters: complete and checked: every name of `EngineInfo.parameters`.
+        seed: 0 .. 2**32 - 1.
+        language: one of `EngineInfo.languages`.
+    """
+
+    text: str
+    voice: Voice
+    parameters: Mapping[str, float]
+    seed: int
+    language: str
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """The audio of one utterance of a batch.
+
+    Attributes:
+        index: which utterance of the batch, from 0.
+        audio: float32, shape (n,), nominally -1..1, at `EngineInfo.sample_rate`.
+        capped: the engine stopped at its length limit, so the end of the text is missing.
+    """
+
+    index: int
+    audio: NDArray[np.float32]
+    capped: bool = False
+
+
+class Engine(Protocol):
+    """A voice. See the module's docstring for the rules."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What it is; available before `load`."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu", "cuda", "mps"."""
+        ...
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions of what makes the sound, for the record; cheap."""
+        ...
+
+    def load(self, progress: LoadProgress) -> None:
+        """Make ready to speak; returns at once when it already is.
+
+        Raises:
+            EngineUnavailable: not installed, weights missing or broken. It can be called
+                again later.
+        """
+        ...
+
+    def prepare_voice(self, clip: Path | None) -> Voice:
+        """The engine's own voice (None), or one made from a reference clip (a WAV file).
+
+        Cheap: heavy work (conditionals) is done by `speak` and cached by the clip's hash.
+
+        Raises:
+            BadClip: the clip cannot be used by this engine, or it does not clone voices.
+        """
+        ...
+
+    def speak(
+        self, utterances: Sequence[Utterance], cancelled: Callable[[int], bool]
+    ) -> Iterator[Spoken]:
+        """Speak a batch; each utterance's audio as soon as it is done, in any order.
+
+        Args:
+            utterances: 1 .. `info.batch_size` of them.
+            cancelled: asked with an utterance's index at every decoding step; once it says
+                True that utterance is dropped and never yielded.
+
+        Raises:
+            SpeechFailed: with the sentence in its message. Utterances that were not yielded
+                before may be given again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free weights and handles; `load` may follow."""
+        ...

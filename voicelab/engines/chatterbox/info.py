@@ -1,0 +1,98 @@
+"""What is known of the three models without loading them (chatterbox-tts 0.1.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from voicelab.engines.base import EngineInfo, Parameter
+from voicelab.text import EVENT_TAGS
+
+__all__ = ["CHATTERBOX_INFOS"]
+
+SAMPLE_RATE = 24_000
+
+# chatterbox.mtl_tts.SUPPORTED_LANGUAGES, which cannot be read without importing torch.
+LANGUAGES = {
+    "en": "English",
+    "ar": "Arabic",
+    "da": "Danish",
+    "de": "German",
+    "el": "Greek",
+    "es": "Spanish",
+    "fi": "Finnish",
+    "fr": "French",
+    "he": "Hebrew",
+    "hi": "Hindi",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "ms": "Malay",
+    "nl": "Dutch",
+    "no": "Norwegian",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ru": "Russian",
+    "sv": "Swedish",
+    "sw": "Swahili",
+    "tr": "Turkish",
+    "zh": "Chinese",
+}
+
+
+def _parameters(repetition_penalty: float) -> tuple[Parameter, ...]:
+    return (
+        Parameter("exaggeration", "Exaggeration", 0.5, 0.25, 2.0, 0.05, "0.5 is neutral."),
+        Parameter("cfg_weight", "CFG weight", 0.5, 0.0, 1.0, 0.05, "Lower is slower and calmer."),
+        Parameter("temperature", "Temperature", 0.8, 0.05, 5.0, 0.05, "Higher varies more."),
+        Parameter("top_p", "Top p", 1.0, 0.05, 1.0, 0.01, "Share of the likeliest tokens."),
+        Parameter("min_p", "Min p", 0.05, 0.0, 1.0, 0.01, "Drops tokens below this share."),
+        Parameter("repetition_penalty", "Repetition penalty", repetition_penalty, 1.0, 3.0, 0.05),
+    )
+
+
+ENGLISH = EngineInfo(
+    name="chatterbox",
+    label="Chatterbox",
+    model_size="0.5B",
+    sample_rate=SAMPLE_RATE,
+    languages={"en": "English"},
+    parameters=_parameters(1.2),
+    max_chunk_chars=300,
+    clones_voices=True,
+    description="Resemble AI's Chatterbox: expressive English, imitates a voice clip.",
+)
+
+TURBO = EngineInfo(
+    name="chatterbox-turbo",
+    label="Chatterbox Turbo",
+    model_size="350M",
+    sample_rate=SAMPLE_RATE,
+    languages={"en": "English"},
+    parameters=(
+        Parameter("temperature", "Temperature", 0.8, 0.05, 5.0, 0.05, "Higher varies more."),
+        Parameter("top_p", "Top p", 0.95, 0.05, 1.0, 0.01, "Share of the likeliest tokens."),
+        Parameter("top_k", "Top k", 1000, 1, 6561, 1, "Number of the likeliest tokens."),
+        Parameter("repetition_penalty", "Repetition penalty", 1.2, 1.0, 3.0, 0.05),
+    ),
+    max_chunk_chars=300,
+    clones_voices=True,
+    event_tags=EVENT_TAGS,
+    description="The fast English model; performs [laugh], [sigh] and other tags.",
+)
+
+MULTILINGUAL = EngineInfo(
+    name="chatterbox-multilingual",
+    label="Chatterbox Multilingual",
+    model_size="0.5B",
+    sample_rate=SAMPLE_RATE,
+    languages=LANGUAGES,
+    parameters=_parameters(2.0),
+    max_chunk_chars=300,
+    clones_voices=True,
+    description="Chatterbox in 23 languages, imitates a voice clip.",
+)
+
+CHATTERBOX_INFOS: Mapping[str, EngineInfo] = MappingProxyType(
+    {info.name: info for info in (ENGLISH, TURBO, MULTILINGUAL)}
+)

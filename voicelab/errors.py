@@ -1,0 +1,179 @@
+"""Everything that can go wrong, as one tree.
+
+    VoicelabError
+    +-- InvalidInput              a value the caller gave is wrong; `param` names it
+    |   +-- TextTooLong
+    |   +-- BadClip               a voice clip that cannot be used, and why
+    |   +-- BadArchive            a ZIP that cannot be imported, and why
+    +-- NotFound
+    |   +-- UnknownVoice
+    +-- Conflict                  the thing is in a state that does not allow this
+    +-- TooLarge                  more bytes than the limit
+    +-- Unauthorized              no key, or a wrong one
+    +-- Forbidden                 known, but not allowed from there
+    +-- Cancelled                 stopped on request
+    +-- Unavailable               not now: starting, closing, queue full
+    |   +-- EngineUnavailable     not installed, weights missing or broken
+    +-- SpeechFailed              the engine failed on one sentence, which is named
+    +-- StorageError
+        +-- StoreLocked           another process has the data folder
+        +-- StoreFull             no room on the disk
+        +-- StoreCorrupt          the records file cannot be read
+
+Messages are shown to users as they are: one clear sentence with what was wrong, the value
+(shortened) and the allowed range; no stack trace, no path on the server except where the
+reader is the owner of the machine (StorageError at start-up).
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BadArchive",
+    "BadClip",
+    "Cancelled",
+    "Conflict",
+    "EngineUnavailable",
+    "Forbidden",
+    "InvalidInput",
+    "NotFound",
+    "SpeechFailed",
+    "StorageError",
+    "StoreCorrupt",
+    "StoreFull",
+    "StoreLocked",
+    "TextTooLong",
+    "TooLarge",
+    "Unauthorized",
+    "Unavailable",
+    "UnknownVoice",
+    "VoicelabError",
+]
+
+
+class VoicelabError(Exception):
+    """The root. `type` is the wire name, `param` the argument at fault, `code` a finer name.
+
+    Args:
+        message: one sentence for the user.
+        param: name of the argument that is wrong, when there is one.
+        code: machine-readable detail, when `type` alone is too coarse.
+    """
+
+    type = "server_error"
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+class InvalidInput(VoicelabError):
+    """A value the caller gave is wrong."""
+
+    type = "invalid_request_error"
+
+
+class TextTooLong(InvalidInput):
+    """The text is over the limit of characters."""
+
+    type = "text_too_long"
+
+
+class BadClip(InvalidInput):
+    """A voice clip that cannot be decoded or is too short, too long, silent."""
+
+    type = "invalid_voice_clip"
+
+
+class BadArchive(InvalidInput):
+    """A ZIP that is not one of ours, is broken, or is hostile."""
+
+    type = "invalid_archive"
+
+
+class NotFound(VoicelabError):
+    """No such record, request, route or file."""
+
+    type = "not_found"
+
+
+class UnknownVoice(NotFound):
+    """No voice of that name; the message lists those there are."""
+
+    type = "voice_not_found"
+
+
+class Conflict(VoicelabError):
+    """The thing is in a state that does not allow this."""
+
+    type = "conflict"
+
+
+class TooLarge(VoicelabError):
+    """More bytes than the limit."""
+
+    type = "too_large"
+
+
+class Unauthorized(VoicelabError):
+    """No key, or a wrong one."""
+
+    type = "authentication_error"
+
+
+class Forbidden(VoicelabError):
+    """Refused whoever asks, from where it was asked."""
+
+    type = "permission_error"
+
+
+class Cancelled(VoicelabError):
+    """Stopped on request."""
+
+    type = "cancelled"
+
+    def __init__(self, message: str = "cancelled"):
+        super().__init__(message)
+
+
+class Unavailable(VoicelabError):
+    """Not now: starting, closing, or too many requests are waiting."""
+
+    type = "unavailable"
+
+
+class EngineUnavailable(Unavailable):
+    """The engine is not installed, or its weights are missing or broken."""
+
+    type = "engine_unavailable"
+
+
+class SpeechFailed(VoicelabError):
+    """The engine failed on one sentence; the message names it."""
+
+    type = "speech_failed"
+
+
+class StorageError(VoicelabError):
+    """The data folder cannot be used."""
+
+    type = "storage_error"
+
+
+class StoreLocked(StorageError):
+    """Another process has the data folder open."""
+
+    type = "store_locked"
+
+
+class StoreFull(StorageError):
+    """There is no room on the disk."""
+
+    type = "disk_full"
+
+
+class StoreCorrupt(StorageError):
+    """The records file cannot be read."""
+
+    type = "store_corrupt"

@@ -1,0 +1,131 @@
+"""What is asked for and what is kept: plain frozen dataclasses, units in their names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+__all__ = ["DEFAULT_PROFILE", "MAX_SEED", "Generation", "GenerationRequest", "SpokenChunk", "now"]
+
+DEFAULT_PROFILE = "default"
+"""Id of the profile that is always there: the engine's own voice."""
+
+MAX_SEED = 2**32 - 1
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601 with Z, in microseconds: created_at of a record."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One wish, from whichever door.
+
+    Attributes:
+        text: what to say; see `voicelab.text` for tags and pauses.
+        voice: name or id of a profile, or an OpenAI voice name; None is the default.
+        voice_clip: a reference clip to speak like, instead of `voice`.
+        engine: None takes the lab's.
+        language: BCP 47 code; None takes the engine's first.
+        seed: 0 .. 2**32 - 1; None draws one. Chunk i is spoken with seed + i.
+        parameters: the engine's own; those left out take their defaults.
+        speed: 0.25-4, the pitch kept.
+        max_chunk_chars: 100-1000; None takes the setting.
+        gap_ms: 0-5000 of silence between sentences; None takes the setting.
+        crossfade_ms: 0-500, used when `gap_ms` is 0; None takes the setting.
+        normalize: bring every chunk to the same loudness.
+        instruct: a note on how to speak, kept in the record.
+        source: the door: ui, rest, notebook, client.
+        store: keep the take; False speaks and forgets.
+    """
+
+    text: str
+    voice: str | None = None
+    voice_clip: Path | None = None
+    engine: str | None = None
+    language: str | None = None
+    seed: int | None = None
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    speed: float = 1.0
+    max_chunk_chars: int | None = None
+    gap_ms: int | None = None
+    crossfade_ms: int | None = None
+    normalize: bool = False
+    instruct: str | None = None
+    source: str = "notebook"
+    store: bool = True
+
+
+@dataclass(frozen=True)
+class SpokenChunk:
+    """One chunk of a finished take."""
+
+    index: int
+    text: str
+    start_s: float
+    duration_s: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The record of a take; the order of the fields is the order in every answer.
+
+    `seed` is None only for imported takes whose archive has none.
+    """
+
+    id: str
+    profile_id: str
+    text: str
+    language: str
+    audio_path: str | None
+    duration: float | None
+    seed: int | None
+    instruct: str | None
+    engine: str
+    model_size: str | None
+    status: str
+    error: str | None
+    is_favorited: bool
+    created_at: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    chunks: tuple[SpokenChunk, ...] = ()
+    request_id: str | None = None
+    elapsed_s: float | None = None
+    real_time_factor: float | None = None
+    sample_rate: int | None = None
+    size_bytes: int = 0
+    source: str = "rest"
+    tags: tuple[str, ...] = ()
+    label: str | None = None
+    voice: str = "Default"
+    voice_source: str = "default"
+    clip: str | None = None
+    warnings: tuple[str, ...] = ()
+    software: Mapping[str, str] = field(default_factory=dict)
+    active_version_id: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        """As the store keeps it: lists for tuples, all numbers finite."""
+        document = asdict(self)
+        for key in ("chunks", "tags", "warnings"):
+            document[key] = list(document[key])
+        for value in (self.duration, self.elapsed_s, self.real_time_factor):
+            if value is not None and not math.isfinite(value):
+                raise ValueError("a record holds a number that is not finite")
+        return document
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Generation:
+        """The record of a stored document; unknown keys of newer versions are left out."""
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in document.items() if key in known}
+        chunks = tuple(SpokenChunk(**chunk) for chunk in values.pop("chunks", ()))
+        for key in ("tags", "warnings"):
+            values[key] = tuple(values.get(key, ()))
+        return cls(**values, chunks=chunks)

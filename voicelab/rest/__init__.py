@@ -1,0 +1,6 @@
+"""The documented routes, as a FastAPI application of their own; `server.py` grafts it on Gradio's."""
+
+from voicelab.rest.application import build
+from voicelab.rest.security import middleware
+
+__all__ = ["build", "middleware"]

@@ -1,0 +1,30 @@
+"""All routers in one FastAPI application."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI
+
+import voicelab
+from voicelab.lab import VoiceLab
+from voicelab.rest import catalog, generate, history, speech, status
+from voicelab.rest.errors import exception_handlers
+from voicelab.rest.schemas import ErrorBody
+from voicelab.rest.security import Guard
+
+__all__ = ["build"]
+
+
+def build(lab: VoiceLab) -> FastAPI:
+    """The REST application over a lab; works alone (TestClient) and grafted."""
+    application = FastAPI(
+        title="voicelab",
+        version=voicelab.__version__,
+        description="Speech, its live status and every take kept.",
+        dependencies=[Depends(Guard(lab.settings))],
+        exception_handlers=exception_handlers(),
+        responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
+    )
+    application.state.lab = lab
+    for module in (status, history, speech, generate, catalog):
+        application.include_router(module.router(lab))
+    return application

@@ -1,0 +1,108 @@
+"""What there is: models, voices, engines, languages, configuration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+import voicelab
+from voicelab.codecs import FORMATS
+from voicelab.lab import VoiceLab
+from voicelab.library.voices import OPENAI_VOICES
+from voicelab.rest.json import Json
+
+__all__ = ["router"]
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab."""
+    routes = APIRouter(tags=["catalog"])
+
+    async def models() -> Response:
+        """The engines, in OpenAI's shape."""
+        data = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "voicelab"}
+            for name in lab.rack.names
+        ]
+        return Json({"object": "list", "data": data})
+
+    async def voices() -> Response:
+        """The profiles, in the shapes of both servers."""
+        profiles = [profile | {"object": "voice"} for profile in lab.voices.list()]
+        names = [profile["name"] for profile in profiles]
+        return Json(
+            {
+                "voices": profiles,
+                "data": profiles,
+                "count": len(profiles),
+                "default_voice": names[0],
+                "openai_aliases": sorted(OPENAI_VOICES),
+            }
+        )
+
+    async def config() -> Response:
+        """Defaults and limits."""
+        return Json(_config(lab))
+
+    async def languages() -> Response:
+        """Of the default engine."""
+        spoken = lab.engine_info().languages
+        items = [{"code": code, "name": name} for code, name in spoken.items()]
+        return Json({"languages": items, "count": len(items), "engine": lab.rack.default})
+
+    def engines() -> Response:
+        """Each engine, what it can, and whether it can be used here."""
+        return Json([_engine(lab, name) for name in lab.rack.names])
+
+    table = (
+        ("/v1/models", (), models),
+        ("/v1/audio/voices", ("/voices", "/v1/voices"), voices),
+        ("/v1/config", (), config),
+        ("/languages", ("/v1/languages",), languages),
+        ("/engines", (), engines),
+    )
+    for path, aliases, endpoint in table:
+        for each in (path, *aliases):
+            shown = each == path or each == "/voices"
+            routes.add_api_route(each, endpoint, include_in_schema=shown, response_model=None)
+    return routes
+
+
+def _config(lab: VoiceLab) -> dict[str, Any]:
+    settings = lab.settings
+    info = lab.engine_info()
+    return {
+        "version": voicelab.__version__,
+        "engine": info.name,
+        "engine_reason": lab.rack.reason,
+        "device": lab.rack.engine().device,
+        "sample_rate": info.sample_rate,
+        "max_text": settings.max_text,
+        "max_chunk_chars": settings.max_chunk_chars,
+        "gap_ms": settings.gap_ms,
+        "crossfade_ms": settings.crossfade_ms,
+        "response_formats": list(FORMATS),
+        "defaults": {p.name: p.default for p in info.parameters},
+    }
+
+
+def _engine(lab: VoiceLab, name: str) -> dict[str, Any]:
+    info, presence, state = lab.rack.info(name), lab.rack.presence(name), lab.rack.state(name)
+    return {
+        "name": name,
+        "label": info.label,
+        "description": info.description,
+        "default": name == lab.rack.default,
+        "installed": presence.installed,
+        "weights_present": presence.weights,
+        "reason": presence.reason,
+        "state": state.state,
+        "languages": dict(info.languages),
+        "sample_rate": info.sample_rate,
+        "clones_voices": info.clones_voices,
+        "event_tags": sorted(info.event_tags),
+        "parameters": [asdict(parameter) for parameter in info.parameters],
+    }

@@ -1,0 +1,135 @@
+"""Every error as {"error": {"message", "type", "code", "param"}}, and the only table of statuses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from fastapi import Request
+from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from voicelab import errors
+from voicelab.rest.json import Json
+
+__all__ = ["ErrorShield", "answer", "envelope", "exception_handlers", "status_code"]
+
+log = logging.getLogger(__name__)
+
+STATUS: Mapping[type[errors.VoicelabError], int] = MappingProxyType(
+    {
+        errors.TextTooLong: 400,
+        errors.BadArchive: 400,
+        errors.InvalidInput: 422,
+        errors.Unauthorized: 401,
+        errors.Forbidden: 403,
+        errors.NotFound: 404,
+        errors.Conflict: 409,
+        errors.Cancelled: 409,
+        errors.TooLarge: 413,
+        errors.Unavailable: 503,
+        errors.StoreFull: 507,
+        errors.VoicelabError: 500,
+    }
+)
+
+GRADIO_PATHS = (
+    *("/login", "/logout", "/config", "/static", "/assets", "/svelte", "/favicon.ico"),
+    *("/theme.css", "/robots.txt", "/manifest.json", "/monitoring", "/gradio_api", "/custom_component"),
+)
+
+
+def status_code(error: errors.VoicelabError) -> int:
+    """Of the nearest class in the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def envelope(error: errors.VoicelabError) -> dict[str, Any]:
+    """The body of an error."""
+    body = {"message": error.message, "type": error.type, "code": error.code, "param": error.param}
+    return {"error": body}
+
+
+def answer(error: errors.VoicelabError) -> Response:
+    """The whole response."""
+    headers = {"WWW-Authenticate": 'Bearer, Basic realm="voicelab"'}
+    code = status_code(error)
+    return Json(envelope(error), code, headers=headers if code == 401 else None)
+
+
+def exception_handlers() -> dict[Any, Callable[..., Any]]:
+    """For FastAPI and, grafted, for Gradio's application."""
+    return {
+        errors.VoicelabError: _known,
+        RequestValidationError: _validation,
+        HTTPException: _http,
+    }
+
+
+async def _known(_: Request, error: errors.VoicelabError) -> Response:
+    return answer(error)
+
+
+async def _validation(_: Request, error: RequestValidationError) -> Response:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    name = ".".join(where[1:]) or where[0]
+    message = first["msg"]
+    given = first.get("input")
+    if isinstance(given, int | float | str | bool):
+        message += f"; it was '{str(given)[:60]}'"
+    known = errors.InvalidInput(f"{name[:80]}: {message}.", param=name[:80])
+    # The documents' rule: a bad query or path is 400, a bad body 422.
+    return Json(envelope(known), 422 if where[0] == "body" else 400)
+
+
+async def _http(request: Request, error: HTTPException) -> Response:
+    path = request.scope["path"]
+    if path == "/" or path.startswith(GRADIO_PATHS):
+        return await http_exception_handler(request, error)
+    kinds = {404: "not_found", 405: "method_not_allowed", 401: "authentication_error"}
+    sentences = {
+        404: f"There is nothing at {path[:80]}.",
+        405: f"{request.method} is not allowed at {path[:80]}.",
+    }
+    message = sentences.get(error.status_code, str(error.detail))
+    kind = kinds.get(error.status_code, "invalid_request_error")
+    body = {"message": message, "type": kind, "code": None, "param": None}
+    return Json({"error": body}, error.status_code, headers=error.headers)
+
+
+class ErrorShield:
+    """Pure ASGI, outside of everything of ours: no traceback ever reaches a client.
+
+    Gradio 6.8 runs FastAPI in debug mode, so an exception handler is not enough.
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        except errors.VoicelabError as error:
+            if not started:
+                await answer(error)(scope, receive, send)
+        except Exception:
+            log.exception("unexpected error at %s", scope["path"])
+            if not started:
+                failure = errors.VoicelabError("Something went wrong on the server; see its log.")
+                await answer(failure)(scope, receive, send)

@@ -1,0 +1,212 @@
+"""Takes: list, search, stats, one, delete, favourite, export, import, audio."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from anyio import to_thread
+from fastapi import APIRouter, Body, Depends, File, Query, UploadFile
+from starlette.responses import FileResponse, Response
+
+from voicelab.codecs import FORMATS, encode, read
+from voicelab.errors import InvalidInput, NotFound
+from voicelab.lab import VoiceLab
+from voicelab.library import Filters
+from voicelab.library.archive import archive_name
+from voicelab.rest.json import Json
+from voicelab.rest.schemas import BulkDelete, GenerationPatch
+from voicelab.rest.security import refuse_when_exposed
+
+__all__ = ["attachment", "router"]
+
+FormatName = Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"]
+Text = Annotated[str | None, Query(max_length=1000)]
+Short = Annotated[str | None, Query(max_length=100)]
+Seconds = Annotated[float | None, Query(ge=0, allow_inf_nan=False)]
+Sort = Literal[
+    *("created_at", "-created_at", "duration", "-duration", "text", "-text"),
+    *("size_bytes", "-size_bytes", "real_time_factor", "-real_time_factor"),
+]
+
+
+def filters(
+    profile_id: Short = None,
+    search: Text = None,
+    status: Literal["pending", "completed", "failed"] | None = None,
+    engine: Short = None,
+    language: Short = None,
+    favorite: bool | None = None,
+    source: Short = None,
+    tag: Short = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    min_duration: Seconds = None,
+    max_duration: Seconds = None,
+    sort: Sort = "-created_at",
+) -> Filters:
+    """The query of a list, as the library takes it."""
+    return Filters(
+        profile_id=profile_id,
+        search=search,
+        status=status,
+        engine=engine,
+        language=language,
+        favorite=favorite,
+        source=source,
+        tag=tag,
+        created_after=_utc(created_after),
+        created_before=_utc(created_before),
+        min_duration_s=min_duration,
+        max_duration_s=max_duration,
+        sort=sort,
+    )
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab."""
+    routes = APIRouter(tags=["history"])
+    _lists(routes, lab)
+    _deletion(routes, lab)
+    _one(routes, lab)
+    _archives(routes, lab)
+    _audio(routes, lab)
+    return routes
+
+
+def attachment(name: str) -> str:
+    """A Content-Disposition for a name in any script (RFC 5987)."""
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "", name).strip() or "take"
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def _utc(moment: datetime | None) -> str | None:
+    if moment is None:
+        return None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _lists(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/history", response_model=None)
+    async def list_history(
+        chosen: Annotated[Filters, Depends(filters)],
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        offset: Annotated[int, Query(ge=0, le=2**53)] = 0,
+    ) -> Response:
+        """Takes, newest first; the keys of /status/history stand beside them."""
+        items, total = lab.history.list(chosen, limit=limit, offset=offset)
+        requests = lab.status.history(min(limit, 50))
+        return Json({"items": items, "total": total} | requests | {"limit": limit})
+
+    @routes.get("/history/stats", response_model=None)
+    async def history_stats() -> Response:
+        """Totals of all takes."""
+        return Json(lab.history.stats())
+
+
+def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+
+    @routes.delete("/history/failed", response_model=None, dependencies=owner)
+    def delete_failed() -> Response:
+        """Delete every failed take."""
+        return Json({"deleted": lab.delete_many(filters=Filters(status="failed"))})
+
+    @routes.delete("/history", response_model=None, dependencies=owner)
+    def delete_many(
+        chosen: Annotated[Filters, Depends(filters)],
+        confirm: bool = False,
+        body: Annotated[BulkDelete | None, Body()] = None,
+    ) -> Response:
+        """Delete by ids, or all that match the filters with confirm=true."""
+        if body is not None:
+            return Json({"deleted": lab.delete_many(ids=body.ids)})
+        if not confirm:
+            raise InvalidInput("Send ids, or filters with confirm=true.", param="confirm")
+        return Json({"deleted": lab.delete_many(filters=chosen)})
+
+    @routes.delete("/history/{id}", response_model=None, dependencies=owner)
+    def delete_generation(id: str) -> Response:
+        """The take and all its files; a running one is cancelled first."""
+        lab.delete(id)
+        return Json({"message": "Generation deleted successfully"})
+
+
+def _one(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/history/{id}", response_model=None)
+    async def get_generation(id: str) -> Response:
+        """One take with its versions."""
+        return Json(lab.history.get(id))
+
+    @routes.patch("/history/{id}", response_model=None)
+    def change_generation(id: str, body: GenerationPatch) -> Response:
+        """Set favourite, tags or label."""
+        return Json(lab.history.change(id, **body.model_dump(exclude_unset=True)))
+
+    @routes.post("/history/{id}/favorite", response_model=None)
+    def toggle_favorite(id: str) -> Response:
+        """Favourite, or no longer."""
+        return Json({"is_favorited": lab.history.toggle_favorite(id)})
+
+
+def _archives(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/history/{id}/export", response_model=None)
+    def export_generation(id: str) -> Response:
+        """The take as a ZIP that the studio and we can import."""
+        record = lab.history.get(id)
+        headers = {"Content-Disposition": attachment(archive_name(record["text"]))}
+        return Response(lab.export_archive(id), media_type="application/zip", headers=headers)
+
+    @routes.post("/history/import", response_model=None)
+    def import_generation(file: Annotated[UploadFile, File()]) -> Response:
+        """Add the take of a ZIP."""
+        record = lab.import_archive(file.file)
+        keys = ("id", "profile_id", "profile_name", "text")
+        message = {"message": "Generation imported successfully"}
+        return Json({key: record[key] for key in keys} | message)
+
+    @routes.get("/history/{id}/export-audio", response_model=None)
+    def export_audio(
+        id: str, format: Annotated[FormatName, Query(description="of the file")] = "wav"
+    ) -> Response:
+        """The default version's audio as a download."""
+        record = lab.history.get(id)
+        path = _path(lab, record["audio_path"])
+        name = record["text"][:40].strip() + FORMATS[format].suffix
+        headers = {
+            "Content-Disposition": attachment(name),
+            "X-Content-Type-Options": "nosniff",
+        }
+        if format == "wav":
+            return FileResponse(path, media_type="audio/wav", headers=headers)
+        content = encode(*read(path), format)
+        return Response(content, media_type=FORMATS[format].content_type, headers=headers)
+
+
+def _audio(routes: APIRouter, lab: VoiceLab) -> None:
+    async def file(relative: str | None) -> Response:
+        path = await to_thread.run_sync(_path, lab, relative)
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return FileResponse(path, media_type="audio/wav", headers=headers)
+
+    @routes.api_route("/audio/{id}", methods=["GET", "HEAD"], response_model=None)
+    async def audio(id: str) -> Response:
+        """The default version; Range works."""
+        return await file(lab.history.get(id)["audio_path"])
+
+    @routes.api_route("/audio/version/{version_id}", methods=["GET", "HEAD"], response_model=None)
+    async def version_audio(version_id: str) -> Response:
+        """One version; Range works."""
+        version = lab.store.get("versions", version_id)
+        if version is None:
+            raise NotFound(f"There is no version {version_id[:40]}.", param="version_id")
+        return await file(version["audio_path"])
+
+
+def _path(lab: VoiceLab, relative: str | None) -> Any:
+    if not relative:
+        raise NotFound("This take has no audio yet.")
+    return lab.files.path(relative)

@@ -1,0 +1,136 @@
+"""Names and ranges of what comes in, as the two documented servers' clients send it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from voicelab.records import MAX_SEED, GenerationRequest
+
+__all__ = [
+    "BulkDelete",
+    "ErrorBody",
+    "GenerateBody",
+    "GenerationPatch",
+    "SpeechBody",
+]
+
+PARAMETERS = (
+    *("exaggeration", "cfg_weight", "temperature", "top_p", "min_p", "top_k"),
+    *("repetition_penalty", "rate_wpm", "pitch", "pitch_range", "pitch_hz", "level"),
+)
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    code: str | None = None
+    param: str | None = None
+
+
+class ErrorBody(BaseModel):
+    """The one error shape."""
+
+    error: ErrorDetail
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    language: str | None = Field(None, max_length=20)
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="0 to 2**32 - 1; drawn if null")
+    engine: str | None = Field(None, max_length=60)
+    max_chunk_chars: int | None = Field(
+        None, ge=100, le=1000, validation_alias=AliasChoices("max_chunk_chars", "max_chunk_length")
+    )
+    crossfade_ms: int | None = Field(None, ge=0, le=500)
+    gap_ms: int | None = Field(None, ge=0, le=5000)
+    normalize: bool = False
+    exaggeration: float | None = Field(None, ge=0.25, le=2)
+    cfg_weight: float | None = Field(None, ge=0, le=1)
+    temperature: float | None = Field(None, ge=0.05, le=5)
+    top_p: float | None = Field(None, ge=0, le=1)
+    min_p: float | None = Field(None, ge=0, le=1)
+    top_k: float | None = Field(None, ge=0, le=10_000)
+    repetition_penalty: float | None = Field(None, ge=1, le=3)
+    rate_wpm: float | None = Field(None, ge=80, le=450, description="espeak: words per minute")
+    pitch: float | None = Field(None, ge=0, le=99, description="espeak")
+    pitch_range: float | None = Field(None, ge=0, le=99, description="espeak")
+    pitch_hz: float | None = Field(None, ge=80, le=880, description="tone")
+    level: float | None = Field(None, ge=0.05, le=1, description="tone")
+    effects_chain: list[Any] | None = Field(None, max_length=0, description="not built in yet")
+
+    def _common(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in PARAMETERS}
+        return {
+            "language": self.language,
+            "seed": self.seed,
+            "engine": self.engine,
+            "max_chunk_chars": self.max_chunk_chars,
+            "crossfade_ms": self.crossfade_ms,
+            "gap_ms": self.gap_ms,
+            "normalize": self.normalize,
+            "parameters": {name: value for name, value in values.items() if value is not None},
+            "source": "rest",
+        }
+
+
+class SpeechBody(_Body):
+    """POST /v1/audio/speech: OpenAI's fields, Chatterbox's parameters, ours."""
+
+    input: str = Field(description="the text; 1 character up to VOICELAB_MAX_TEXT")
+    voice: str | None = Field(None, max_length=200, description="a profile, or an OpenAI name")
+    model: str | None = Field(None, max_length=200, description="accepted for OpenAI's clients")
+    response_format: Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"] = "wav"
+    speed: float = Field(1.0, ge=0.25, le=4)
+    stream_format: Literal["audio", "sse"] = "audio"
+    profile_id: str | None = Field(None, max_length=100)
+    instructions: str | None = Field(None, max_length=2000)
+    store: bool = True
+
+    def request(self, clip: Path | None = None) -> GenerationRequest:
+        """What the lab is asked for."""
+        return GenerationRequest(
+            text=self.input,
+            voice=self.profile_id or self.voice,
+            voice_clip=clip,
+            speed=self.speed,
+            instruct=self.instructions,
+            store=self.store,
+            **self._common(),
+        )
+
+
+class GenerateBody(_Body):
+    """POST /generate: the voice studio's shape."""
+
+    text: str
+    profile_id: str | None = Field(None, max_length=100)
+    model_size: str | None = Field(None, max_length=60)
+    instruct: str | None = Field(None, max_length=2000)
+
+    def request(self) -> GenerationRequest:
+        """What the lab is asked for."""
+        return GenerationRequest(
+            text=self.text, voice=self.profile_id, instruct=self.instruct, **self._common()
+        )
+
+
+class GenerationPatch(BaseModel):
+    """PATCH /history/{id}: what is given is set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    is_favorited: bool | None = None
+    tags: list[Annotated[str, Field(max_length=50)]] | None = Field(None, max_length=50)
+    label: str | None = Field(None, max_length=200)
+
+
+class BulkDelete(BaseModel):
+    """DELETE /history with a body: these takes."""
+
+    ids: list[Annotated[str, Field(max_length=100)]] = Field(max_length=10_000)

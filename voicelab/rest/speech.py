@@ -1,0 +1,245 @@
+"""POST /v1/audio/speech: one body, server-sent events, or a WAV as it is made."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from voicelab.audio import wav_header
+from voicelab.codecs import FORMATS, encode
+from voicelab.errors import BadClip, InvalidInput, VoicelabError
+from voicelab.lab import VoiceLab
+from voicelab.rest.errors import envelope
+from voicelab.rest.schemas import SpeechBody
+from voicelab.take import Piece, Take
+
+__all__ = ["router"]
+
+HANG_UP_POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the speech routes share: the lab, and threads of their own.
+
+    Waiting takes would otherwise use up the server's worker threads.
+    """
+
+    lab: VoiceLab
+    threads: CapacityLimiter
+
+    async def run(self, function: Any, *arguments: Any) -> Any:
+        """Call in one of the threads."""
+        return await to_thread.run_sync(function, *arguments, limiter=self.threads)
+
+
+class TakeResponse(StreamingResponse):
+    """Sends a take as it is made; whatever happens, the take is closed."""
+
+    def __init__(self, take: Take, content: AsyncIterator[bytes], media_type: str):
+        headers = _headers(take) | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(content, media_type=media_type, headers=headers)
+        self._take = take
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with contextlib.suppress(RuntimeError):
+                self._take.close()
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab."""
+    routes = APIRouter(tags=["speech"])
+    desk = Desk(lab, CapacityLimiter(lab.settings.max_queue + 1))
+
+    async def speech(body: SpeechBody, request: Request) -> Response:
+        """Speak a text: one audio file, or events with stream_format=sse."""
+        take = await desk.run(lab.stream, body.request())
+        return await _answer(desk, take, body, request)
+
+    async def speech_stream(body: SpeechBody) -> Response:
+        """Speak a text: a WAV that begins before the take is finished."""
+        _check_streamable(body)
+        return _stream(desk, await desk.run(lab.stream, body.request()), body)
+
+    async def speech_upload(request: Request) -> Response:
+        """Speak like a voice clip: multipart with voice_file, or JSON."""
+        async with _form(request) as (body, clip):
+            take = await desk.run(lab.stream, body.request(clip))
+            return await _answer(desk, take, body, request)
+
+    multipart = {"requestBody": {"required": True, "content": _upload_schema()}}
+    for path in ("/v1/audio/speech", "/audio/speech", "/tts"):
+        shown = path.startswith("/v1/")
+        routes.add_api_route(
+            path, speech, methods=["POST"], include_in_schema=shown, response_model=None
+        )
+    for path in ("/v1/audio/speech/stream", "/audio/speech/stream"):
+        shown = path.startswith("/v1/")
+        routes.add_api_route(
+            path, speech_stream, methods=["POST"], include_in_schema=shown, response_model=None
+        )
+    for path in ("/v1/audio/speech/upload", "/audio/speech/upload"):
+        shown = path.startswith("/v1/")
+        routes.add_api_route(
+            path,
+            speech_upload,
+            methods=["POST"],
+            include_in_schema=shown,
+            openapi_extra=multipart,
+            response_model=None,
+        )
+    return routes
+
+
+def _headers(take: Take) -> dict[str, str]:
+    return {"X-Generation-Id": take.id, "X-Request-Id": take.request_id}
+
+
+async def _answer(desk: Desk, take: Take, body: SpeechBody, request: Request) -> Response:
+    if body.stream_format == "sse":
+        return TakeResponse(take, _sse(desk, take), "text/event-stream")
+    return await _whole(desk, take, body, request)
+
+
+async def _whole(desk: Desk, take: Take, body: SpeechBody, request: Request) -> Response:
+    """One body with its length; a client that hangs up stops the work."""
+    work = asyncio.ensure_future(desk.run(_drained, take))
+    try:
+        while not work.done():
+            await asyncio.wait({work}, timeout=HANG_UP_POLL_S)
+            if not work.done() and await request.is_disconnected():
+                take.close()
+        pcm = await work
+    except asyncio.CancelledError:
+        take.close()
+        raise
+    record = take.record
+    content = await desk.run(encode, pcm, take.sample_rate, body.response_format)
+    headers = _headers(take) | {"X-Real-Time-Factor": str(record["real_time_factor"])}
+    return Response(
+        content, media_type=FORMATS[body.response_format].content_type, headers=headers
+    )
+
+
+def _drained(take: Take) -> NDArray[np.int16]:
+    with take:
+        return np.concatenate([piece.pcm for piece in take])
+
+
+async def _pieces(desk: Desk, take: Take) -> AsyncIterator[Piece]:
+    while (piece := await desk.run(next, take, None)) is not None:
+        yield piece
+
+
+def _check_streamable(body: SpeechBody) -> None:
+    if body.response_format not in ("wav", "pcm"):
+        raise InvalidInput(
+            f"A stream is wav or pcm, not {body.response_format}.", param="response_format"
+        )
+
+
+def _stream(desk: Desk, take: Take, body: SpeechBody) -> Response:
+    async def content() -> AsyncIterator[bytes]:
+        if body.response_format == "wav":
+            yield wav_header(take.sample_rate, None)
+        async for piece in _pieces(desk, take):
+            if len(piece.pcm):
+                yield piece.pcm.tobytes()
+
+    return TakeResponse(take, content(), FORMATS[body.response_format].content_type)
+
+
+async def _sse(desk: Desk, take: Take) -> AsyncIterator[bytes]:
+    info = {"sample_rate": take.sample_rate, "channels": 1, "bits_per_sample": 16}
+    yield _event("speech.audio.info", **info)
+    samples = 0
+    try:
+        async for piece in _pieces(desk, take):
+            if len(piece.pcm):
+                samples += len(piece.pcm)
+                audio = base64.b64encode(piece.pcm.tobytes()).decode()
+                yield _event("speech.audio.delta", audio=audio)
+    except VoicelabError as error:
+        yield _event("error", **envelope(error))
+        return
+    text_length = len(take.record["text"])
+    # No tokens are counted here; characters and 40 ms frames are the nearest there is.
+    frames = round(25 * samples / take.sample_rate)
+    usage = {"input_tokens": text_length, "output_tokens": frames}
+    usage["total_tokens"] = text_length + frames
+    yield _event("speech.audio.done", usage=usage, generation_id=take.id)
+
+
+def _event(kind: str, **fields: Any) -> bytes:
+    return b"data: " + orjson.dumps({"type": kind} | fields) + b"\n\n"
+
+
+@contextlib.asynccontextmanager
+async def _form(request: Request) -> AsyncIterator[tuple[SpeechBody, Path | None]]:
+    """The fields of a multipart or JSON body, and its clip as a file while the block lasts."""
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            fields = orjson.loads(await request.body())
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput("The body is not JSON.") from error
+        yield _validated(fields), None
+        return
+    async with request.form(max_files=1, max_fields=100) as form:
+        body = _validated({key: value for key, value in form.items() if isinstance(value, str)})
+        upload = form.get("voice_file")
+        with _clip(upload if isinstance(upload, UploadFile) else None) as clip:
+            yield body, clip
+
+
+def _validated(fields: Any) -> SpeechBody:
+    try:
+        return SpeechBody.model_validate(fields)
+    except ValidationError as error:
+        located = [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
+        raise RequestValidationError(located) from error
+
+
+@contextlib.contextmanager
+def _clip(upload: UploadFile | None) -> Iterator[Path | None]:
+    if upload is None:
+        yield None
+        return
+    if not upload.size:
+        raise BadClip("The voice clip is empty.", param="voice_file")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "clip")
+        with path.open("wb") as file:
+            while block := upload.file.read(1 << 20):
+                file.write(block)
+        yield path
+
+
+def _upload_schema() -> dict[str, Any]:
+    properties = SpeechBody.model_json_schema()["properties"]
+    clip = {"type": "string", "format": "binary", "description": "2-30 s of one voice"}
+    schema = {
+        "type": "object",
+        "properties": {**properties, "voice_file": clip},
+        "required": ["input"],
+    }
+    return {"multipart/form-data": {"schema": schema}}

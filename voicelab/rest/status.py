@@ -1,0 +1,231 @@
+"""Live status, statistics, the log of requests, health and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Annotated, Any
+
+import orjson
+from anyio import to_thread
+from fastapi import APIRouter, Depends, Query, Request
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from starlette.responses import Response, StreamingResponse
+
+import voicelab
+from voicelab.lab import VoiceLab
+from voicelab.rest.json import Json
+from voicelab.rest.security import refuse_when_exposed
+from voicelab.status import memory_info
+
+__all__ = ["router"]
+
+HEARTBEAT_S = 15.0
+POLL_S = 0.5
+
+IncludeMemory = Annotated[bool, Query(description="add memory_info")]
+Aliases = tuple[str, ...]
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab."""
+    routes = APIRouter(tags=["status"])
+    table: list[tuple[str, Aliases, Callable[..., Any]]] = [
+        ("/status", ("/v1/status", "/processing", "/processing/status"), _status(lab)),
+        ("/status/progress", ("/v1/status/progress", "/progress"), _progress(lab)),
+        ("/status/statistics", ("/v1/status/statistics", "/stats"), _statistics(lab)),
+        ("/status/history", ("/v1/status/history",), _history(lab)),
+        ("/status/stream", ("/v1/status/stream",), _stream(lab)),
+        ("/info", ("/v1/info", "/api/info"), _info(lab)),
+        ("/health", ("/v1/health",), _health(lab)),
+        ("/metrics", (), _metrics(lab)),
+    ]
+    for path, aliases, endpoint in table:
+        for each in (path, *aliases):
+            shown = each == path or each.startswith("/v1/")
+            routes.add_api_route(each, endpoint, include_in_schema=shown, response_model=None)
+    for path in ("/status/history/clear", "/v1/status/history/clear"):
+        routes.add_api_route(
+            path,
+            _clear(lab),
+            methods=["POST"],
+            response_model=None,
+            dependencies=[Depends(refuse_when_exposed(lab.settings))],
+        )
+    _one_request(routes, lab)
+    return routes
+
+
+def _status(lab: VoiceLab) -> Callable[..., Any]:
+    async def status(
+        include_memory: IncludeMemory = False,
+        include_history: bool = False,
+        include_stats: bool = False,
+        history_limit: Annotated[int, Query(ge=1, le=20)] = 5,
+    ) -> Response:
+        """The request that has run longest, or idle."""
+        body = lab.status.current()
+        if include_memory:
+            body["memory_info"] = memory_info()
+        if include_history:
+            body["request_history"] = lab.status.history(history_limit)["request_history"]
+        if include_stats:
+            body["statistics"] = lab.status.statistics()
+        return Json(body)
+
+    return status
+
+
+def _progress(lab: VoiceLab) -> Callable[..., Any]:
+    async def progress(
+        request_id: Annotated[str | None, Query(max_length=100)] = None,
+    ) -> Response:
+        """Light, for polling."""
+        return Json(lab.status.progress(request_id))
+
+    return progress
+
+
+def _statistics(lab: VoiceLab) -> Callable[..., Any]:
+    async def statistics(include_memory: IncludeMemory = False) -> Response:
+        """Totals of all requests ever recorded."""
+        body = lab.status.statistics()
+        if include_memory:
+            body["current_memory"] = memory_info()
+        return Json(body)
+
+    return statistics
+
+
+def _history(lab: VoiceLab) -> Callable[..., Any]:
+    async def request_history(limit: Annotated[int, Query(ge=1, le=50)] = 10) -> Response:
+        """Finished requests, newest first."""
+        return Json(lab.status.history(limit))
+
+    return request_history
+
+
+def _clear(lab: VoiceLab) -> Callable[..., Any]:
+    def clear_request_history(confirm: bool = False) -> Response:
+        """Forget the finished requests; totals and running ones stay."""
+        if not confirm:
+            return Json(
+                {
+                    "message": "Nothing was cleared.",
+                    "warning": "Add ?confirm=true to clear the request history.",
+                }
+            )
+        count = lab.status.clear_history()
+        return Json({"success": True, "message": f"{count} finished requests were cleared."})
+
+    return clear_request_history
+
+
+def _info(lab: VoiceLab) -> Callable[..., Any]:
+    async def info() -> Response:
+        """Status, statistics, memory and the last three requests in one answer."""
+        statistics = lab.status.statistics()
+        return Json(
+            {
+                "api_name": "Chatterbox TTS API",
+                "version": voicelab.__version__,
+                "status": "operational",
+                "tts_status": lab.status.current(),
+                "statistics": statistics,
+                "memory_info": memory_info(),
+                "recent_requests": lab.status.history(3)["request_history"],
+                "uptime_info": {
+                    "total_requests": statistics["total_requests"],
+                    "success_rate": statistics["success_rate"],
+                    "is_processing": statistics["is_processing"],
+                    "uptime_seconds": round(lab.status.clock() - lab.status.started, 1),
+                },
+            }
+        )
+
+    return info
+
+
+def _health(lab: VoiceLab) -> Callable[..., Any]:
+    async def health() -> Response:
+        """Whether it can speak yet, with which engine, and why that one."""
+        state = lab.rack.state()
+        words = {"not_started": "starting", "ready": "healthy"}
+        return Json(
+            {
+                "status": words.get(state.state, state.state),
+                "model_loaded": state.state == "ready",
+                "device": lab.rack.engine().device,
+                "config": {
+                    "engine": lab.rack.default,
+                    "engine_reason": lab.rack.reason,
+                    "version": voicelab.__version__,
+                    "max_text": lab.settings.max_text,
+                    "max_chunk_chars": lab.settings.max_chunk_chars,
+                },
+                "memory_info": memory_info(),
+                "initialization_state": state.state,
+                "initialization_progress": state.line,
+                "initialization_error": state.error,
+            }
+        )
+
+    return health
+
+
+def _metrics(lab: VoiceLab) -> Callable[..., Any]:
+    class Totals:
+        def collect(self) -> Iterator[Metric]:
+            for name, value in lab.status.statistics().items():
+                yield GaugeMetricFamily(f"voicelab_{name}", name.replace("_", " "), value)
+            for name, value in memory_info().items():
+                yield GaugeMetricFamily(f"voicelab_{name}", name.replace("_", " "), value)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Totals())  # pyright: ignore[reportArgumentType]
+
+    async def metrics() -> Response:
+        """Prometheus text."""
+        return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
+
+    return metrics
+
+
+def _stream(lab: VoiceLab) -> Callable[..., Any]:
+    async def stream(request: Request) -> StreamingResponse:
+        """Server-sent events: `progress` at every change, a heartbeat every 15 s."""
+        return StreamingResponse(
+            _events(lab, request),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        )
+
+    return stream
+
+
+async def _events(lab: VoiceLab, request: Request) -> AsyncIterator[bytes]:
+    version, silent_s = -1, 0.0
+    while not await request.is_disconnected():
+        if lab.status.version != version:
+            version, silent_s = lab.status.version, 0.0
+            body = orjson.dumps(lab.status.progress())
+            yield b"event: progress\ndata: " + body + b"\n\n"
+        elif silent_s >= HEARTBEAT_S:
+            silent_s = 0.0
+            yield b": heartbeat\n\n"
+        # Short waits: the thread must come back soon when the server stops.
+        await to_thread.run_sync(lab.status.wait, version, POLL_S, abandon_on_cancel=True)
+        silent_s += POLL_S
+
+
+def _one_request(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/status/{request_id}", response_model=None)
+    async def request_status(request_id: str) -> Response:
+        """One request, live or finished."""
+        return Json(lab.status.request(request_id))
+
+    @routes.post("/status/{request_id}/cancel", response_model=None)
+    def cancel_request(request_id: str) -> Response:
+        """Stop it within one decoding step; 409 when it has ended."""
+        lab.cancel(request_id)
+        return Json({"message": f"Request {request_id} is being cancelled."})

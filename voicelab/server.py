@@ -1,0 +1,92 @@
+"""The page and the REST routes as one Gradio application."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import Any
+
+# Both are read when gradio is imported.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
+
+import gradio as gr  # noqa: E402
+
+from voicelab import rest, ui  # noqa: E402
+from voicelab.errors import Unavailable  # noqa: E402
+from voicelab.lab import VoiceLab  # noqa: E402
+from voicelab.settings import Settings  # noqa: E402
+
+__all__ = ["Lab"]
+
+log = logging.getLogger(__name__)
+
+
+class Lab(gr.Blocks):
+    """The tabs over a lab; `launch` adds the routes.
+
+    A `gr.Blocks` whose `launch` stays what notebooks, Spaces and hot reload expect.
+    """
+
+    def __init__(self, lab: VoiceLab):
+        super().__init__(title="voicelab", analytics_enabled=False)
+        self.lab = lab
+        with self:
+            ui.build(lab)
+        # Who may speak when is the runner's to decide; a queue before it would only add waiting.
+        self.queue(default_concurrency_limit=None)
+
+    def launch(self, *args: Any, **arguments: Any) -> Any:
+        """As `gradio.Blocks.launch`, the settings' values where an argument is silent.
+
+        Raises:
+            Unavailable: the port is taken.
+        """
+        settings = self.lab.settings
+        share = bool(arguments.get("share", settings.share))
+        application = rest.build(self.lab)
+        defaults = {
+            "server_name": settings.host,
+            "server_port": settings.port or _free_port(settings.host),
+            "share": share,
+            "inbrowser": settings.open_browser,
+            "root_path": settings.root_path or None,
+            "auth": settings.users() or None,
+            "max_file_size": settings.max_upload_mb << 20,
+            "show_error": True,
+            "footer_links": ["api", "settings"],
+        }
+        fixed = {
+            # Server-side rendering puts a Node proxy before us that answers /status with a page.
+            "ssr_mode": False,
+            "app_kwargs": {
+                "routes": application.routes,
+                "exception_handlers": application.exception_handlers,
+                "middleware": rest.middleware(settings, share),
+                "openapi_url": None,
+            },
+        }
+        _warn_when_open(settings)
+        self.lab.runner.preload(self.lab.rack.default)
+        try:
+            return super().launch(*args, **{**defaults, **ui.appearance(), **arguments, **fixed})
+        except OSError as error:
+            port = arguments.get("server_port", defaults["server_port"])
+            raise Unavailable(
+                f"Port {port} cannot be used ({error}). Choose another with --port."
+            ) from error
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return probe.getsockname()[1]
+
+
+def _warn_when_open(settings: Settings) -> None:
+    if settings.is_exposed:
+        log.warning(
+            "ANYBODY who can reach this server can use it: there is no API key and no login. "
+            "Takes cannot be deleted until VOICELAB_API_KEY or VOICELAB_AUTH is set."
+        )

@@ -1,0 +1,133 @@
+"""The one place where arguments and environment are read.
+
+Every field is an option of `app.py` (`--data-dir`) and a variable (`VOICELAB_DATA_DIR`); the
+option wins. The README's settings table is compared with this class by a test.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["EngineName", "Settings"]
+
+EngineName = Literal[
+    "auto", "chatterbox", "chatterbox-turbo", "chatterbox-multilingual", "espeak", "tone"
+]
+
+
+class Settings(BaseSettings):
+    """A speech studio in one page: Chatterbox TTS with live progress, every take kept."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VOICELAB_",
+        frozen=True,
+        extra="ignore",
+        cli_prog_name="voicelab",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        validate_default=True,
+    )
+
+    engine: EngineName = Field(
+        "auto",
+        description="the voice; auto: Chatterbox if it is installed and its weights are here or "
+        "can be fetched, else espeak",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="where Chatterbox computes"
+    )
+    checkpoint_dir: Path | None = Field(
+        None, description="folder with Chatterbox's weights, instead of the Hugging Face cache"
+    )
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of Chatterbox; physical cores when unset"
+    )
+    host: str = Field(
+        default_factory=lambda: "0.0.0.0" if os.environ.get("SYSTEM") == "spaces" else "127.0.0.1",
+        description="address to listen on; 0.0.0.0 for all, the default on a Space",
+    )
+    port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    data_dir: Path = Field(
+        Path("voicelab-data"), description="folder for records, audio and voice clips"
+    )
+    share: bool = Field(False, description="make a public gradio.live link")
+    open_browser: bool = Field(False, description="open the page when the server is up")
+    root_path: str = Field("", description="path prefix behind a reverse proxy")
+    api_key: SecretStr | None = Field(
+        None, description="REST calls must send it as 'Authorization: Bearer KEY'"
+    )
+    auth: SecretStr | None = Field(
+        None, description="page and REST ask for 'user:password' (several separated by commas)"
+    )
+    allowed_hosts: str = Field(
+        "", description="further host names that may stand in a request, separated by commas"
+    )
+    max_text: int = Field(100_000, ge=1, le=2_000_000, description="characters in one request")
+    max_chunk_chars: int = Field(
+        280, ge=100, le=1000, description="longest chunk of text given to the engine at once"
+    )
+    gap_ms: int = Field(120, ge=0, le=5000, description="silence between sentences")
+    crossfade_ms: int = Field(
+        0, ge=0, le=500, description="crossfade between sentences, when gap_ms is 0"
+    )
+    paragraph_gap_ms: int = Field(600, ge=0, le=10_000, description="silence at a blank line")
+    max_upload_mb: int = Field(200, ge=1, le=2000, description="largest upload, in MiB")
+    max_queue: int = Field(100, ge=1, le=10_000, description="requests that may wait at once")
+    min_free_disk_mb: int = Field(
+        100, ge=0, le=1_000_000, description="refuse new takes when less than this is free, in MiB"
+    )
+    request_log: int = Field(1000, ge=50, le=100_000, description="finished requests remembered")
+    tone_delay_s: float = Field(
+        0.0, ge=0, le=60, description="tone engine: seconds of work for each chunk"
+    )
+    tone_fail_on: str = Field("", description="tone engine: text on which it fails, for demos")
+
+    @classmethod
+    def from_arguments(cls, arguments: list[str] | None = None) -> Settings:
+        """Settings from the command line over the environment; `--help` explains and exits.
+
+        Args:
+            arguments: the options; those of the process when None.
+        """
+        return cls(_cli_parse_args=True if arguments is None else arguments)  # pyright: ignore[reportCallIssue]
+
+    def users(self) -> list[tuple[str, str]]:
+        """The (user, password) pairs of `auth`.
+
+        Raises:
+            ValueError: an entry has no colon.
+        """
+        if self.auth is None:
+            return []
+        pairs = []
+        for entry in self.auth.get_secret_value().split(","):
+            user, colon, password = entry.strip().partition(":")
+            if not (user and colon and password):
+                raise ValueError("VOICELAB_AUTH takes user:password, several with commas between")
+            pairs.append((user, password))
+        return pairs
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach `host`."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether strangers can reach the server, and nothing asks who they are."""
+        return (self.share or not self.is_loopback) and not (self.api_key or self.auth)
+
+    def key(self) -> str | None:
+        """The API key, when one is set."""
+        return self.api_key.get_secret_value() if self.api_key else None

@@ -1,0 +1,364 @@
+"""Live requests, their progress, the log of finished ones, and totals that outlive the process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from voicelab.errors import Conflict, NotFound
+from voicelab.store import Query, Store
+
+__all__ = ["ACTIVE_STATES", "LiveRequest", "Status", "memory_info"]
+
+ACTIVE_STATES = (
+    "initializing",
+    "processing_text",
+    "chunking",
+    "generating_audio",
+    "concatenating",
+    "finalizing",
+)
+PREVIEW_CHARS = 100
+LOG, TOTALS = "requests", "totals"
+Snapshot = dict[str, Any]
+
+
+class LiveRequest:
+    """One request while it runs; made by `Status.begin`, ended by exactly one `finish`."""
+
+    def __init__(self, status: Status, request_id: str, text: str, facts: Mapping[str, Any]):
+        self.request_id = request_id
+        self._owner = status
+        self._cancel: Callable[[], None] = lambda: None
+        self._began = status.clock()
+        self._text_length = len(text)
+        preview = text[:PREVIEW_CHARS]
+        self._preview = preview + "..." if len(text) > PREVIEW_CHARS else preview
+        self._facts = dict(facts)
+        self._state, self._step = "initializing", "Waiting for the engine"
+        self._work: list[int] = []
+        self._done = 0
+        self._speaking_since: float | None = None
+        self.ended = False
+
+    @property
+    def queued(self) -> bool:
+        """Whether no chunk of it has been given to an engine yet."""
+        return self._speaking_since is None
+
+    def now(self) -> float:
+        """Unix time in seconds, by the clock that `estimated_completion` is told in."""
+        return self._owner.clock()
+
+    def on_cancel(self, cancel: Callable[[], None]) -> None:
+        """What to do when somebody asks for it to be stopped."""
+        self._cancel = cancel
+
+    def cancel(self) -> None:
+        """Ask for it to be stopped."""
+        self._cancel()
+
+    def step(self, state: str, line: str) -> None:
+        """Enter one of ACTIVE_STATES."""
+        self._state, self._step = state, line
+        self._owner.changed()
+
+    def plan(self, chunk_chars: list[int]) -> None:
+        """Say how much work there is: characters of each chunk."""
+        self._work = chunk_chars
+
+    def speaking(self) -> None:
+        """The engine has begun with the first chunk."""
+        if self._speaking_since is None:
+            self._speaking_since = self._owner.clock()
+            self._show_chunk()
+
+    def chunk_done(self) -> None:
+        """One more chunk, in order, is ready."""
+        self._done += 1
+        self._show_chunk()
+
+    def finish(self, *, error: str | None = None, cancelled: bool = False, **facts: Any) -> None:
+        """It has ended; later calls change nothing."""
+        if not self.ended:
+            self.ended = True
+            self._facts.update(facts)
+            self._state = "error" if error or cancelled else "completed"
+            self._owner.end(self, "cancelled" if cancelled else error, cancelled)
+
+    def progress(self) -> Snapshot:
+        """{current_chunk, total_chunks, current_step, progress_percentage, estimated_completion}."""
+        total = len(self._work)
+        return {
+            "current_chunk": min(self._done + 1, total) if not self.queued else 0,
+            "total_chunks": total,
+            "current_step": self._step,
+            "progress_percentage": round(self._percentage(), 1),
+            "estimated_completion": self._estimate(),
+        }
+
+    def snapshot(self) -> Snapshot:
+        """The body of /status for it."""
+        return {
+            "status": self._state,
+            "is_processing": True,
+            "request_id": self.request_id,
+            "start_time": self._began,
+            "duration_seconds": round(self._owner.clock() - self._began, 3),
+            "text_length": self._text_length,
+            "text_preview": self._preview,
+            "progress": self.progress(),
+            "error_message": None,
+            "memory_usage": None,
+            **self._facts,
+        }
+
+    def _show_chunk(self) -> None:
+        total = len(self._work)
+        if self._done < total:
+            line = f"Generating audio for chunk {self._done + 1}/{total}"
+            self.step("generating_audio", line)
+
+    def _percentage(self) -> float:
+        if self._state == "completed":
+            return 100.0
+        total = sum(self._work)
+        # 100 belongs to the finished request alone: joining and saving are still to come.
+        return min(99.9, 100.0 * sum(self._work[: self._done]) / total) if total else 0.0
+
+    def _estimate(self) -> float | None:
+        if not self._done or self._speaking_since is None or self.ended:
+            return None
+        now = self._owner.clock()
+        pace = (now - self._speaking_since) / max(1, sum(self._work[: self._done]))
+        return round(now + pace * sum(self._work[self._done :]), 3)
+
+
+class Status:
+    """All requests of one lab, from every door. Safe to call from any thread.
+
+    Args:
+        store: where the log and the totals are kept.
+        log_size: finished requests remembered; the oldest go.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(self, store: Store, log_size: int = 1000, clock: Callable[[], float] = time.time):
+        self.clock = clock
+        self.started = clock()
+        self._store = store
+        self._log_size = log_size
+        self._live: dict[str, LiveRequest] = {}
+        self._changed = threading.Condition()
+        self._version = 0
+
+    def begin(
+        self,
+        text: str,
+        *,
+        voice: str = "Default",
+        voice_source: str = "default",
+        parameters: Mapping[str, float] | None = None,
+        source: str = "rest",
+        engine: str | None = None,
+    ) -> LiveRequest:
+        """Start to track a request."""
+        facts = {
+            "voice": voice,
+            "voice_source": voice_source,
+            "parameters": dict(parameters or {}),
+            "source": source,
+            "engine": engine,
+        }
+        live = LiveRequest(self, secrets.token_hex(4), text, facts)
+        with self._changed:
+            self._live[live.request_id] = live
+        self.changed()
+        return live
+
+    def end(self, live: LiveRequest, error: str | None, cancelled: bool) -> None:
+        """Move a request from the live ones to the log and the totals; called by `finish`."""
+        record = live.snapshot()
+        record.pop("is_processing")
+        record |= {
+            "id": live.request_id,
+            "end_time": self.clock(),
+            "error_message": error,
+            "cancelled": cancelled,
+            "generation_id": record.get("generation_id"),
+        }
+        try:
+            self._log(record)
+        finally:
+            with self._changed:
+                self._live.pop(live.request_id, None)
+            self.changed()
+
+    def current(self) -> Snapshot:
+        """The body of /status: the request that has run longest, or idle."""
+        live = self._active()
+        body: Snapshot = dict.fromkeys(
+            (
+                *("status", "is_processing", "request_id", "start_time", "duration_seconds"),
+                *("text_length", "text_preview", "voice_source", "parameters", "progress"),
+                *("error_message", "memory_usage", "total_requests", "message", "voice"),
+            )
+        )
+        if live:
+            body |= live[0].snapshot()
+        else:
+            body |= {"status": "idle", "is_processing": False, "message": "No active requests"}
+        queued = sum(request.queued for request in live)
+        return body | {
+            "total_requests": self._totals()["total"] + len(live),
+            "active_requests": len(live) - queued,
+            "queued_requests": queued,
+        }
+
+    def progress(self, request_id: str | None = None) -> Snapshot:
+        """The body of /status/progress.
+
+        Raises:
+            NotFound: `request_id` is not running.
+        """
+        if request_id is not None:
+            live = self._live.get(request_id)
+            if live is None:
+                raise NotFound(f"No request {request_id[:40]} is running.", param="request_id")
+        else:
+            live = next(iter(self._active()), None)
+        if live is None:
+            return {
+                "is_processing": False,
+                "status": "idle",
+                "message": "No active TTS requests",
+            }
+        body = live.snapshot()
+        keys = ("is_processing", "status", "duration_seconds", "text_preview", "request_id")
+        return {key: body[key] for key in keys} | body["progress"]
+
+    def request(self, request_id: str) -> Snapshot:
+        """One request, live or finished; raises NotFound."""
+        live = self._live.get(request_id)
+        if live is not None:
+            return live.snapshot()
+        record = self._store.get(LOG, request_id)
+        if record is None:
+            raise NotFound(f"There is no request {request_id[:40]}.", param="request_id")
+        return _public(record)
+
+    def live(self) -> list[Snapshot]:
+        """All requests that run or wait, the oldest first."""
+        return [request.snapshot() for request in self._active()]
+
+    def cancel(self, request_id: str) -> None:
+        """Stop one; raises NotFound, or Conflict when it has ended."""
+        live = self._live.get(request_id)
+        if live is None:
+            self.request(request_id)
+            raise Conflict(f"Request {request_id} has already ended.")
+        live.cancel()
+
+    def statistics(self) -> Snapshot:
+        """The body of /status/statistics: all requests ever recorded."""
+        totals = self._totals()
+        live = self._active()
+        ended = totals["completed"] + totals["error"]
+        finished = ended + totals["cancelled"]
+        queued = sum(request.queued for request in live)
+        return {
+            "total_requests": finished + len(live),
+            "completed_requests": totals["completed"],
+            "error_requests": totals["error"],
+            "cancelled_requests": totals["cancelled"],
+            "active_requests": len(live) - queued,
+            "queued_requests": queued,
+            "success_rate": round(100 * totals["completed"] / ended, 1) if ended else 0.0,
+            "average_duration_seconds": round(totals["duration_s"] / max(1, finished), 3),
+            "average_text_length": round(totals["text_length"] / max(1, finished), 1),
+            "is_processing": bool(live),
+        }
+
+    def history(self, limit: int = 10) -> Snapshot:
+        """The body of /status/history, newest first."""
+        records, _ = self._store.page(LOG, Query(order="end_time"), limit=limit)
+        return {
+            "request_history": [_public(record) for record in records],
+            "total_records": len(records),
+            "limit": limit,
+        }
+
+    def clear_history(self) -> int:
+        """Forget the finished requests; the totals and the running ones stay."""
+        records, _ = self._store.page(LOG, Query(order="end_time"))
+        with self._store.batch():
+            for record in records:
+                self._store.delete(LOG, record["id"])
+        return len(records)
+
+    def changed(self) -> None:
+        """Wake those who wait for news."""
+        with self._changed:
+            self._version += 1
+            self._changed.notify_all()
+
+    @property
+    def version(self) -> int:
+        """Grows with every change."""
+        return self._version
+
+    def wait(self, version: int, timeout_s: float) -> int:
+        """Block until the version is another than `version`, or the time is over; give it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._version != version, timeout_s)
+            return self._version
+
+    def _active(self) -> list[LiveRequest]:
+        with self._changed:
+            return list(self._live.values())
+
+    def _totals(self) -> Snapshot:
+        empty = {"completed": 0, "error": 0, "cancelled": 0, "duration_s": 0.0, "text_length": 0}
+        totals = self._store.get(TOTALS, LOG) or {"id": LOG, **empty}
+        return totals | {"total": totals["completed"] + totals["error"] + totals["cancelled"]}
+
+    def _log(self, record: Snapshot) -> None:
+        totals = self._totals()
+        totals.pop("total")
+        ended = "cancelled" if record["cancelled"] else record["status"]
+        totals[ended] += 1
+        totals["duration_s"] += record["duration_seconds"]
+        totals["text_length"] += record["text_length"]
+        with self._store.batch():
+            self._store.insert(LOG, record)
+            self._store.delete(TOTALS, LOG)
+            self._store.insert(TOTALS, totals)
+            surplus = self._store.count(LOG) - self._log_size
+            if surplus > 0:
+                oldest = Query(order="end_time", descending=False)
+                for old in self._store.page(LOG, oldest, limit=surplus)[0]:
+                    self._store.delete(LOG, old["id"])
+
+
+def _public(record: Snapshot) -> Snapshot:
+    return {key: value for key, value in record.items() if key != "id"} | {"is_processing": False}
+
+
+def memory_info() -> Snapshot:
+    """Memory of this process in MB and percent (psutil), and of the GPU (0.0 without one)."""
+    import psutil
+
+    process = psutil.Process(os.getpid())
+    torch = sys.modules.get("torch")  # asked only if an engine has imported it
+    cuda = torch is not None and torch.cuda.is_available()
+    return {
+        "cpu_memory_mb": round(process.memory_info().rss / 2**20, 1),
+        "cpu_memory_percent": round(process.memory_percent(), 2),
+        "gpu_memory_allocated_mb": round(torch.cuda.memory_allocated() / 2**20, 1) if cuda else 0.0,
+        "gpu_memory_reserved_mb": round(torch.cuda.memory_reserved() / 2**20, 1) if cuda else 0.0,
+    }

@@ -1,0 +1,105 @@
+"""The protocol of a record store: small enough for a JSON file and for a database server.
+
+Documents are JSON objects with a text "id" that the caller makes. Conditions are equality on
+top-level fields, ranges, and folded substrings: nothing of any one database crosses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = ["Document", "Query", "Store", "Term"]
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One word of a search: in one of `fields`, or `also` holds.
+
+    Attributes:
+        text: casefolded; any substring, no wildcards.
+        fields: top-level fields that are searched (texts, or lists of texts).
+        also: field -> values; a document with one of them matches as well.
+    """
+
+    text: str
+    fields: tuple[str, ...]
+    also: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which documents; everything given must hold.
+
+    Attributes:
+        where: field -> the value it must equal.
+        has: field -> a value that must stand in the list under it.
+        ranges: field -> (least, greatest), each None for open; null values never match.
+        terms: words that must all be found.
+        order: field to sort by; ties are broken by id.
+        descending: largest first.
+    """
+
+    where: Mapping[str, Any] = field(default_factory=dict)
+    has: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    terms: Sequence[Term] = ()
+    order: str = "created_at"
+    descending: bool = True
+
+
+class Store(Protocol):
+    """A set of named tables of documents. Safe to call from any thread.
+
+    Raises:
+        StoreFull: from every change: there is no room; nothing was changed.
+        StorageError: from every change: the folder cannot be written; nothing was changed.
+    """
+
+    def get(self, table: str, id: str) -> Document | None:
+        """A copy of one document, None when there is none."""
+        ...
+
+    def get_many(self, table: str, ids: Sequence[str]) -> list[Document]:
+        """Copies of those that exist, in the order asked for."""
+        ...
+
+    def insert(self, table: str, document: Document) -> None:
+        """Add one; raises Conflict when its id is taken."""
+        ...
+
+    def patch(
+        self,
+        table: str,
+        id: str,
+        fields: Mapping[str, Any],
+        expected: Mapping[str, Any] | None = None,
+    ) -> Document:
+        """Set fields of one; raises NotFound, or Conflict when `expected` does not hold."""
+        ...
+
+    def delete(self, table: str, id: str) -> bool:
+        """Remove one; False when there was none."""
+        ...
+
+    def page(
+        self, table: str, query: Query, *, limit: int | None = None, offset: int = 0
+    ) -> tuple[list[Document], int]:
+        """A page of matching documents, and how many match in all."""
+        ...
+
+    def count(self, table: str, query: Query | None = None) -> int:
+        """How many match."""
+        ...
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Changes inside are one commit: all of them, or none."""
+        ...
+
+    def close(self) -> None:
+        """Write what is due and release the folder."""
+        ...

@@ -1,0 +1,244 @@
+"""One take being made: the only generation loop there is.
+
+A `Take` is an iterator of pieces. Whoever drains it has the take: the page shows pieces as
+they come, REST sends them, `VoiceLab.generate` keeps only the last word. What the pieces hold,
+put together, is the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicelab.audio import Join, Joiner, WavWriter, normalize_loudness, trim_silence
+from voicelab.codecs import stretch
+from voicelab.errors import Cancelled, NotFound, SpeechFailed, StorageError, VoicelabError
+from voicelab.library import Files, History
+from voicelab.records import Generation, SpokenChunk
+from voicelab.runner import ChunkAudio, Job, Runner
+from voicelab.status import LiveRequest
+from voicelab.text import Plan
+
+__all__ = ["Blueprint", "Piece", "Take"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Audio that can be played now: int16 (n,), and the chunk it came with.
+
+    `chunk` is None for the last piece, which only lets the sound end.
+    """
+
+    pcm: NDArray[np.int16]
+    chunk: SpokenChunk | None
+    total_chunks: int
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A checked request: everything that is decided before the first sample.
+
+    Attributes:
+        record: the pending record.
+        plan: chunks, leading pause, warnings.
+        job: for the runner.
+        join: gaps or crossfade.
+        speed: 0.25-4.
+        normalize: same loudness for each chunk.
+        sample_rate: of the audio in Hz.
+        store: keep file and record.
+    """
+
+    record: Generation
+    plan: Plan
+    job: Job
+    join: Join
+    speed: float
+    normalize: bool
+    sample_rate: int
+    store: bool
+
+
+class Take(Iterator[Piece]):
+    """Iterate to the end to have it made; `close` early to stop it.
+
+    Args:
+        blueprint: from the lab's checks.
+        live: its entry in the status.
+        runner, history, files: of the lab.
+
+    Raises:
+        StoreFull, StorageError, Unavailable: from the constructor; nothing is left then.
+        SpeechFailed, EngineUnavailable, Cancelled, StorageError: from the iteration; the
+            record then says failed, and there is no file.
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        live: LiveRequest,
+        *,
+        runner: Runner,
+        history: History,
+        files: Files,
+    ):
+        self.id = blueprint.record.id
+        self.request_id = live.request_id
+        self.sample_rate = blueprint.sample_rate
+        self.total_chunks = len(blueprint.plan.chunks)
+        self.live = live
+        self._blueprint = blueprint
+        self._history = history
+        self._files = files
+        self._began = time.monotonic()
+        self._record: dict[str, Any] | None = None
+        self._spoken: list[SpokenChunk] = []
+        live.plan([len(chunk.text) for chunk in blueprint.plan.chunks])
+        live.on_cancel(blueprint.job.cancel)
+        try:
+            if blueprint.store:
+                # Pending records have no path: there is no file yet.
+                pending = replace(blueprint.record, audio_path=None, request_id=live.request_id)
+                history.add(pending)
+            runner.submit(blueprint.job)
+        except VoicelabError as error:
+            self._failed(error)
+            raise
+        self._pieces = self._make()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The finished record; only after the last piece."""
+        if self._record is None:
+            raise RuntimeError("the take is not finished: iterate to its end first")
+        return self._record
+
+    def __next__(self) -> Piece:
+        return next(self._pieces)
+
+    def __enter__(self) -> Take:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the work, unless it is finished; may be called again and from any thread."""
+        self._blueprint.job.cancel()
+        # ValueError: another thread is inside; it sees the cancelled job and cleans up itself.
+        with contextlib.suppress(ValueError):
+            self._pieces.close()
+            if self._record is None and not self.live.ended:
+                self._failed(Cancelled())  # it was never begun, so no block of it can clean up
+
+    def _make(self) -> Iterator[Piece]:
+        try:
+            yield from self._speak()
+        except GeneratorExit:
+            self._failed(Cancelled())
+            raise
+        except VoicelabError as error:
+            self._failed(error)
+            raise
+        except Exception as error:
+            log.exception("take %s failed", self.id)
+            failure = SpeechFailed(f"The take failed: {type(error).__name__}.")
+            self._failed(failure)
+            raise failure from error
+
+    def _speak(self) -> Iterator[Piece]:
+        plan = self._blueprint.plan
+        joiner = Joiner(self.sample_rate, self._blueprint.join, plan.lead_ms)
+        with self._file() as wav:
+            for spoken in self._blueprint.job.results():
+                chunk = spoken.chunk
+                pcm = joiner.push(self._shaped(spoken), chunk.pause_ms, chunk.paragraph_end)
+                start_s, duration_s = joiner.spans[-1]
+                done = SpokenChunk(
+                    chunk.index, chunk.text, round(start_s, 4), round(duration_s, 4), spoken.seed
+                )
+                self._spoken.append(done)
+                if wav:
+                    wav.write(pcm)
+                self.live.chunk_done()
+                yield Piece(pcm, done, self.total_chunks)
+            self.live.step("concatenating", "Joining the chunks")
+            pcm = joiner.finish()
+            self._finish(wav, pcm)
+        yield Piece(pcm, None, self.total_chunks)
+
+    @contextlib.contextmanager
+    def _file(self) -> Iterator[WavWriter | None]:
+        path = self._blueprint.record.audio_path
+        if not self._blueprint.store or path is None:
+            yield None
+            return
+        with WavWriter(self._files.target(path), self.sample_rate) as wav:
+            yield wav
+
+    def _shaped(self, spoken: ChunkAudio) -> NDArray[np.float32]:
+        samples = trim_silence(spoken.samples, self.sample_rate)
+        samples = stretch(samples, self.sample_rate, self._blueprint.speed)
+        return normalize_loudness(samples) if self._blueprint.normalize else samples
+
+    def _finish(self, wav: WavWriter | None, pcm: NDArray[np.int16]) -> None:
+        """File, then record, then the status: none points at what is not there."""
+        self.live.step("finalizing", "Saving the take")
+        if wav:
+            wav.write(pcm)
+            wav.commit()
+        last = self._spoken[-1]
+        frames = wav.frames if wav else round((last.start_s + last.duration_s) * self.sample_rate)
+        record = self._completed(frames)
+        if wav:
+            self._history.complete(record)
+            self._record = self._history.get(self.id)
+        else:
+            self._record = record.document()
+        self.live.finish(
+            generation_id=self.id if wav else None,
+            audio_seconds=record.duration,
+            elapsed_seconds=record.elapsed_s,
+        )
+
+    def _completed(self, frames: int) -> Generation:
+        elapsed_s = time.monotonic() - self._began
+        duration_s = frames / self.sample_rate
+        return replace(
+            self._blueprint.record,
+            status="completed",
+            duration=round(duration_s, 4),
+            chunks=tuple(self._spoken),
+            request_id=self.request_id,
+            elapsed_s=round(elapsed_s, 3),
+            real_time_factor=round(elapsed_s / duration_s, 4) if duration_s else None,
+            size_bytes=44 + 2 * frames if self._blueprint.store else 0,
+        )
+
+    def _failed(self, error: VoicelabError) -> None:
+        self._blueprint.job.cancel()
+        cancelled = isinstance(error, Cancelled)
+        message = "cancelled" if cancelled else error.message
+        try:
+            if self._blueprint.store:
+                self._history.fail(self.id, message, round(time.monotonic() - self._began, 3))
+        except (StorageError, NotFound):
+            log.warning("take %s: its failure could not be recorded", self.id, exc_info=True)
+        finally:
+            self._end_live(message, cancelled)
+
+    def _end_live(self, message: str, cancelled: bool) -> None:
+        kept = self.id if self._blueprint.store else None
+        try:
+            self.live.finish(error=message, cancelled=cancelled, generation_id=kept)
+        except StorageError:
+            log.warning("request %s could not be logged", self.request_id, exc_info=True)

@@ -1,0 +1,6 @@
+"""The page: one file a tab."""
+
+from voicelab.ui.appearance import appearance
+from voicelab.ui.page import build
+
+__all__ = ["appearance", "build"]

@@ -1,0 +1,73 @@
+"""How the page looks: system fonts, nothing fetched, dark and light, down to 360 px."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+__all__ = ["appearance"]
+
+SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+CSS = """
+.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
+.vl-head { display: flex; flex-wrap: wrap; align-items: baseline; gap: .25rem .9rem; }
+.vl-head h1 { font-size: 1.5rem; margin: 0; letter-spacing: -.02em; }
+.vl-head p, .vl-muted { color: var(--body-text-color-subdued); margin: 0; font-size: .9rem; }
+.vl-list { display: grid; gap: .6rem; }
+.vl-take { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .8rem 1rem;
+  background: var(--block-background-fill); }
+.vl-take:focus-within { border-color: var(--color-accent); }
+.vl-take p { margin: 0 0 .35rem; overflow-wrap: anywhere; color: var(--body-text-color);
+  display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden; }
+.vl-facts { display: flex; flex-wrap: wrap; gap: .1rem .9rem; font-size: .8rem;
+  color: var(--body-text-color-subdued); }
+.vl-failed { color: var(--error-text-color, #b91c1c); font-size: .85rem; }
+.vl-take audio { width: 100%; height: 40px; margin: .5rem 0 .4rem; display: block; }
+.vl-acts { display: flex; flex-wrap: wrap; gap: .35rem; }
+.vl-acts button, .vl-acts a { font: inherit; font-size: .8rem; padding: .25rem .6rem;
+  border-radius: 6px; border: 1px solid var(--border-color-primary); cursor: pointer;
+  background: var(--button-secondary-background-fill); color: var(--body-text-color);
+  text-decoration: none; }
+.vl-acts button:hover, .vl-acts a:hover { border-color: var(--color-accent); }
+.vl-acts button[aria-pressed=true] { border-color: var(--color-accent); color: var(--color-accent); }
+.vl-acts :focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
+.vl-empty { text-align: center; padding: 2.5rem 1rem; color: var(--body-text-color-subdued); }
+.vl-chunks { margin: 0; padding: 0; list-style: none; display: grid; gap: .25rem; }
+.vl-chunks li { display: grid; grid-template-columns: 5.2rem 1fr; gap: .6rem; font-size: .88rem; }
+.vl-chunks time { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
+.vl-chunks span { overflow-wrap: anywhere; }
+.vl-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem; }
+.vl-card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .7rem .9rem;
+  background: var(--block-background-fill); }
+.vl-card b { display: block; font-size: 1.35rem; font-weight: 600; color: var(--body-text-color); }
+.vl-card span { font-size: .8rem; color: var(--body-text-color-subdued); }
+.vl-tight { min-width: 3rem !important; }
+@media (max-width: 640px) {
+  .gradio-container { padding: .5rem !important; }
+  .vl-chunks li { grid-template-columns: 1fr; gap: 0; }
+}
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; } }
+"""
+
+KEYS = """
+<script>
+document.addEventListener('keydown', (event) => {
+  if (!(event.ctrlKey || event.metaKey) || event.key !== 'Enter') return;
+  const button = document.querySelector('#vl-generate');
+  if (!button || !event.target.closest('#vl-text')) return;
+  event.preventDefault();
+  // The text box sends its value when it loses the focus; the click must come after that.
+  event.target.blur();
+  setTimeout(() => { button.click(); event.target.focus(); }, 50);
+});
+</script>
+"""
+
+
+def appearance() -> dict[str, Any]:
+    """theme, css and head, for `launch`."""
+    theme = gr.themes.Soft(primary_hue="indigo", font=SANS, font_mono=MONO, radius_size="md")
+    return {"theme": theme, "css": CSS, "head": KEYS}

@@ -1,0 +1,221 @@
+"""Named endpoints, for the Gradio client and as MCP tools; the page itself uses none of them."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from voicelab.errors import VoicelabError
+from voicelab.lab import VoiceLab
+from voicelab.library import Filters
+from voicelab.library.archive import archive_name
+from voicelab.records import GenerationRequest
+from voicelab.ui.history import check_owner
+
+__all__ = ["build"]
+
+Endpoint = Callable[..., Any]
+
+
+def build(lab: VoiceLab) -> None:
+    """Add the endpoints to the current Blocks, over components that are never shown."""
+    with gr.Row(visible=False):
+        _generate(lab)
+        for function, inputs, output in (*_reading(lab), *_changing(lab), *_archives(lab)):
+            gr.Button(function.__name__).click(
+                _told(function), inputs, output, api_name=function.__name__
+            )
+
+
+def _told(function: Endpoint) -> Endpoint:
+    """The function with our errors as Gradio's, so that clients see the sentence."""
+
+    @functools.wraps(function)
+    def told(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except VoicelabError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return told
+
+
+def _generate(lab: VoiceLab) -> None:
+    def generate(
+        text: str,
+        engine: str = "",
+        language: str = "",
+        voice: str = "",
+        voice_clip: str | None = None,
+        seed: float | None = None,
+        speed: float = 1.0,
+        parameters: dict[str, float] | None = None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by its default
+    ) -> Iterator[tuple[str | None, dict[str, Any]]]:
+        """Speak a text and keep the take.
+
+        Args:
+            text: what to say.
+            engine: one of /status's engines; empty takes the default.
+            language: BCP 47 code; empty takes the engine's first.
+            voice: name of a profile; empty takes the default.
+            voice_clip: 2-30 s of a voice to imitate, for engines that can.
+            seed: 0 to 2**32 - 1; null draws one.
+            speed: 0.25 to 4, the pitch kept.
+            parameters: the engine's own, by name.
+
+        Returns:
+            The audio file (null until it is finished), and the record; before that the progress.
+        """
+        request = GenerationRequest(
+            text=text,
+            engine=engine or None,
+            language=language or None,
+            voice=voice or None,
+            voice_clip=Path(voice_clip) if voice_clip else None,
+            seed=None if seed is None else int(seed),
+            speed=speed,
+            parameters=parameters or {},
+            source="client",
+        )
+        try:
+            with lab.stream(request) as take:
+                yield None, take.live.snapshot()
+                for piece in take:
+                    if piece.chunk is not None:
+                        progress((piece.chunk.index + 1, piece.total_chunks), unit="chunks")
+                        yield None, take.live.snapshot()
+            yield str(lab.audio_path(take.id)), take.record
+        except VoicelabError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    inputs = [
+        gr.Textbox(label="text"),
+        *(gr.Textbox(label=name) for name in ("engine", "language", "voice")),
+        gr.Audio(label="voice_clip", type="filepath"),
+        gr.Number(label="seed", precision=0),
+        gr.Number(1.0, label="speed"),
+        gr.JSON(label="parameters"),
+    ]
+    outputs = [gr.Audio(label="audio", type="filepath"), gr.JSON(label="record")]
+    gr.Button("generate").click(generate, inputs, outputs, api_name="generate")
+
+
+def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
+    def history(
+        search: str = "", limit: float = 50, offset: float = 0, favorite: bool = False
+    ) -> dict[str, Any]:
+        """Find takes, newest first.
+
+        Args:
+            search: words that must all occur.
+            limit: 1 to 500.
+            offset: how many to pass over.
+            favorite: favourites only.
+        """
+        filters = Filters(search=search, favorite=favorite or None)
+        items, total = lab.history.list(filters, limit=int(limit), offset=int(offset))
+        return {"items": items, "total": total}
+
+    def history_item(id: str) -> dict[str, Any]:
+        """One take with its versions.
+
+        Args:
+            id: of the take.
+        """
+        return lab.history.get(id)
+
+    def stats() -> dict[str, Any]:
+        """Totals of takes and requests."""
+        return lab.stats()
+
+    def status() -> dict[str, Any]:
+        """What runs now, and the engines there are."""
+        return lab.status.current() | {"engines": list(lab.rack.names)}
+
+    def voices() -> list[dict[str, Any]]:
+        """The voices there are."""
+        return lab.voices.list()
+
+    found = [
+        gr.Textbox(label="search"),
+        gr.Number(50, label="limit", precision=0),
+        gr.Number(0, label="offset", precision=0),
+        gr.Checkbox(False, label="favorite"),
+    ]
+    return [
+        (history, found, gr.JSON(label="takes")),
+        (history_item, [gr.Textbox(label="id")], gr.JSON(label="record")),
+        (stats, [], gr.JSON(label="stats")),
+        (status, [], gr.JSON(label="status")),
+        (voices, [], gr.JSON(label="voices")),
+    ]
+
+
+def _changing(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
+    def delete(id: str) -> dict[str, Any]:
+        """Delete a take and its audio.
+
+        Args:
+            id: of the take.
+        """
+        check_owner(lab)
+        lab.delete(id)
+        return {"message": "Generation deleted successfully"}
+
+    def favorite(id: str) -> dict[str, Any]:
+        """Make a take a favourite, or no longer.
+
+        Args:
+            id: of the take.
+        """
+        return {"is_favorited": lab.history.toggle_favorite(id)}
+
+    def cancel(request_id: str) -> dict[str, Any]:
+        """Stop a running request.
+
+        Args:
+            request_id: from /status or the first answer of /generate.
+        """
+        lab.cancel(request_id)
+        return {"message": f"Request {request_id} is being cancelled."}
+
+    return [
+        (delete, [gr.Textbox(label="id")], gr.JSON(label="answer")),
+        (favorite, [gr.Textbox(label="id")], gr.JSON(label="answer")),
+        (cancel, [gr.Textbox(label="request_id")], gr.JSON(label="answer")),
+    ]
+
+
+def _archives(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
+    def export(id: str) -> str:
+        """A take as a ZIP.
+
+        Args:
+            id: of the take.
+        """
+        record = lab.history.get(id)
+        # Gradio copies what it serves; the folder is the system's to clean.
+        path = Path(tempfile.mkdtemp(prefix="voicelab-"), archive_name(record["text"]))
+        path.write_bytes(lab.export_archive(id))
+        return str(path)
+
+    def bring(file: str) -> dict[str, Any]:
+        """Add the take of a ZIP.
+
+        Args:
+            file: from /export, or of a voice studio.
+        """
+        with Path(file).open("rb") as archive:
+            return lab.import_archive(archive)
+
+    bring.__name__ = "import"
+    return [
+        (export, [gr.Textbox(label="id")], gr.File(label="zip")),
+        (bring, [gr.File(label="file", type="filepath")], gr.JSON(label="record")),
+    ]

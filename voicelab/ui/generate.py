@@ -1,0 +1,310 @@
+"""The Generate tab: text in, a take out, heard while it is being made."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from voicelab.audio import wav_bytes
+from voicelab.errors import Cancelled, VoicelabError
+from voicelab.lab import VoiceLab
+from voicelab.records import MAX_SEED, GenerationRequest
+from voicelab.take import Take
+from voicelab.ui.rows import chunk_list, clock, facts
+
+__all__ = ["Controls", "build", "engine_choices"]
+
+EXAMPLES = [
+    "The fjord was quiet. A single boat drew a line across the water, and then even that was gone.",
+    "Dr. Lindqvist paid 3,000.50 euros for the clock. [pause:500ms] It never worked.",
+    "Chapter one.\n\nIt was a bright cold day in April, and the clocks were striking thirteen.",
+]
+COUNT = """(text) => {
+  const spoken = text.replace(/\\[pause:[^\\]]*\\]/g, '').trim().length;
+  return text.length.toLocaleString() + ' characters, about ' + Math.ceil(spoken / 15) + ' s';
+}"""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The inputs, for the History tab to fill again: `use again`."""
+
+    text: gr.Textbox
+    engine: gr.Dropdown
+    language: gr.Dropdown
+    seed: gr.Textbox
+    speed: gr.Slider
+    gap_ms: gr.Slider
+    normalize: gr.Checkbox
+    sliders: dict[tuple[str, str], gr.Slider]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """In the order of `values`."""
+        shape = [self.speed, self.gap_ms, self.normalize]
+        return [self.text, self.engine, self.language, self.seed, *shape, *self.sliders.values()]
+
+    def values(self, lab: VoiceLab, record: dict[str, Any]) -> list[Any]:
+        """All settings of a take, for `outputs`."""
+        usable = [name for _, name in engine_choices(lab)]
+        engine = record["engine"] if record["engine"] in usable else lab.rack.default
+        parameters = record["parameters"]
+        seed = "" if record["seed"] is None else str(record["seed"])
+        sliders = [
+            parameters[name] if owner == record["engine"] and name in parameters else gr.skip()
+            for owner, name in self.sliders
+        ]
+        return [
+            record["text"],
+            engine,
+            _languages(lab, engine, record["language"]),
+            seed,
+            parameters.get("speed", 1.0),
+            parameters.get("gap_ms", lab.settings.gap_ms),
+            parameters.get("normalize", False),
+            *sliders,
+        ]
+
+
+def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
+    """(label, name) of the engines that can speak here; tones only for those who asked."""
+    usable = [
+        name
+        for name in lab.rack.names
+        if name == lab.rack.default
+        or (name != "tone" and lab.rack.presence(name).installed and lab.rack.presence(name).weights)
+    ]
+    return [(lab.engine_info(name).label, name) for name in usable]
+
+
+def build(lab: VoiceLab) -> Controls:
+    """Lay out the tab in the current block; its inputs."""
+    with gr.Row():
+        with gr.Column(scale=3):
+            text = gr.Textbox(
+                label="Text",
+                info="Ctrl+Enter speaks it. [pause:500ms] is a pause, a blank line a longer one.",
+                lines=7,
+                max_lines=24,
+                elem_id="vl-text",
+                placeholder="Write or paste what you want to hear",
+            )
+            count = gr.HTML("0 characters", elem_classes="vl-muted", padding=False)
+            with gr.Row():
+                speak = gr.Button("Generate", variant="primary", elem_id="vl-generate", scale=3)
+                stop = gr.Button("Stop", elem_id="vl-stop", scale=1, interactive=False)
+            gr.Examples([[example] for example in EXAMPLES], [text], label="Examples")
+        with gr.Column(scale=2):
+            engine, language, clip, groups, sliders = _voice(lab)
+            speed, gap_ms, normalize, seed = _shape(lab)
+    with gr.Column(visible=False) as result:
+        live = gr.Audio(
+            label="While it is being made",
+            streaming=True,
+            autoplay=True,
+            interactive=False,
+            visible=_can_stream(),
+            elem_id="vl-live",
+        )
+        whole = gr.Audio(
+            label="Take", type="filepath", interactive=False, elem_id="vl-take", visible=True
+        )
+        summary = gr.HTML(padding=False)
+        with gr.Accordion("Chunks", open=True):
+            chunks = gr.HTML(padding=False, elem_id="vl-chunks")
+    running = gr.State()
+
+    text.change(None, text, count, js=COUNT, api_visibility="private", show_progress="hidden")
+    _follow_engine(lab, engine, language, clip, groups)
+    shape = [engine, language, clip, seed, speed, gap_ms, normalize]
+    inputs = [text, *shape, *sliders.values()]
+    outputs = [live, whole, summary, chunks, running, stop, result]
+    # gradio 6.8 plays a stream a second time only when it was cleared before.
+    speak.click(
+        lambda: (None, None), None, [live, whole], api_visibility="private", show_progress="hidden"
+    ).then(_speaker(lab, list(sliders)), inputs, outputs, api_visibility="private")
+    stop.click(_stopper(lab), running, None, api_visibility="private", show_progress="hidden")
+    return Controls(text, engine, language, seed, speed, gap_ms, normalize, sliders)
+
+
+def _can_stream() -> bool:
+    return shutil.which("ffmpeg") is not None
+
+
+def _voice(lab: VoiceLab) -> tuple[Any, Any, Any, dict[str, Any], dict[tuple[str, str], Any]]:
+    choices = engine_choices(lab)
+    engine = gr.Dropdown(choices, value=lab.rack.default, label="Engine", filterable=False)
+    language = _languages(lab, lab.rack.default)
+    clip = gr.Audio(
+        label="Voice clip (2-30 s, optional)",
+        sources=["upload", "microphone"],
+        type="filepath",
+        visible=lab.engine_info().clones_voices,
+    )
+    groups, sliders = {}, {}
+    for _, name in choices:
+        with gr.Group(visible=name == lab.rack.default) as groups[name]:
+            for p in lab.engine_info(name).parameters:
+                sliders[name, p.name] = gr.Slider(
+                    p.minimum, p.maximum, p.default, step=p.step, label=p.label, info=p.help or None
+                )
+    return engine, language, clip, groups, sliders
+
+
+def _languages(lab: VoiceLab, engine: str, value: str | None = None) -> gr.Dropdown:
+    spoken = lab.engine_info(engine).languages
+    choices = [(name, code) for code, name in spoken.items()]
+    return gr.Dropdown(
+        choices,
+        value=value if value in spoken else next(iter(spoken)),
+        label="Language",
+        visible=len(choices) > 1,
+    )
+
+
+def _shape(lab: VoiceLab) -> tuple[Any, Any, Any, Any]:
+    with gr.Row():
+        seed = gr.Textbox(label="Seed", placeholder="random", max_length=10, scale=3)
+        die = gr.Button("Roll", elem_classes="vl-tight", scale=1)
+    with gr.Accordion("Pace and joins", open=False):
+        speed = gr.Slider(0.25, 4.0, 1.0, step=0.05, label="Speed (the pitch is kept)")
+        gap_ms = gr.Slider(
+            0, 2000, lab.settings.gap_ms, step=10, label="Silence between sentences (ms)"
+        )
+        normalize = gr.Checkbox(False, label="Same loudness for every sentence")
+    die.click(
+        lambda: str(random.randint(0, MAX_SEED)),
+        None,
+        seed,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    return speed, gap_ms, normalize, seed
+
+
+def _follow_engine(
+    lab: VoiceLab, engine: Any, language: Any, clip: Any, groups: dict[str, Any]
+) -> None:
+    def follow(name: str) -> list[Any]:
+        cloning = gr.Audio(visible=lab.engine_info(name).clones_voices, value=None)
+        shown = [gr.Group(visible=owner == name) for owner in groups]
+        return [_languages(lab, name), cloning, *shown]
+
+    engine.input(
+        follow, engine, [language, clip, *groups.values()], api_visibility="private"
+    )
+
+
+def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
+    def speak(
+        text: str,
+        engine: str,
+        language: str,
+        clip: str | None,
+        seed: str,
+        speed: float,
+        gap_ms: float,
+        normalize: bool,
+        *values: float,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by its default
+    ) -> Iterator[list[Any]]:
+        parameters = {
+            name: value for (owner, name), value in zip(names, values, strict=True) if owner == engine
+        }
+        try:
+            request = GenerationRequest(
+                text=text,
+                engine=engine,
+                language=language,
+                voice_clip=Path(clip) if clip else None,
+                seed=_seed(seed),
+                speed=speed,
+                gap_ms=int(gap_ms),
+                normalize=normalize,
+                parameters=parameters,
+                source="ui",
+            )
+            with lab.stream(request) as take:
+                yield from _shown(lab, take, progress)
+        except Cancelled:
+            gr.Info("Stopped.")
+            yield _update(stop=False)
+        except VoicelabError as error:
+            raise gr.Error(str(error), print_exception=False, duration=None) from error
+
+    return speak
+
+
+def _seed(typed: str) -> int | None:
+    typed = typed.strip()
+    if not typed:
+        return None
+    if not typed.isascii() or not typed.isdigit():
+        raise gr.Error("The seed is a whole number, or empty.", print_exception=False)
+    return int(typed)
+
+
+def _shown(lab: VoiceLab, take: Take, progress: gr.Progress) -> Iterator[list[Any]]:
+    """The page's updates while a take is drained."""
+    done: list[dict[str, Any]] = []
+    yield _update(running=take.request_id, stop=True, result=True)
+    progress((0, take.total_chunks), desc="Waiting for the engine", unit="chunks")
+    for piece in take:
+        if piece.chunk is not None:
+            done.append(asdict(piece.chunk))
+            desc = _remaining(take, len(done))
+            progress((len(done), take.total_chunks), desc=desc, unit="chunks")
+        heard = bool(len(piece.pcm)) and _can_stream()
+        yield _update(
+            live=wav_bytes(piece.pcm, take.sample_rate) if heard else None, chunks=chunk_list(done)
+        )
+    record = take.record
+    yield _update(
+        whole=str(lab.audio_path(record["id"])),
+        summary=facts(record),
+        chunks=chunk_list(record["chunks"]),
+        stop=False,
+    )
+
+
+def _remaining(take: Take, done: int) -> str:
+    end = take.live.progress()["estimated_completion"]
+    if end is None or done == take.total_chunks:
+        return f"Chunk {done}/{take.total_chunks}"
+    left_s = max(0.0, end - take.live.now())
+    return f"Chunk {done}/{take.total_chunks}, {clock(left_s)} left"
+
+
+def _update(
+    live: bytes | None = None,
+    whole: str | None = None,
+    summary: str | None = None,
+    chunks: str | None = None,
+    running: str | None = None,
+    stop: bool | None = None,
+    result: bool | None = None,
+) -> list[Any]:
+    """New values in the order of the outputs; what is None stays."""
+    plain = [gr.skip() if value is None else value for value in (live, whole, summary, chunks, running)]
+    return [
+        *plain,
+        gr.skip() if stop is None else gr.Button(interactive=stop),
+        gr.skip() if result is None else gr.Column(visible=result),
+    ]
+
+
+def _stopper(lab: VoiceLab) -> Any:
+    def stop(request_id: str | None) -> None:
+        if request_id:
+            try:
+                lab.cancel(request_id)
+            except VoicelabError as error:
+                gr.Info(str(error))
+
+    return stop

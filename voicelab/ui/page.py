@@ -1,0 +1,38 @@
+"""The three tabs, put together, and what they share."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from voicelab.lab import VoiceLab
+from voicelab.ui import endpoints, generate, history, stats
+from voicelab.ui.rows import header
+
+__all__ = ["build"]
+
+HEADER_POLL_S = 2.0
+
+
+def build(lab: VoiceLab) -> None:
+    """Fill the Blocks in whose `with` it is called."""
+    head = gr.HTML(_header(lab), padding=False)
+    with gr.Tabs() as tabs:
+        with gr.Tab("Generate", id="generate"):
+            controls = generate.build(lab)
+        with gr.Tab("History", id="history") as history_tab:
+            history.build(lab, controls, tabs, history_tab)
+        with gr.Tab("Stats", id="stats") as stats_tab:
+            stats.build(lab, stats_tab)
+    endpoints.build(lab)
+    timer = gr.Timer(HEADER_POLL_S)
+
+    def refresh() -> tuple[str, gr.Timer]:
+        # The header stops asking once there is nothing more to wait for.
+        return _header(lab), gr.Timer(active=lab.rack.state().state in ("not_started", "initializing"))
+
+    timer.tick(refresh, None, [head, timer], api_visibility="private", show_progress="hidden")
+
+
+def _header(lab: VoiceLab) -> str:
+    state = lab.rack.state()
+    return header(lab.engine_info().label, lab.rack.reason, state.state, state.line)

@@ -1,0 +1,99 @@
+"""The Stats tab: what was made, how fast, what runs now, what it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+import pandas
+
+from voicelab.lab import VoiceLab
+from voicelab.status import memory_info
+from voicelab.ui.rows import cards, size
+
+__all__ = ["build"]
+
+LIVE_POLL_S = 2.0
+LIVE = ["request", "status", "progress", "step", "engine", "source", "text"]
+
+
+def build(lab: VoiceLab, tab: gr.Tab) -> None:
+    """Lay out the tab in the current block."""
+    totals = gr.HTML(padding=False)
+    with gr.Row():
+        days = gr.BarPlot(None, x="day", y="takes", title="Takes per day", height=240, sort=None)
+        engines = gr.BarPlot(None, x="engine", y="takes", title="Takes by engine", height=240)
+    with gr.Row():
+        voices = gr.BarPlot(None, x="voice", y="minutes", title="Minutes by voice", height=240)
+        factors = gr.BarPlot(
+            None,
+            x="engine",
+            y="real-time factor",
+            title="Real-time factor (median; below 1 is faster than speech)",
+            height=240,
+        )
+    gr.HTML("<h3>Requests</h3>", padding=False)
+    live = gr.Dataframe(headers=LIVE, interactive=False, wrap=True, show_label=False)
+    timer = gr.Timer(LIVE_POLL_S, active=False)
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def numbers() -> list[Any]:
+        frame = lab.history.to_pandas()
+        return [_cards(lab), _per_day(frame), _per_engine(frame), _per_voice(frame), _speed(frame)]
+
+    tab.select(numbers, None, [totals, days, engines, voices, factors], **quiet)
+    tab.select(lambda: (_requests(lab), gr.Timer(active=True)), None, [live, timer], **quiet)
+    timer.tick(lambda: (_requests(lab), _cards(lab)), None, [live, totals], **quiet)
+
+
+def _cards(lab: VoiceLab) -> str:
+    takes, requests, memory = lab.history.stats(), lab.status.statistics(), memory_info()
+    return cards(
+        [
+            ("takes", f"{takes['total_generations']:,}"),
+            ("minutes of sound", f"{takes['total_duration_seconds'] / 60:.1f}"),
+            ("on disk", size(takes["total_size_bytes"])),
+            ("requests", f"{requests['total_requests']:,}"),
+            ("succeeded", f"{requests['success_rate']:.1f} %"),
+            ("real-time factor", f"{takes['average_real_time_factor']:.2f}"),
+            ("memory", f"{memory['cpu_memory_mb']:,.0f} MB"),
+        ]
+    )
+
+
+def _per_day(frame: pandas.DataFrame) -> pandas.DataFrame:
+    day = frame["created_at"].dt.strftime("%Y-%m-%d")
+    return day.value_counts().sort_index().rename_axis("day").reset_index(name="takes")
+
+
+def _per_engine(frame: pandas.DataFrame) -> pandas.DataFrame:
+    return frame["engine"].value_counts().rename_axis("engine").reset_index(name="takes")
+
+
+def _per_voice(frame: pandas.DataFrame) -> pandas.DataFrame:
+    minutes = (
+        pandas.to_numeric(frame["duration"]).fillna(0).groupby(frame["profile_name"]).sum() / 60
+    )
+    return minutes.round(2).rename_axis("voice").reset_index(name="minutes")
+
+
+def _speed(frame: pandas.DataFrame) -> pandas.DataFrame:
+    factor = pandas.to_numeric(frame["real_time_factor"]).groupby(frame["engine"]).median()
+    return factor.dropna().round(3).rename_axis("engine").reset_index(name="real-time factor")
+
+
+def _requests(lab: VoiceLab) -> list[list[str]]:
+    """Running ones first, then the newest finished ones."""
+    ended = lab.status.history(10)["request_history"]
+    return [
+        [
+            request["request_id"],
+            request["status"],
+            f"{request['progress']['progress_percentage']:.0f} %",
+            request["error_message"] or request["progress"]["current_step"],
+            request["engine"] or "",
+            request["source"],
+            request["text_preview"],
+        ]
+        for request in (*lab.status.live(), *ended)
+    ]
