@@ -14,12 +14,8 @@ if gr.NO_RELOAD:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        settings = (
-            voicelab.Settings.from_arguments()
-            if __name__ == "__main__"
-            else voicelab.Settings()
-        )
-        lab = voicelab.VoiceLab(settings)
+        started = __name__ == "__main__"
+        lab = voicelab.VoiceLab(voicelab.Settings.from_arguments() if started else None)
     except voicelab.VoicelabError as error:
         sys.exit(f"voicelab: {error.message}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
@@ -266,10 +267,8 @@ class WavWriter:
     def discard(self) -> None:
         """Drop what was written."""
         if self._file is not None:
-            try:
+            with contextlib.suppress(OSError):  # a full disk fails again at the last flush
                 self._file.close()
-            except OSError:  # a full disk fails again when the buffer is flushed
-                pass
             self._file = None
         self._temporary.unlink(missing_ok=True)
 

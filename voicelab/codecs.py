@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.audio import is_silent, to_pcm16, trim_silence, wav_bytes
+from voicelab.audio import is_silent, trim_silence, wav_bytes
 from voicelab.errors import BadClip, InvalidInput
 
 __all__ = ["CLIP_RATE", "FORMATS", "Format", "decode", "encode", "prepare_clip", "read", "stretch"]
@@ -88,7 +88,7 @@ def _encode_av(pcm: NDArray[np.int16], sample_rate: int, form: Format) -> bytes:
 
     sink = io.BytesIO()
     with av.open(sink, "w", format=form.container) as container:
-        stream: Any = container.add_stream(form.codec, rate=form.sample_rate or sample_rate)
+        stream: Any = container.add_stream(str(form.codec), rate=form.sample_rate or sample_rate)
         stream.layout = "mono"
         for frame in _resampled(_frames(pcm, sample_rate), stream.format.name, stream.rate):
             container.mux(stream.encode(frame))
@@ -206,10 +206,9 @@ def prepare_clip(
 
 
 def read(path: Path) -> tuple[NDArray[np.int16], int]:
-    """One of our own files, WAV or FLAC: int16 (n,) and its rate in Hz."""
+    """One of our own mono files, WAV or FLAC: int16 (n,) and its rate in Hz."""
     import soundfile
 
+    pcm: NDArray[Any]
     pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)
-    return pcm[:, 0] if pcm.shape[1] == 1 else to_pcm16(
-        (pcm.mean(axis=1) / 32768).astype(np.float32)
-    ), rate
+    return np.ascontiguousarray(pcm[:, 0]), rate

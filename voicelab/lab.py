@@ -53,7 +53,9 @@ class Speech:
 
         audio = base64.b64encode(self.path.read_bytes()).decode()
         text = html.escape(self.record["text"][:300])
-        facts = f"{self.record['engine']}, seed {self.record['seed']}, {self.record['duration']:.1f} s"
+        facts = (
+            f"{self.record['engine']}, seed {self.record['seed']}, {self.record['duration']:.1f} s"
+        )
         return (
             f"<figure style='margin:0'><figcaption dir='auto'>{text}</figcaption>"
             f"<audio controls src='data:audio/wav;base64,{audio}'></audio>"
@@ -82,7 +84,7 @@ class VoiceLab:
         store: Store | None = None,
         engines: Mapping[str, Callable[[], Engine]] | None = None,
     ):
-        self.settings = settings or Settings()
+        self.settings = settings or Settings.from_environment()
         self.rack = Rack(self.settings, engines)
         self.store = store or TinyStore(self.settings.data_dir)
         self.files = Files(self.settings.data_dir, self.settings.min_free_disk_mb)
@@ -119,9 +121,7 @@ class VoiceLab:
         live = self._begin(blueprint)
         job = blueprint.job
         job.on_start = live.speaking
-        return Take(
-            blueprint, live, runner=self.runner, history=self.history, files=self.files
-        )
+        return Take(blueprint, live, runner=self.runner, history=self.history, files=self.files)
 
     def generate(
         self,

@@ -270,7 +270,9 @@ class Runner:
         except Exception as error:
             reason = str(error) if isinstance(error, VoicelabError) else type(error).__name__
             log.warning("chunk %d failed: %s", chunk.index, reason)
-            job.fail(SpeechFailed(f"{engine.info.label} failed on '{_short(chunk.text)}': {reason}"))
+            job.fail(
+                SpeechFailed(f"{engine.info.label} failed on '{_short(chunk.text)}': {reason}")
+            )
         else:
             job.deliver(ChunkAudio(chunk, samples, seed))
 

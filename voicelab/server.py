@@ -11,12 +11,12 @@ from typing import Any
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
 
-import gradio as gr  # noqa: E402
+import gradio as gr
 
-from voicelab import rest, ui  # noqa: E402
-from voicelab.errors import Unavailable  # noqa: E402
-from voicelab.lab import VoiceLab  # noqa: E402
-from voicelab.settings import Settings  # noqa: E402
+from voicelab import rest, ui
+from voicelab.errors import Unavailable
+from voicelab.lab import VoiceLab
+from voicelab.settings import Settings
 
 __all__ = ["Lab"]
 

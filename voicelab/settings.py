@@ -99,6 +99,11 @@ class Settings(BaseSettings):
         """
         return cls(_cli_parse_args=True if arguments is None else arguments)  # pyright: ignore[reportCallIssue]
 
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Settings from the environment alone."""
+        return cls()  # pyright: ignore[reportCallIssue]
+
     def users(self) -> list[tuple[str, str]]:
         """The (user, password) pairs of `auth`.
 

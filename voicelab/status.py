@@ -92,7 +92,7 @@ class LiveRequest:
             self._owner.end(self, "cancelled" if cancelled else error, cancelled)
 
     def progress(self) -> Snapshot:
-        """{current_chunk, total_chunks, current_step, progress_percentage, estimated_completion}."""
+        """Chunk, number of chunks, step, percentage and estimated completion."""
         total = len(self._work)
         return {
             "current_chunk": min(self._done + 1, total) if not self.queued else 0,
@@ -355,10 +355,10 @@ def memory_info() -> Snapshot:
 
     process = psutil.Process(os.getpid())
     torch = sys.modules.get("torch")  # asked only if an engine has imported it
-    cuda = torch is not None and torch.cuda.is_available()
+    cuda = torch.cuda if torch is not None and torch.cuda.is_available() else None
     return {
         "cpu_memory_mb": round(process.memory_info().rss / 2**20, 1),
         "cpu_memory_percent": round(process.memory_percent(), 2),
-        "gpu_memory_allocated_mb": round(torch.cuda.memory_allocated() / 2**20, 1) if cuda else 0.0,
-        "gpu_memory_reserved_mb": round(torch.cuda.memory_reserved() / 2**20, 1) if cuda else 0.0,
+        "gpu_memory_allocated_mb": round(cuda.memory_allocated() / 2**20, 1) if cuda else 0.0,
+        "gpu_memory_reserved_mb": round(cuda.memory_reserved() / 2**20, 1) if cuda else 0.0,
     }

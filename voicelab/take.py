@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,7 +140,7 @@ class Take(Iterator[Piece]):
             if self._record is None and not self.live.ended:
                 self._failed(Cancelled())  # it was never begun, so no block of it can clean up
 
-    def _make(self) -> Iterator[Piece]:
+    def _make(self) -> Generator[Piece, None, None]:
         try:
             yield from self._speak()
         except GeneratorExit:

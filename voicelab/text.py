@@ -257,7 +257,7 @@ def _grapheme_cut(sentence: str, start: int, end: int) -> int:
 
 
 def halves(text: str) -> list[str]:
-    """A text in two at the clause, space or character nearest to its middle; itself if it cannot."""
+    """A text in two, cut near its middle like a long sentence; itself when that is impossible."""
     if len(text) < 2:
         return [text]
     cut = _cut(text, 0, (len(text) + 1) // 2)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_chatterbox import clip, tiny_engine
 
+from tiny_chatterbox import clip, tiny_engine
 from voicelab.engines import Engine, Utterance
 from voicelab.engines.espeak import EspeakEngine
 from voicelab.engines.tone import ToneEngine

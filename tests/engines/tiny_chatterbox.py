@@ -267,5 +267,3 @@ def _bytes(folder: Path) -> None:
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     config = {"tokenizer_class": "GPT2Tokenizer", "model_max_length": 1024}
     (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-
-

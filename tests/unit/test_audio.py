@@ -91,7 +91,9 @@ def test_speed_changes_the_length_and_keeps_the_pitch(speed: float) -> None:
     changed = stretch(tone(2), RATE, speed)
     assert len(changed) == pytest.approx(2 * RATE / speed, rel=0.05)
     spectrum = np.abs(np.fft.rfft(changed))
-    assert np.argmax(spectrum) * RATE / len(changed) == pytest.approx(RATE / 20 / 2 / np.pi, rel=0.03)
+    assert np.argmax(spectrum) * RATE / len(changed) == pytest.approx(
+        RATE / 20 / 2 / np.pi, rel=0.03
+    )
 
 
 def test_peaks_follow_the_envelope() -> None:
@@ -159,7 +161,9 @@ def test_an_unknown_format_is_refused() -> None:
 def test_a_stereo_clip_of_another_rate_becomes_mono_24_khz(tmp_path: Path) -> None:
     stereo = np.stack([tone(4), tone(4)], axis=1)
     soundfile.write(tmp_path / "a.flac", stereo, 44_100)
-    assert len(prepare_clip(tmp_path / "a.flac")) == pytest.approx(4 * RATE * RATE / 44_100, rel=0.05)
+    assert len(prepare_clip(tmp_path / "a.flac")) == pytest.approx(
+        4 * RATE * RATE / 44_100, rel=0.05
+    )
 
 
 @pytest.mark.parametrize(

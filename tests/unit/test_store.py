@@ -23,7 +23,9 @@ def store(tmp_path: Path):
 
 def fill(store: Store, count: int = 5) -> None:
     for n in range(count):
-        store.insert("t", {"id": f"i{n}", "created_at": f"2026-01-0{n}", "n": n, "text": f"Text {n}"})
+        store.insert(
+            "t", {"id": f"i{n}", "created_at": f"2026-01-0{n}", "n": n, "text": f"Text {n}"}
+        )
 
 
 def test_what_was_inserted_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -101,8 +103,13 @@ def test_a_full_disk_changes_nothing_and_the_store_goes_on(
 
 def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
     store = TinyStore(tmp_path)
-    code = f"from voicelab.store import TinyStore; TinyStore(__import__('pathlib').Path({str(tmp_path)!r}))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    code = (
+        "import pathlib; from voicelab.store import TinyStore; "
+        f"TinyStore(pathlib.Path({str(tmp_path)!r}))"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     store.close()
     assert "StoreLocked" in other.stderr and f"process {os.getpid()}" in other.stderr
 
@@ -115,7 +122,9 @@ def test_the_same_process_cannot_open_it_twice(tmp_path: Path) -> None:
     TinyStore(tmp_path).close()
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"t": 1}', b'{"t": {"1": {"no": "id"}}}', b"\x00" * 50])
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b'{"t": 1}', b'{"t": {"1": {"no": "id"}}}', b"\x00" * 50]
+)
 def test_a_broken_file_is_named_and_kept(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "db.json").write_bytes(content)
     with pytest.raises(StoreCorrupt, match=r"db\.json"):

@@ -12,8 +12,7 @@ from voicelab.text import EVENT_TAGS, check_text, estimate_duration_s, halves, p
 
 def chunks(text: str, limit: int = 200, tags: frozenset[str] = frozenset(), language: str = "en"):
     return [
-        c.text
-        for c in plan(text, language=language, max_chunk_chars=limit, event_tags=tags).chunks
+        c.text for c in plan(text, language=language, max_chunk_chars=limit, event_tags=tags).chunks
     ]
 
 
@@ -60,7 +59,9 @@ def test_no_chunk_is_too_long_and_no_letter_is_lost(text: str) -> None:
 
 
 def test_a_number_and_a_tag_are_never_cut() -> None:
-    found = chunks("word " * 18 + "3,000,000.50 and more " + "x " * 40 + "[laugh] end", 100, EVENT_TAGS)
+    found = chunks(
+        "word " * 18 + "3,000,000.50 and more " + "x " * 40 + "[laugh] end", 100, EVENT_TAGS
+    )
     assert any("3,000,000.50" in chunk for chunk in found)
     assert any("[laugh]" in chunk for chunk in found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import functools
 import threading
@@ -101,14 +102,22 @@ _Callback = ctypes.CFUNCTYPE(
 )
 
 
-class _Library:
-    """libespeak-ng. It has one voice, one callback, one of everything for the whole process."""
+@functools.cache
+def _process_lock() -> threading.Lock:
+    # The C library keeps its state in statics of the process, whoever uses it.
+    return threading.Lock()
 
-    def __init__(self) -> None:
+
+class _Library:
+    """libespeak-ng, loaded for one utterance and unloaded after it.
+
+    It carries flutter and wave phase over from call to call, which no function of it resets;
+    fresh statics make the same text the same samples. Loading takes 2 ms.
+    """
+
+    def __enter__(self) -> _Library:
         import espeakng_loader
 
-        self.lock = threading.Lock()
-        self._sink: Callable[[NDArray[np.int16]], bool] = lambda _: False
         try:
             self._dll = ctypes.CDLL(espeakng_loader.get_library_path())
             folder = str(Path(espeakng_loader.get_data_path()).parent).encode()
@@ -119,30 +128,33 @@ class _Library:
             raise EngineUnavailable(f"eSpeak NG cannot be loaded: {error}.") from error
         if rate != INFO.sample_rate:
             raise EngineUnavailable(f"eSpeak NG did not start (it answered {rate}).")
-        self._callback = _Callback(self._receive)
-        self._dll.espeak_SetSynthCallback(self._callback)
+        return self
 
-    def _receive(self, wave: Any, count: int, _events: int | None) -> int:
-        if not wave or count <= 0:
-            return 0
-        return int(self._sink(np.ctypeslib.as_array(wave, shape=(count,)).copy()))
+    def __exit__(self, *_: object) -> None:
+        self._dll.espeak_Terminate()
+        handle = self._dll._handle
+        del self._dll
+        unload = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary  # pyright: ignore
+        unload(handle)
 
     def speak(
         self, utterance: Utterance, cancelled: Callable[[], bool]
     ) -> NDArray[np.int16] | None:
-        """int16 (n,), or None when it was cancelled; the caller holds the lock."""
+        """int16 (n,), or None when it was cancelled."""
         pieces: list[NDArray[np.int16]] = []
 
-        def sink(piece: NDArray[np.int16]) -> bool:
-            pieces.append(piece)
-            return cancelled()
+        def receive(wave: Any, count: int, _events: int | None) -> int:
+            if wave and count > 0:
+                pieces.append(np.ctypeslib.as_array(wave, shape=(count,)).copy())
+            return int(cancelled())
 
+        callback = _Callback(receive)
+        self._dll.espeak_SetSynthCallback(callback)
+        self._dll.espeak_ng_SetRandSeed(ctypes.c_long(1))
         if self._dll.espeak_SetVoiceByName(utterance.language.encode()):
             raise SpeechFailed(f"eSpeak NG has no voice for '{utterance.language}'.")
-        names = {"rate_wpm": RATE, "pitch": PITCH, "pitch_range": RANGE}
-        for name, number in names.items():
+        for name, number in (("rate_wpm", RATE), ("pitch", PITCH), ("pitch_range", RANGE)):
             self._dll.espeak_SetParameter(number, round(utterance.parameters[name]), 0)
-        self._sink = sink
         content = utterance.text.encode() + b"\0"
         failed = self._dll.espeak_Synth(content, len(content), 0, 1, 0, CHARS_UTF8, None, None)
         if cancelled():
@@ -150,12 +162,6 @@ class _Library:
         if failed:
             raise SpeechFailed(f"eSpeak NG failed with code {failed}.")
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
-
-
-@functools.cache
-def _library() -> _Library:
-    # One for the process because the C library is: a second espeak_Initialize resets the first.
-    return _Library()
 
 
 class EspeakEngine:
@@ -170,8 +176,8 @@ class EspeakEngine:
 
     def load(self, progress: LoadProgress) -> None:
         """Milliseconds."""
-        _library()
-        progress(1.0, "ready")
+        with _process_lock(), _Library():
+            progress(1.0, "ready")
 
     def prepare_voice(self, clip: Path | None) -> Voice:
         """Only its own voice."""
@@ -186,12 +192,11 @@ class EspeakEngine:
         self, utterances: Sequence[Utterance], cancelled: Callable[[int], bool]
     ) -> Iterator[Spoken]:
         """See `Engine.speak`; walks the batch."""
-        library = _library()
         for index, utterance in enumerate(utterances):
-            with library.lock:
+            with _process_lock(), _Library() as library:
                 pcm = library.speak(utterance, functools.partial(cancelled, index))
             if pcm is not None:
-                yield Spoken(index, pcm.astype(np.float32) / 32768)
+                yield Spoken(index, pcm.astype(np.float32) / np.float32(32768))
 
     def close(self) -> None:
-        """The library stays: other engines of the process may use it."""
+        """Nothing is kept between utterances."""

@@ -40,7 +40,9 @@ class Rack:
         engines: name -> factory, in place of the built-in ones; for embedding and tests.
     """
 
-    def __init__(self, settings: Settings, engines: Mapping[str, Callable[[], Engine]] | None = None):
+    def __init__(
+        self, settings: Settings, engines: Mapping[str, Callable[[], Engine]] | None = None
+    ):
         self._settings = settings
         self._factories = dict(engines or self._built_in())
         self._engines: dict[str, Engine] = {}
@@ -67,7 +69,9 @@ class Rack:
         name = name or self.default
         if name not in self._factories:
             known = ", ".join(self._factories)
-            raise InvalidInput(f"There is no engine '{name[:40]}'; there are {known}.", param="engine")
+            raise InvalidInput(
+                f"There is no engine '{name[:40]}'; there are {known}.", param="engine"
+            )
         with self._lock:
             if name not in self._engines:
                 self._engines[name] = self._factories[name]()

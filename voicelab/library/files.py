@@ -7,9 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from voicelab.audio import WavWriter, storage_error
+from voicelab.audio import WavWriter, storage_error, to_pcm16
 from voicelab.codecs import CLIP_RATE, prepare_clip
-from voicelab.audio import to_pcm16
 from voicelab.errors import NotFound, StoreFull
 
 __all__ = ["Files"]

@@ -228,7 +228,9 @@ class History:
         documents, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
         names = self._voices.names()
         records = [_wire(document, names) for document in documents]
-        frame = pandas.DataFrame.from_records(records or [], columns=list(records[0]) if records else KEYS)
+        frame = pandas.DataFrame.from_records(
+            records or [], columns=list(records[0]) if records else KEYS
+        )
         frame["created_at"] = pandas.to_datetime(frame["created_at"], utc=True)
         return frame
 

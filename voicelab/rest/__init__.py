@@ -1,4 +1,4 @@
-"""The documented routes, as a FastAPI application of their own; `server.py` grafts it on Gradio's."""
+"""The documented routes, as an application of their own; `server.py` grafts it on Gradio's."""
 
 from voicelab.rest.application import build
 from voicelab.rest.security import middleware

@@ -1,4 +1,4 @@
-"""Every error as {"error": {"message", "type", "code", "param"}}, and the only table of statuses."""
+"""Every error as {"error": {message, type, code, param}}, and the only table of statuses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,14 @@ STATUS: Mapping[type[errors.VoicelabError], int] = MappingProxyType(
 
 GRADIO_PATHS = (
     *("/login", "/logout", "/config", "/static", "/assets", "/svelte", "/favicon.ico"),
-    *("/theme.css", "/robots.txt", "/manifest.json", "/monitoring", "/gradio_api", "/custom_component"),
+    *(
+        "/theme.css",
+        "/robots.txt",
+        "/manifest.json",
+        "/monitoring",
+        "/gradio_api",
+        "/custom_component",
+    ),
 )
 
 

@@ -27,8 +27,16 @@ Text = Annotated[str | None, Query(max_length=1000)]
 Short = Annotated[str | None, Query(max_length=100)]
 Seconds = Annotated[float | None, Query(ge=0, allow_inf_nan=False)]
 Sort = Literal[
-    *("created_at", "-created_at", "duration", "-duration", "text", "-text"),
-    *("size_bytes", "-size_bytes", "real_time_factor", "-real_time_factor"),
+    "created_at",
+    "-created_at",
+    "duration",
+    "-duration",
+    "text",
+    "-text",
+    "size_bytes",
+    "-size_bytes",
+    "real_time_factor",
+    "-real_time_factor",
 ]
 
 

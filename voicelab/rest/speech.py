@@ -136,9 +136,7 @@ async def _whole(desk: Desk, take: Take, body: SpeechBody, request: Request) -> 
     record = take.record
     content = await desk.run(encode, pcm, take.sample_rate, body.response_format)
     headers = _headers(take) | {"X-Real-Time-Factor": str(record["real_time_factor"])}
-    return Response(
-        content, media_type=FORMATS[body.response_format].content_type, headers=headers
-    )
+    return Response(content, media_type=FORMATS[body.response_format].content_type, headers=headers)
 
 
 def _drained(take: Take) -> NDArray[np.int16]:

@@ -32,14 +32,16 @@ CSS = """
   background: var(--button-secondary-background-fill); color: var(--body-text-color);
   text-decoration: none; }
 .vl-acts button:hover, .vl-acts a:hover { border-color: var(--color-accent); }
-.vl-acts button[aria-pressed=true] { border-color: var(--color-accent); color: var(--color-accent); }
+.vl-acts button[aria-pressed=true] { border-color: var(--color-accent);
+  color: var(--color-accent); }
 .vl-acts :focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
 .vl-empty { text-align: center; padding: 2.5rem 1rem; color: var(--body-text-color-subdued); }
 .vl-chunks { margin: 0; padding: 0; list-style: none; display: grid; gap: .25rem; }
 .vl-chunks li { display: grid; grid-template-columns: 5.2rem 1fr; gap: .6rem; font-size: .88rem; }
 .vl-chunks time { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 .vl-chunks span { overflow-wrap: anywhere; }
-.vl-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem; }
+.vl-cards { display: grid; gap: .6rem;
+  grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
 .vl-card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .7rem .9rem;
   background: var(--block-background-fill); }
 .vl-card b { display: block; font-size: 1.35rem; font-weight: 600; color: var(--body-text-color); }

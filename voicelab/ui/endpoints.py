@@ -48,9 +48,9 @@ def _told(function: Endpoint) -> Endpoint:
 def _generate(lab: VoiceLab) -> None:
     def generate(
         text: str,
-        engine: str = "",
-        language: str = "",
-        voice: str = "",
+        engine: str | None = None,
+        language: str | None = None,
+        voice: str | None = None,
         voice_clip: str | None = None,
         seed: float | None = None,
         speed: float = 1.0,
@@ -61,9 +61,9 @@ def _generate(lab: VoiceLab) -> None:
 
         Args:
             text: what to say.
-            engine: one of /status's engines; empty takes the default.
-            language: BCP 47 code; empty takes the engine's first.
-            voice: name of a profile; empty takes the default.
+            engine: one of /status's engines; null takes the default.
+            language: BCP 47 code; null takes the engine's first.
+            voice: name of a profile; null takes the default.
             voice_clip: 2-30 s of a voice to imitate, for engines that can.
             seed: 0 to 2**32 - 1; null draws one.
             speed: 0.25 to 4, the pitch kept.
@@ -108,7 +108,7 @@ def _generate(lab: VoiceLab) -> None:
 
 def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
     def history(
-        search: str = "", limit: float = 50, offset: float = 0, favorite: bool = False
+        search: str | None = None, limit: float = 50, offset: float = 0, favorite: bool = False
     ) -> dict[str, Any]:
         """Find takes, newest first.
 

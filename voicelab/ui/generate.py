@@ -78,7 +78,9 @@ def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
         name
         for name in lab.rack.names
         if name == lab.rack.default
-        or (name != "tone" and lab.rack.presence(name).installed and lab.rack.presence(name).weights)
+        or (
+            name != "tone" and lab.rack.presence(name).installed and lab.rack.presence(name).weights
+        )
     ]
     return [(lab.engine_info(name).label, name) for name in usable]
 
@@ -196,9 +198,7 @@ def _follow_engine(
         shown = [gr.Group(visible=owner == name) for owner in groups]
         return [_languages(lab, name), cloning, *shown]
 
-    engine.input(
-        follow, engine, [language, clip, *groups.values()], api_visibility="private"
-    )
+    engine.input(follow, engine, [language, clip, *groups.values()], api_visibility="private")
 
 
 def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
@@ -215,7 +215,9 @@ def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by its default
     ) -> Iterator[list[Any]]:
         parameters = {
-            name: value for (owner, name), value in zip(names, values, strict=True) if owner == engine
+            name: value
+            for (owner, name), value in zip(names, values, strict=True)
+            if owner == engine
         }
         try:
             request = GenerationRequest(
@@ -291,7 +293,9 @@ def _update(
     result: bool | None = None,
 ) -> list[Any]:
     """New values in the order of the outputs; what is None stays."""
-    plain = [gr.skip() if value is None else value for value in (live, whole, summary, chunks, running)]
+    plain = [
+        gr.skip() if value is None else value for value in (live, whole, summary, chunks, running)
+    ]
     return [
         *plain,
         gr.skip() if stop is None else gr.Button(interactive=stop),

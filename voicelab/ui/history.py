@@ -38,7 +38,10 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
     """Lay out the tab in the current block."""
     with gr.Row(equal_height=True):
         search = gr.Textbox(
-            label="Search", placeholder="words of the text, tags, voice", scale=4, elem_id="vl-search"
+            label="Search",
+            placeholder="words of the text, tags, voice",
+            scale=4,
+            elem_id="vl-search",
         )
         status = gr.Dropdown(
             [("Any", ""), ("Completed", "completed"), ("Failed", "failed"), ("Pending", "pending")],

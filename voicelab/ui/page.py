@@ -28,7 +28,9 @@ def build(lab: VoiceLab) -> None:
 
     def refresh() -> tuple[str, gr.Timer]:
         # The header stops asking once there is nothing more to wait for.
-        return _header(lab), gr.Timer(active=lab.rack.state().state in ("not_started", "initializing"))
+        return _header(lab), gr.Timer(
+            active=lab.rack.state().state in ("not_started", "initializing")
+        )
 
     timer.tick(refresh, None, [head, timer], api_visibility="private", show_progress="hidden")
 

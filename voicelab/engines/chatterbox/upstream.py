@@ -84,7 +84,11 @@ def _device(wanted: str, threads: int | None) -> str:
     import torch
 
     torch.set_num_threads(threads or psutil.cpu_count(logical=False) or 1)
-    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    have = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if wanted == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if have[name])
     if not have[wanted]:

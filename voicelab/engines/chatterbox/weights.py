@@ -40,7 +40,7 @@ FILES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
 """Engine -> repository on the Hugging Face hub, and the files without which it cannot load."""
 
 HUB = "huggingface.co"
-PROBE_S = 1.8
+PROBE_S = 1.5
 
 
 def presence(name: str, checkpoint_dir: Path | None = None) -> Presence:

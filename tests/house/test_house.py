@@ -1,0 +1,194 @@
+"""What a machine can check of how the house is built."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import voicelab
+from tests.conftest import MakeLab
+from voicelab.rest import build
+from voicelab.settings import Settings
+
+ROOT = Path(voicelab.__file__).parent
+README = (ROOT.parent / "README.md").read_text(encoding="utf-8")
+MODULES = sorted(path for path in ROOT.rglob("*.py"))
+FLOORS = {
+    "errors": 0,
+    "settings": 0,
+    "records": 0,
+    "text": 1,
+    "audio": 1,
+    "codecs": 1,
+    "engines": 2,
+    "store": 2,
+    "status": 2,
+    "runner": 3,
+    "library": 3,
+    "take": 3.5,
+    "lab": 4,
+    "ui": 5,
+    "rest": 5,
+    "server": 6,
+    "__main__": 6,
+}
+OWNERS = {
+    "torch": {"engines/chatterbox"},
+    "tinydb": {"store"},
+    "gradio": {"ui", "server.py"},
+    "fastapi": {"rest"},
+    "starlette": {"rest"},
+}
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> list[str]:
+    """All imported modules, those inside functions too, those for type checkers not."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += (
+                [f"{node.module}.{a.name}" for a in node.names]
+                if node.module == "voicelab"
+                else [node.module]
+            )
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_imports_go_down(path: Path) -> None:
+    room = name(path).split("/")[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    for module in imports(path):
+        parts = module.split(".")
+        if parts[0] == "voicelab" and len(parts) > 1 and parts[1] in FLOORS and parts[1] != room:
+            # Launching the page is the one step up, at the caller's wish.
+            if (room, parts[1]) == ("lab", "server"):
+                continue
+            assert FLOORS[parts[1]] < FLOORS[room] or {room, parts[1]} == {"status", "store"}, (
+                module
+            )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_each_outside_thing_has_one_owner(path: Path) -> None:
+    for module in imports(path):
+        owners = OWNERS.get(module.split(".")[0])
+        assert owners is None or any(name(path).startswith(owner) for owner in owners), module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_module_holds_state(path: Path) -> None:
+    """Module-level names are constants, types, or `log`; no mutable display is bound to one."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Global):
+            raise AssertionError(ast.unparse(node))
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List | ast.Dict | ast.Set):
+            targets = [ast.unparse(target) for target in node.targets]
+            assert all(t == "__all__" or t.isupper() for t in targets), targets
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_modules_are_short_and_say_what_they_offer(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 460
+    module = "voicelab." + name(path).removesuffix(".py").replace("/", ".").removesuffix(
+        ".__init__"
+    )
+    module = "voicelab" if name(path) == "__init__.py" else module
+    loaded = importlib.import_module(module)
+    assert loaded.__doc__
+    assert all(hasattr(loaded, public) for public in loaded.__all__)
+
+
+def test_the_public_surface_is_exact() -> None:
+    assert voicelab.__all__ == [
+        "Filters",
+        "GenerationRequest",
+        "Settings",
+        "Speech",
+        "VoiceLab",
+        "VoicelabError",
+        "__version__",
+    ]
+
+
+def test_importing_voicelab_is_light() -> None:
+    code = "import voicelab, sys; print({'torch', 'gradio', 'pandas', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_readme_lists_every_setting() -> None:
+    table = dict(re.findall(r"^\| `--([a-z-]+)` \| `(VOICELAB_[A-Z_]+)` \|", README, re.M))
+    expected = {f.replace("_", "-"): f"VOICELAB_{f.upper()}" for f in Settings.model_fields}
+    assert table == expected
+
+
+def test_the_readme_lists_every_route(make_lab: MakeLab) -> None:
+    routes = {
+        f"{method.upper()} {path}"
+        for path, item in build(make_lab()).openapi()["paths"].items()
+        for method in item
+        if not path.startswith("/v1/status") and method != "head"
+    }
+    listed = {
+        f"{method} {path}"
+        for methods, path in re.findall(r"^\| ([A-Z, ]+) \| `(/[^`]*)` \|", README, re.M)
+        for method in methods.split(", ")
+    }
+    aliases = {"GET /v1/info", "GET /v1/health", "POST /v1/status/history/clear"}
+    assert listed == routes - aliases
+
+
+def test_the_readme_names_every_file() -> None:
+    for path in MODULES:
+        if path.name != "__init__.py":
+            assert re.search(rf"^\s*{re.escape(path.name)}\s", README, re.M), path
+
+
+def test_help_explains_every_option() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "voicelab", "--help"], capture_output=True, text=True, check=True
+    )
+    for field, info in Settings.model_fields.items():
+        assert f"--{field.replace('_', '-')}" in done.stdout
+        assert info.description
+
+
+def test_requirements_are_the_light_install() -> None:
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (ROOT.parent / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == project["dependencies"]
+
+
+def test_the_readmes_python_runs(make_lab: MakeLab, tmp_path: Path, monkeypatch) -> None:
+    cell = re.search(r"```python\n(.*?)```", README, re.S)
+    assert cell
+    monkeypatch.setenv("VOICELAB_DATA_DIR", str(tmp_path / "readme"))
+    monkeypatch.setenv("VOICELAB_ENGINE", "espeak")
+    scope: dict[str, object] = {}
+    exec(compile(cell[1], "README.md", "exec"), scope)
+    scope["lab"].close()  # type: ignore[attr-defined]

@@ -1,0 +1,164 @@
+"""The launched server: page and REST on one port, the named endpoints, Spaces."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from tests.conftest import wait_for
+from voicelab.lab import VoiceLab
+from voicelab.records import GenerationRequest
+from voicelab.server import Lab
+
+ENDPOINTS = {
+    "/generate",
+    "/history",
+    "/history_item",
+    "/delete",
+    "/favorite",
+    "/export",
+    "/import",
+    "/stats",
+    "/status",
+    "/cancel",
+    "/voices",
+}
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Client:
+    return Client(url, verbose=False)
+
+
+def test_page_and_routes_share_a_port(url: str) -> None:
+    assert "text/html" in httpx.get(f"{url}/").headers["content-type"]
+    for path in ("/status", "/history", "/health", "/openapi.json", "/v1/models"):
+        answer = httpx.get(f"{url}{path}")
+        assert answer.status_code == 200, path
+        assert answer.headers["content-type"] == "application/json"
+    missing = httpx.get(f"{url}/history/none")
+    assert missing.status_code == 404 and set(missing.json()) == {"error"}
+
+
+def test_a_foreign_host_name_is_refused(url: str) -> None:
+    answer = httpx.get(f"{url}/status", headers={"Host": "evil.example"})
+    assert answer.status_code == 403 and "host name" in answer.json()["error"]["message"]
+
+
+def test_an_unexpected_error_shows_nothing_of_the_inside(url, page_lab, monkeypatch) -> None:
+    monkeypatch.setattr(page_lab.history, "stats", lambda: 1 / 0)
+    answer = httpx.get(f"{url}/history/stats")
+    assert answer.status_code == 500 and "ZeroDivision" not in answer.text
+    assert answer.json()["error"]["type"] == "server_error"
+
+
+def test_a_client_that_hangs_up_stops_the_work(url: str, page_lab: VoiceLab) -> None:
+    body = {"input": "A long story. " * 2000, "engine": "espeak", "speed": 0.5}
+    before = page_lab.status.statistics()["cancelled_requests"]
+    for path in ("/v1/audio/speech", "/v1/audio/speech/stream"):
+        with (
+            pytest.raises(httpx.TimeoutException),
+            httpx.stream("POST", f"{url}{path}", json=body, timeout=0.7) as answer,
+        ):
+            for _ in answer.iter_bytes():
+                raise httpx.ReadTimeout("had enough")
+    wait_for(lambda: page_lab.status.statistics()["cancelled_requests"] == before + 2)
+    assert page_lab.status.current()["status"] == "idle"
+
+
+def test_the_status_stream_tells_of_changes(url: str, page_lab: VoiceLab) -> None:
+    with httpx.stream("GET", f"{url}/status/stream", timeout=10) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "event: progress"
+        page_lab.submit(GenerationRequest("Hello there."))
+        assert any('"is_processing":true' in line for line in lines)
+
+
+def test_only_the_named_endpoints_are_shown_with_descriptions(client: Client) -> None:
+    api = client.view_api(return_format="dict")
+    assert set(api["named_endpoints"]) == ENDPOINTS
+    assert not api["unnamed_endpoints"]
+    assert all(endpoint["description"] for endpoint in api["named_endpoints"].values())
+
+
+def test_predict_with_a_text_gives_the_file_and_the_record(client: Client) -> None:
+    audio, record = client.predict("Hello from a script.", api_name="/generate")
+    assert Path(audio).read_bytes()[:4] == b"RIFF"
+    assert record["text"] == "Hello from a script." and record["source"] == "client"
+    id = record["id"]
+    assert client.predict(id, api_name="/history_item")["id"] == id
+    assert client.predict("script", api_name="/history")["total"] == 1
+    assert client.predict(id, api_name="/favorite") == {"is_favorited": True}
+    archive = client.predict(id, api_name="/export")
+    assert client.predict(handle_file(archive), api_name="/import")["source"] == "import"
+    assert "message" in client.predict(id, api_name="/delete")
+    assert client.predict(api_name="/stats")["total_generations"] >= 1
+    assert client.predict(api_name="/status")["status"] == "idle"
+    assert client.predict(api_name="/voices")[0]["name"] == "Default"
+
+
+def test_a_client_is_told_what_was_wrong(client: Client) -> None:
+    with pytest.raises(AppError, match="empty"):
+        client.predict("", api_name="/generate")
+    with pytest.raises(AppError, match="no take"):
+        client.predict("none", api_name="/history_item")
+
+
+def test_launching_again_keeps_the_lab(tmp_path: Path) -> None:
+    with VoiceLab.open(tmp_path, engine="tone", port=0) as lab:
+        first = lab.launch(quiet=True)
+        second = lab.launch(quiet=True)
+        assert isinstance(second, Lab) and first is not second
+        assert httpx.get(f"{second.local_url}status").json()["status"] == "idle"
+
+
+def test_a_taken_port_is_one_sentence(url: str, tmp_path: Path) -> None:
+    port = re.search(r":(\d+)", url)[1]
+    done = subprocess.run(
+        [sys.executable, "app.py", "--engine", "tone", "--port", port, "--data-dir", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"voicelab: Port {port} cannot be used" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_space_serves_page_and_json(tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "SYSTEM": "spaces",
+        "SPACE_ID": "someone/voicelab",
+        "GRADIO_SSR_MODE": "True",
+        "VOICELAB_PORT": "7923",
+        "VOICELAB_ENGINE": "espeak",
+        "VOICELAB_DATA_DIR": str(tmp_path),
+    }
+    with subprocess.Popen(
+        [sys.executable, "app.py"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+
+        def answer() -> httpx.Response | None:
+            try:
+                return httpx.get("http://127.0.0.1:7923/status")
+            except httpx.TransportError:
+                return None
+
+        try:
+            got = wait_for(answer, 60)
+            assert got.headers["content-type"] == "application/json"
+            assert "gradio" in httpx.get("http://127.0.0.1:7923/").text
+        finally:
+            process.kill()
