@@ -19,7 +19,8 @@ import soundfile
 import torch
 
 from voicelab.engines.chatterbox import ChatterboxEngine
-from voicelab.engines.chatterbox.upstream import in_float32, without_segmenter, without_warnings
+from voicelab.engines.chatterbox.quiet import quiet
+from voicelab.engines.chatterbox.upstream import in_float32, without_segmenter
 
 __all__ = ["build", "clip", "small", "tiny_engine"]
 
@@ -57,7 +58,7 @@ def build(name: str, folder: Path, *, tokens: int = 20, full_size: bool = False)
     """
     folder.mkdir(parents=True, exist_ok=True)
     sizes = contextlib.nullcontext() if full_size else small(name)
-    with without_warnings(), sizes, torch.random.fork_rng(devices=[]):
+    with quiet(), sizes, torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = _model(name, folder, tokens)
         if hasattr(model, "norm_loudness"):

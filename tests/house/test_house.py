@@ -26,7 +26,7 @@ FLOORS = {
     "records": 0,
     "text": 1,
     "audio": 1,
-    "codecs": 1,
+    "codecs": 1.5,
     "engines": 2,
     "store": 2,
     "status": 2,
@@ -37,7 +37,7 @@ FLOORS = {
     "ui": 5,
     "rest": 5,
     "server": 6,
-    "__main__": 6,
+    "__main__": 7,
 }
 OWNERS = {
     "torch": {"engines/chatterbox"},

@@ -200,18 +200,22 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
         headers = {"X-Content-Type-Options": "nosniff"}
         return FileResponse(path, media_type="audio/wav", headers=headers)
 
-    @routes.api_route("/audio/{id}", methods=["GET", "HEAD"], response_model=None)
     async def audio(id: str) -> Response:
         """The default version; Range works."""
         return await file(lab.history.get(id)["audio_path"])
 
-    @routes.api_route("/audio/version/{version_id}", methods=["GET", "HEAD"], response_model=None)
     async def version_audio(version_id: str) -> Response:
         """One version; Range works."""
         version = lab.store.get("versions", version_id)
         if version is None:
             raise NotFound(f"There is no version {version_id[:40]}.", param="version_id")
         return await file(version["audio_path"])
+
+    for path, endpoint in (("/audio/{id}", audio), ("/audio/version/{version_id}", version_audio)):
+        routes.add_api_route(path, endpoint, response_model=None)
+        routes.add_api_route(
+            path, endpoint, methods=["HEAD"], include_in_schema=False, response_model=None
+        )
 
 
 def _path(lab: VoiceLab, relative: str | None) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -137,13 +136,13 @@ class TinyStore:
         """See `Store.get`."""
         with self._lock:
             document = self._raw(table, id)
-            return None if document is None else copy.deepcopy(document)
+            return None if document is None else _copied(document)
 
     def get_many(self, table: str, ids: Sequence[str]) -> list[Document]:
         """See `Store.get_many`."""
         with self._lock:
             found = [self._raw(table, id) for id in ids]
-            return [copy.deepcopy(document) for document in found if document is not None]
+            return [_copied(document) for document in found if document is not None]
 
     def insert(self, table: str, document: Document) -> None:
         """See `Store.insert`."""
@@ -152,7 +151,7 @@ class TinyStore:
             if document["id"] in ids:
                 raise Conflict(f"The id {document['id'][:40]} is taken in {table}.")
             number = max(ids.values(), default=0) + 1
-            self._db.table(table).insert(TinyDocument(copy.deepcopy(document), number))
+            self._db.table(table).insert(TinyDocument(_copied(document), number))
             self._ids[table] = {**ids, document["id"]: number}
 
     def patch(
@@ -170,10 +169,10 @@ class TinyStore:
             if any(before.get(key) != value for key, value in (expected or {}).items()):
                 raise Conflict(f"{id[:40]} in {table} has changed meanwhile.")
             number = self._ids[table][id]
-            after = {**before, **copy.deepcopy(dict(fields))}
+            after = {**before, **_copied(dict(fields))}
             # A new dict takes the old one's place: readers and a failed commit keep the old.
             self._db.table(table)._update_table(lambda rows: rows.__setitem__(number, after))
-            return copy.deepcopy(after)
+            return _copied(after)
 
     def delete(self, table: str, id: str) -> bool:
         """See `Store.delete`."""
@@ -193,7 +192,7 @@ class TinyStore:
         found = [row for row in self._rows(table) if _matches(row, query)]
         found.sort(key=lambda row: _sort_key(row, query.order), reverse=query.descending)
         end = None if limit is None else offset + limit
-        return [copy.deepcopy(row) for row in found[offset:end]], len(found)
+        return [_copied(row) for row in found[offset:end]], len(found)
 
     def count(self, table: str, query: Query | None = None) -> int:
         """See `Store.count`."""
@@ -230,6 +229,11 @@ class TinyStore:
     def _rows(self, table: str) -> list[Document]:
         with self._lock:
             return list(self._storage.read().get(table, {}).values())
+
+
+def _copied(document: Document) -> Document:
+    """A deep copy, several times as fast as copy.deepcopy; documents are JSON by contract."""
+    return orjson.loads(orjson.dumps(document))
 
 
 def _acquire(folder: Path) -> FileLock:

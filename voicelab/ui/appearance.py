@@ -12,7 +12,9 @@ SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sa
 MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 CSS = """
-.gradio-container { max-width: 1080px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1080px !important; margin: 0 auto !important;
+  width: 100% !important; min-width: 0 !important; overflow-x: hidden; }
+.gradio-container main, .gradio-container .wrap, .gradio-container .column { min-width: 0; }
 .vl-head { display: flex; flex-wrap: wrap; align-items: baseline; gap: .25rem .9rem; }
 .vl-head h1 { font-size: 1.5rem; margin: 0; letter-spacing: -.02em; }
 .vl-head p, .vl-muted { color: var(--body-text-color-subdued); margin: 0; font-size: .9rem; }
@@ -30,6 +32,7 @@ CSS = """
 .vl-acts button, .vl-acts a { font: inherit; font-size: .8rem; padding: .25rem .6rem;
   border-radius: 6px; border: 1px solid var(--border-color-primary); cursor: pointer;
   background: var(--button-secondary-background-fill); color: var(--body-text-color);
+  box-shadow: none; margin: 0; line-height: 1.4;
   text-decoration: none; }
 .vl-acts button:hover, .vl-acts a:hover { border-color: var(--color-accent); }
 .vl-acts button[aria-pressed=true] { border-color: var(--color-accent);

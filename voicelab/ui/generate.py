@@ -211,8 +211,8 @@ def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
         speed: float,
         gap_ms: float,
         normalize: bool,
-        *values: float,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by its default
+        *values: float,
     ) -> Iterator[list[Any]]:
         parameters = {
             name: value

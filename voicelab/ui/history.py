@@ -83,7 +83,7 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     gr.on(
-        [tab.select, search.input, status.input, engine.input, favorite.input],
+        [tab.select, search.change, status.input, engine.input, favorite.input],
         lambda *values: show(0, *values),
         filters,
         shown,
@@ -93,7 +93,9 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
     newer.click(lambda at, *v: show(max(0, at - PAGE_SIZE), *v), [offset, *filters], shown, **quiet)
     older.click(lambda at, *v: show(at + PAGE_SIZE, *v), [offset, *filters], shown, **quiet)
 
-    def act(at: int, *values: Any, event: gr.EventData) -> list[Any]:
+    def act(
+        at: int, words: str, status: str, engine: str, favorite: bool, event: gr.EventData
+    ) -> list[Any]:
         id, wanted = str(event._data["id"]), event._data["act"]
         unchanged = [gr.skip() for _ in controls.outputs]
         try:
@@ -107,10 +109,8 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
                 lab.delete(id)
         except VoicelabError as error:
             gr.Warning(str(error))
-        return [*show(at, *values), gr.skip(), *unchanged]
+        return [*show(at, words, status, engine, favorite), gr.skip(), *unchanged]
 
-    # gradio finds the event by its annotation, which a `from __future__` import makes a text
-    act.__annotations__["event"] = gr.EventData
     takes.click(act, [offset, *filters], [*shown, tabs, *controls.outputs], **quiet)
 
     def bring(path: str, *values: Any) -> list[Any]:

@@ -3,41 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import copy
+import gc
 import hashlib
 import logging
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-from unittest import mock
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.engines.base import LoadProgress, Spoken, Utterance, Voice
+from voicelab.engines.base import EngineInfo, LoadProgress, Spoken, Utterance, Voice
+from voicelab.engines.chatterbox.decoding import watched
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
-from voicelab.engines.chatterbox.upstream import load_model, without_warnings
+from voicelab.engines.chatterbox.quiet import quiet
+from voicelab.engines.chatterbox.upstream import load_model
+from voicelab.engines.chatterbox.voices import Conditionals, own_copy
 from voicelab.errors import BadClip, Cancelled, EngineUnavailable, SpeechFailed
 
 __all__ = ["ChatterboxEngine"]
 
 log = logging.getLogger(__name__)
 
-CAP_TOKENS = 1000
-SPEECH_TOKENS = 6561
-STOP_TOKEN = 6562
-CACHED_VOICES = 16
 TURBO_CLIP_S = 5.0
-LEAKED = "AlignmentStreamAnalyzer"
-LEAST_CFG_WEIGHT = 1e-6
-"""Upstream fails at 0, where it leaves out the second row it needs; this weighs nothing."""
+NO_CFG_WEIGHT = 1e-300
+"""Upstream fails at 0, where it leaves out the row it still reads; this is over 0, and 0 in
+float32."""
 
 
 class ChatterboxEngine:
-    """One model, one lock; `speak` holds the lock for one utterance at a time.
+    """One model; one utterance at a time in the whole process.
 
     Args:
         name: a key of CHATTERBOX_INFOS.
@@ -45,6 +42,9 @@ class ChatterboxEngine:
         checkpoint_dir: folder with the weights; the Hugging Face cache when None.
         threads: of torch on the CPU; the physical cores when None.
     """
+
+    # Upstream draws from torch's one generator: an engine beside this one would disturb it.
+    _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(
         self,
@@ -54,20 +54,19 @@ class ChatterboxEngine:
         checkpoint_dir: Path | None = None,
         threads: int | None = None,
     ):
-        self.info = CHATTERBOX_INFOS[name]
+        self.info: EngineInfo = CHATTERBOX_INFOS[name]
         self.device = "cpu" if device == "auto" else device
         self._wanted_device = device
         self._checkpoint_dir = checkpoint_dir
         self._threads = threads
-        self._lock = threading.Lock()
         self._model: Any = None
         self._built_in: Any = None
-        self._voices: OrderedDict[str, Any] = OrderedDict()
+        self._conditionals = Conditionals()
 
     def versions(self) -> Mapping[str, str]:
         """Of the packages that make the sound, and the device."""
         found = {"device": self.device}
-        for package in ("chatterbox-tts", "torch"):
+        for package in ("chatterbox-tts", "torch", "transformers"):
             with contextlib.suppress(PackageNotFoundError):
                 found[package] = version(package)
         return found
@@ -91,9 +90,12 @@ class ChatterboxEngine:
         """The clip's hash; it is encoded when it first speaks."""
         if clip is None:
             return Voice()
-        content = clip.read_bytes()
+        try:
+            content = clip.read_bytes()
+        except OSError as error:
+            raise BadClip("The voice clip cannot be read.", param="voice_file") from error
         if self.info.name == "chatterbox-turbo":
-            _check_length(clip)
+            _check_duration(clip)
         return Voice(hashlib.sha256(content).hexdigest(), clip)
 
     def speak(
@@ -111,10 +113,17 @@ class ChatterboxEngine:
             yield spoken
 
     def close(self) -> None:
-        """Free the weights."""
+        """Free the weights, once the utterance being spoken is done."""
         with self._lock:
+            if self._model is None:
+                return
             self._model = self._built_in = None
-            self._voices.clear()
+            self._conditionals.clear()
+            gc.collect()
+            if self.device == "cuda":
+                import torch
+
+                torch.cuda.empty_cache()
 
     def _speak(self, index: int, utterance: Utterance, cancelled: Callable[[int], bool]) -> Spoken:
         import torch
@@ -123,114 +132,69 @@ class ChatterboxEngine:
             if cancelled(index):
                 raise Cancelled
 
+        poll()
         # inference_mode belongs to the thread that runs the model; elsewhere memory grows.
-        with torch.inference_mode(), without_warnings(), _watched(self._model, poll) as tokens:
-            poll()
-            self._model.conds = self._conditionals(utterance.voice)
-            torch.manual_seed(utterance.seed)
+        with torch.inference_mode(), quiet(), watched(self._model, poll) as decoding:
             try:
+                self._model.conds = own_copy(self._encoded(utterance.voice))
+                torch.manual_seed(utterance.seed)
                 wave = self._model.generate(utterance.text, **self._arguments(utterance))
             except (Cancelled, SpeechFailed):
                 raise
-            except IndexError as error:
-                raise SpeechFailed("it has more tokens than the model can read.") from error
+            except Exception as error:
+                log.warning("upstream failed on %d characters", len(utterance.text), exc_info=True)
+                raise SpeechFailed(_reason(error)) from error
             finally:
                 self._model.conds = self._built_in
         audio: NDArray[np.float32] = wave.squeeze(0).to(torch.float32).cpu().numpy()
-        if not audio.size or not np.isfinite(audio).all():
+        if not audio.size:
+            raise SpeechFailed("it came out empty.")
+        if not np.isfinite(audio).all():
             raise SpeechFailed("the samples are not finite numbers.")
-        return Spoken(index, audio, capped=tokens.capped)
+        return Spoken(index, audio, capped=decoding.capped)
 
     def _arguments(self, utterance: Utterance) -> dict[str, Any]:
         arguments: dict[str, Any] = dict(utterance.parameters)
         if "cfg_weight" in arguments:
-            arguments["cfg_weight"] = max(LEAST_CFG_WEIGHT, arguments["cfg_weight"])
+            arguments["cfg_weight"] = max(NO_CFG_WEIGHT, arguments["cfg_weight"])
         if "top_k" in arguments:
             arguments["top_k"] = int(arguments["top_k"])
         if self.info.name == "chatterbox-multilingual":
             arguments["language_id"] = utterance.language
         return arguments
 
-    def _conditionals(self, voice: Voice) -> Any:
-        """A copy that generate() may write to: it sets exaggeration and embeddings in place."""
-        if voice.data is None:
-            if self._built_in is None:
-                raise SpeechFailed("this checkpoint has no voice of its own: give a voice clip.")
-            kept = self._built_in
-        else:
-            kept = self._encoded(voice)
-        mine = copy.copy(kept)
-        mine.t3 = copy.copy(kept.t3)
-        mine.gen = dict(kept.gen)
-        return mine
-
     def _encoded(self, voice: Voice) -> Any:
-        if voice.key not in self._voices:
-            try:
-                self._model.prepare_conditionals(str(voice.data))
-            except Exception as error:
-                raise SpeechFailed("the voice clip cannot be encoded.") from error
-            self._voices[voice.key] = self._model.conds
-            if len(self._voices) > CACHED_VOICES:
-                self._voices.popitem(last=False)
-        self._voices.move_to_end(voice.key)
-        return self._voices[voice.key]
+        if voice.data is not None:
+            return self._conditionals.get(voice.key, lambda: self._encode(voice.data))
+        if self._built_in is None:
+            raise SpeechFailed("this checkpoint has no voice of its own: give a voice clip.")
+        return self._built_in
+
+    def _encode(self, clip: Path) -> Any:
+        try:
+            self._model.prepare_conditionals(str(clip))
+        except Exception as error:
+            log.warning("a voice clip cannot be encoded", exc_info=True)
+            raise SpeechFailed("the voice clip cannot be encoded.") from error
+        return self._model.conds
 
 
-class _Tokens:
-    """What one utterance's decoding did."""
-
-    capped = False
-
-
-@contextlib.contextmanager
-def _watched(model: Any, poll: Callable[..., None]) -> Iterator[_Tokens]:
-    """Poll at every decoding and flow step, look at the tokens, leave no hook behind.
-
-    Upstream's AlignmentStreamAnalyzer leaks three forward hooks a call in the Multilingual
-    model; they are told by their name, since transformers has lasting hooks of its own there.
-    """
-    tokens = _Tokens()
-    watched = (model.t3.tfmr, model.s3gen.flow.decoder.estimator)
-    hooks = [module.register_forward_pre_hook(poll) for module in watched]
-    name = "inference_turbo" if hasattr(model, "norm_loudness") else "inference"
-    original = getattr(model.t3, name)
-
-    def inference(*args: Any, **kwargs: Any) -> Any:
-        drawn = original(*args, **kwargs)
-        tokens.capped = drawn.shape[-1] >= CAP_TOKENS and int(drawn.flatten()[-1]) != STOP_TOKEN
-        return _valid(drawn)
-
-    setattr(model.t3, name, inference)
-    try:
-        # The page has a progress bar of its own; upstream would print one for every chunk.
-        with mock.patch("chatterbox.models.t3.t3.tqdm", lambda steps, **_: steps):
-            yield tokens
-    finally:
-        delattr(model.t3, name)
-        for hook in hooks:
-            hook.remove()
-        for module in model.t3.tfmr.modules():
-            for key, leaked in list(module._forward_hooks.items()):
-                if LEAKED in getattr(leaked, "__qualname__", ""):
-                    del module._forward_hooks[key]
+def _reason(error: Exception) -> str:
+    """A sentence; upstream's own words are for its authors."""
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "there is not enough memory."
+    if "probability tensor" in str(error):
+        return "the model's probabilities are not finite numbers."
+    return f"the model failed ({type(error).__name__})."
 
 
-def _valid(drawn: Any) -> Any:
-    """Speech tokens alone, (1, n): upstream raises on a start or end token that comes twice."""
-    row = drawn.flatten()
-    ends = (row == STOP_TOKEN).nonzero()
-    row = row[: int(ends[0])] if len(ends) else row
-    row = row[row < SPEECH_TOKENS]
-    if not len(row):
-        raise SpeechFailed("the model ended before it began to speak.")
-    return row.unsqueeze(0)
-
-
-def _check_length(clip: Path) -> None:
+def _check_duration(clip: Path) -> None:
     import soundfile
 
-    duration_s = soundfile.info(clip).duration
+    try:
+        duration_s = soundfile.info(clip).duration
+    except soundfile.SoundFileError as error:
+        raise BadClip("The voice clip is not a WAV file.", param="voice_file") from error
     if duration_s <= TURBO_CLIP_S:
         raise BadClip(
             f"The voice clip has {duration_s:.1f} s of sound; Chatterbox Turbo needs more than "

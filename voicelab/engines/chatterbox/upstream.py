@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
-import warnings
+import json
+import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from unittest import mock
 
 from voicelab.engines.base import LoadProgress
-from voicelab.engines.chatterbox.weights import missing_files
+from voicelab.engines.chatterbox.quiet import quiet, replaced
+from voicelab.engines.chatterbox.weights import (
+    FILES,
+    VOICE,
+    cached_folder,
+    hub_reachable,
+    missing_files,
+    offline,
+)
 from voicelab.errors import EngineUnavailable, SpeechFailed
 
-__all__ = ["in_float32", "load_model", "without_segmenter", "without_warnings"]
+__all__ = ["in_float32", "load_model", "without_segmenter"]
+
+log = logging.getLogger(__name__)
 
 CLASSES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
@@ -25,6 +37,11 @@ CLASSES: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 TOKENIZER = "chatterbox.models.tokenizers.tokenizer"
+CANGJIE = "Cangjie5_TC.json"
+CHINESE = (
+    f"Chinese needs {CANGJIE} and the pkuseg segmenter, which are fetched from the internet the "
+    "first time."
+)
 
 
 def load_model(
@@ -42,13 +59,17 @@ def load_model(
     """
     if checkpoint_dir is not None and (missing := missing_files(name, checkpoint_dir)):
         raise EngineUnavailable(f"the checkpoint folder lacks {', '.join(missing)}.")
+    # A complete cache needs no hub, which from_pretrained would ask all the same.
+    folder = checkpoint_dir or cached_folder(name)
+    if folder is None:
+        _check_hub()
     progress(0.1, "importing torch and chatterbox")
-    with without_warnings():
+    with quiet():
         kind = _class(name)
         chosen = _device(device, threads)
-        progress(0.4, "loading weights" if checkpoint_dir else "fetching and loading weights")
+        progress(0.4, "loading weights" if folder else "fetching and loading weights")
         with without_segmenter():
-            model = _from(kind, checkpoint_dir, chosen)
+            model = _from_folder(name, kind, folder, chosen) if folder else _from_hub(kind, chosen)
     if hasattr(model, "norm_loudness"):
         model.norm_loudness = in_float32(model.norm_loudness)
     return model, chosen
@@ -63,14 +84,23 @@ def in_float32(norm_loudness: Callable[..., Any]) -> Callable[..., Any]:
     return normalized
 
 
+def _check_hub() -> None:
+    if offline():
+        raise EngineUnavailable("its weights are not here, and HF_HUB_OFFLINE is set.")
+    if not hub_reachable():
+        raise EngineUnavailable("its weights are not here, and the hub cannot be reached.")
+
+
 def _class(name: str) -> Any:
     module, attribute = CLASSES[name]
     try:
         kind = getattr(importlib.import_module(module), attribute)
-        import perth  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
+        perth = importlib.import_module("perth")
+    except (ImportError, OSError, AttributeError) as error:
+        log.warning("chatterbox-tts cannot be imported", exc_info=True)
+        package = getattr(error, "name", None) or type(error).__name__
         raise EngineUnavailable(
-            f"chatterbox-tts is not installed or incomplete ({error.name or error})."
+            f"chatterbox-tts is not installed or incomplete ({package})."
         ) from error
     if perth.PerthImplicitWatermarker is None:
         raise EngineUnavailable(
@@ -91,22 +121,81 @@ def _device(wanted: str, threads: int | None) -> str:
     }
     if wanted == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if have[name])
-    if not have[wanted]:
+    if not have.get(wanted):
         raise EngineUnavailable(f"this machine has no {wanted} device.")
     return wanted
 
 
-def _from(kind: Any, checkpoint_dir: Path | None, device: str) -> Any:
+def _from_folder(name: str, kind: Any, folder: Path, device: str) -> Any:
     try:
-        if checkpoint_dir is not None:
-            return kind.from_local(checkpoint_dir, device)
-        return kind.from_pretrained(device)
-    except EngineUnavailable:
-        raise
+        return kind.from_local(folder, device)
     except Exception as error:
-        where = "from the hub" if checkpoint_dir is None else "from the checkpoint folder"
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise EngineUnavailable(f"the weights cannot be read {where}: {reason}") from error
+        log.warning("the checkpoint cannot be loaded", exc_info=True)
+        if _out_of_memory(error):
+            raise EngineUnavailable("there is not enough memory for its weights.") from error
+        if broken := _broken_files(name, folder):
+            raise EngineUnavailable(f"{', '.join(broken)} cannot be read.") from error
+        fault = _unfit_file(name, str(error)) or type(error).__name__
+        raise EngineUnavailable(f"the weights do not fit the model ({fault}).") from error
+
+
+def _from_hub(kind: Any, device: str) -> Any:
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        return kind.from_pretrained(device)
+    except Exception as error:
+        log.warning("the weights cannot be fetched and loaded", exc_info=True)
+        if _out_of_memory(error):
+            raise EngineUnavailable("there is not enough memory for its weights.") from error
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise EngineUnavailable("there is no room on the disk for its weights.") from error
+        raise EngineUnavailable(
+            f"its weights cannot be fetched from the Hugging Face hub ({type(error).__name__})."
+        ) from error
+    finally:
+        if shown:
+            enable_progress_bars()
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "memory" in str(error).lower()
+
+
+def _broken_files(name: str, folder: Path) -> list[str]:
+    """Those that cannot be opened; upstream's error does not name them."""
+    files = [*FILES[name][1], VOICE]
+    return [file for file in files if (folder / file).exists() and not _readable(folder / file)]
+
+
+def _readable(path: Path) -> bool:
+    import torch
+    from safetensors import safe_open
+
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt"):
+                return True
+        if path.suffix == ".pt":
+            torch.load(path, map_location="cpu", weights_only=True)
+        elif path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+    except Exception:
+        return False
+    return True
+
+
+def _unfit_file(name: str, message: str) -> str | None:
+    """From torch's "Error(s) in loading state_dict for T3": the file of that part."""
+    found = re.search(r"state_dict for (VoiceEncoder|T3|S3)", message)
+    prefix = {"VoiceEncoder": "ve.", "T3": "t3_", "S3": "s3gen"}[found[1]] if found else None
+    return next((file for file in FILES[name][1] if prefix and file.startswith(prefix)), None)
 
 
 @contextlib.contextmanager
@@ -119,38 +208,30 @@ def without_segmenter() -> Iterator[None]:
     real = module.ChineseCangjieConverter
 
     class Later:
-        def __init__(self, model_dir: Any = None):
+        def __init__(self, model_dir: Path):
             self._model_dir = model_dir
             self._converter: Any = None
 
         def __call__(self, text: str) -> str:
             if self._converter is None:
-                self._converter = _converter(real, self._model_dir)
+                self._converter = _converter(module, real, self._model_dir)
             return self._converter(text)
 
-    with mock.patch.object(module, "ChineseCangjieConverter", Later):
+    with replaced(module, "ChineseCangjieConverter", Later):
         yield
 
 
-def _converter(kind: Any, model_dir: Any) -> Any:
+def _converter(module: Any, kind: Any, model_dir: Path) -> Any:
+    """With the table beside the weights when it is there; else both parts are fetched."""
+    here = model_dir / CANGJIE
+    download = (lambda **_: str(here)) if here.is_file() else module.hf_hub_download
+    if not here.is_file() and (offline() or not hub_reachable()):
+        raise SpeechFailed(CHINESE)
     try:
-        converter = kind(model_dir)
+        with replaced(module, "hf_hub_download", download):
+            converter = kind(model_dir)
     except Exception as error:
-        raise SpeechFailed(_CHINESE) from error
+        raise SpeechFailed(CHINESE) from error
     if not converter.word2cj or converter.segmenter is None:
-        raise SpeechFailed(_CHINESE)
+        raise SpeechFailed(CHINESE)
     return converter
-
-
-_CHINESE = (
-    "Chinese needs Cangjie5_TC.json and the pkuseg segmenter, which are fetched from the "
-    "internet the first time."
-)
-
-
-@contextlib.contextmanager
-def without_warnings() -> Iterator[None]:
-    """Upstream and what it imports warn on every call of things that no user can change."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

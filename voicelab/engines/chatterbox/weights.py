@@ -10,10 +10,20 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from voicelab.engines.base import Presence
 
-__all__ = ["FILES", "missing_files", "presence"]
+__all__ = [
+    "FILES",
+    "VOICE",
+    "cached_folder",
+    "hub_reachable",
+    "missing_files",
+    "offline",
+    "presence",
+]
 
 FILES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
@@ -39,7 +49,10 @@ FILES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
 )
 """Engine -> repository on the Hugging Face hub, and the files without which it cannot load."""
 
-HUB = "huggingface.co"
+VOICE = "conds.pt"
+"""The built-in voice: a folder of one's own may lack it, a cache without it is not complete."""
+
+HUB = "https://huggingface.co"
 PROBE_S = 1.5
 
 
@@ -53,15 +66,15 @@ def presence(name: str, checkpoint_dir: Path | None = None) -> Presence:
     if checkpoint_dir is not None:
         missing = missing_files(name, checkpoint_dir)
         if missing:
-            return Presence(True, False, f"the checkpoint folder lacks {', '.join(missing)}.")
-        return Presence(True, True, "its weights are in the checkpoint folder.")
-    if _cached(name):
-        return Presence(True, True, "its weights are in the Hugging Face cache.")
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        return Presence(True, False, "its weights are not here, and HF_HUB_OFFLINE is set.")
-    if _reachable(HUB):
-        return Presence(True, True, "its weights will be fetched from the Hugging Face hub.")
-    return Presence(True, False, "its weights are not here, and the hub cannot be reached.")
+            return Presence(True, False, f"The checkpoint folder lacks {', '.join(missing)}.")
+        return Presence(True, True, "Its weights are in the checkpoint folder.")
+    if cached_folder(name):
+        return Presence(True, True, "Its weights are in the Hugging Face cache.")
+    if offline():
+        return Presence(True, False, "Its weights are not here, and HF_HUB_OFFLINE is set.")
+    if hub_reachable():
+        return Presence(True, True, "Its weights will be fetched from the Hugging Face hub.")
+    return Presence(True, False, "Its weights are not here, and the hub cannot be reached.")
 
 
 def missing_files(name: str, folder: Path) -> list[str]:
@@ -69,27 +82,58 @@ def missing_files(name: str, folder: Path) -> list[str]:
     return [file for file in FILES[name][1] if not (folder / file).is_file()]
 
 
-def _cached(name: str) -> bool:
-    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    snapshots = cache / f"models--{FILES[name][0].replace('/', '--')}" / "snapshots"
-    return any(not missing_files(name, folder) for folder in snapshots.glob("*"))
+def cached_folder(name: str) -> Path | None:
+    """The snapshot of the hub's main branch in the Hugging Face cache, when it is complete."""
+    repository = _cache() / f"models--{FILES[name][0].replace('/', '--')}"
+    try:
+        commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    folder = repository / "snapshots" / commit
+    complete = not missing_files(name, folder) and (folder / VOICE).is_file()
+    return folder if complete else None
 
 
-def _reachable(host: str) -> bool:
+def offline() -> bool:
+    """Whether the user forbids the hub."""
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in ("1", "TRUE", "YES", "ON")
+
+
+def hub_reachable() -> bool:
     """Whether a TCP connection opens in time; a name server may hang longer than any timeout."""
+    address = _hub_address()
     answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
     def probe() -> None:
         try:
-            socket.create_connection((host, 443), timeout=PROBE_S).close()
-        except OSError:
+            socket.create_connection(address, timeout=PROBE_S).close()
+        except (OSError, UnicodeError):
             answers.put(False)
         else:
             answers.put(True)
 
-    threading.Thread(target=probe, daemon=True).start()
+    threading.Thread(target=probe, name="voicelab-probe", daemon=True).start()
     try:
         return answers.get(timeout=PROBE_S)
     except queue.Empty:
         return False
+
+
+def _hub_address() -> tuple[str, int]:
+    """Host and port to try: the hub's or a mirror's, or the proxy on the way there."""
+    hub = urlsplit(os.environ.get("HF_ENDPOINT") or HUB)
+    host = hub.hostname or "huggingface.co"
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    proxy = getproxies().get(hub.scheme)
+    if not proxy or proxy_bypass(host):
+        return host, port
+    way = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    return way.hostname or host, way.port or (443 if way.scheme == "https" else 80)
+
+
+def _cache() -> Path:
+    user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    home = Path(os.environ.get("HF_HOME") or user / "huggingface")
+    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(cache or home / "hub").expanduser()
