@@ -225,6 +225,8 @@ class Take(Iterator[Piece]):
         )
 
     def _failed(self, error: VoicelabError) -> None:
+        if self._record is not None:
+            return  # closed after the last piece: the take is whole
         self._blueprint.job.cancel()
         cancelled = isinstance(error, Cancelled)
         message = "cancelled" if cancelled else error.message

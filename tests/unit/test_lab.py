@@ -110,6 +110,15 @@ def test_closing_early_cancels_within_a_step(make_lab: MakeLab) -> None:
     assert not files(lab)
 
 
+def test_a_reader_that_leaves_after_the_last_piece_has_the_whole_take(lab: VoiceLab) -> None:
+    with lab.stream(GenerationRequest(TEXT)) as take:
+        for piece in take:
+            if piece.chunk is None:
+                break
+    assert lab.history.get(take.id)["status"] == "completed"
+    assert lab.status.statistics()["completed_requests"] == 1
+
+
 def test_cancel_by_request_id_ends_a_waiting_reader(make_lab: MakeLab) -> None:
     lab = make_lab(tone_delay_s=30)
     take = lab.stream(GenerationRequest(TEXT))

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from voicelab.engines.base import Engine, EngineInfo, Presence
@@ -48,6 +49,7 @@ class Rack:
         self._engines: dict[str, Engine] = {}
         self._states: dict[str, LoadState] = {}
         self._lock = threading.Lock()
+        self._presences = self._look()
         self.default, self.reason = self._choose()
         log.info("engine %s: %s", self.default, self.reason)
 
@@ -78,10 +80,8 @@ class Rack:
             return self._engines[name]
 
     def presence(self, name: str) -> Presence:
-        """Whether an engine could speak here."""
-        if name in CHATTERBOX_INFOS:
-            return presence(name, self._settings.checkpoint_dir)
-        return Presence(True, True, "It needs no weights.")
+        """Whether an engine could speak here, as found when the rack was made."""
+        return self._presences.get(name, Presence(True, True, "it needs no weights."))
 
     def state(self, name: str | None = None) -> LoadState:
         """How far an engine is loaded; the default's when None."""
@@ -137,6 +137,13 @@ class Rack:
             **{name: chatterbox(name) for name in CHATTERBOX_INFOS},
             TONE.name: lambda: ToneEngine(settings.tone_delay_s, settings.tone_fail_on),
         }
+
+    def _look(self) -> dict[str, Presence]:
+        """All at once: each may wait for an unreachable hub for two seconds."""
+        names = [name for name in CHATTERBOX_INFOS if name in self._factories]
+        with ThreadPoolExecutor(len(names) or 1) as pool:
+            found = pool.map(lambda name: presence(name, self._settings.checkpoint_dir), names)
+            return dict(zip(names, found, strict=True))
 
     def _choose(self) -> tuple[str, str]:
         wanted = self._settings.engine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import threading
 import warnings
@@ -14,7 +15,7 @@ __all__ = ["quiet", "replaced"]
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings; no prints and no progress bars from this thread.
+    """No warnings; no prints, progress bars and lines of transformers' log from this thread.
 
     Upstream warns on every call of things that no user can change, prints, and draws a bar for
     every chunk. Warnings are per process, so callers hold the engines' lock meanwhile.
@@ -29,6 +30,14 @@ def quiet() -> Iterator[None]:
             muted = _Muted(stream)
             stack.callback(muted.end)
             stack.enter_context(redirect(muted))  # pyright: ignore[reportArgumentType]
+        thread = threading.get_ident()
+
+        def elsewhere(record: logging.LogRecord) -> bool:
+            return record.thread != thread
+
+        for handler in logging.getLogger("transformers").handlers:
+            handler.addFilter(elsewhere)
+            stack.callback(handler.removeFilter, elsewhere)
         yield
 
 
