@@ -91,12 +91,12 @@ class ChatterboxEngine:
         if clip is None:
             return Voice()
         try:
-            content = clip.read_bytes()
+            key = _hash(clip)
         except OSError as error:
             raise BadClip("The voice clip cannot be read.", param="voice_file") from error
         if self.info.name == "chatterbox-turbo":
             _check_duration(clip)
-        return Voice(hashlib.sha256(content).hexdigest(), clip)
+        return Voice(key, clip)
 
     def speak(
         self, utterances: Sequence[Utterance], cancelled: Callable[[int], bool]
@@ -165,17 +165,20 @@ class ChatterboxEngine:
 
     def _encoded(self, voice: Voice) -> Any:
         if voice.data is not None:
-            return self._conditionals.get(voice.key, lambda: self._encode(voice.data))
+            return self._conditionals.get(voice.key, lambda: self._encode(voice))
         if self._built_in is None:
             raise SpeechFailed("this checkpoint has no voice of its own: give a voice clip.")
         return self._built_in
 
-    def _encode(self, clip: Path) -> Any:
+    def _encode(self, voice: Voice) -> Any:
         try:
-            self._model.prepare_conditionals(str(clip))
+            unchanged = _hash(voice.data) == voice.key
+            self._model.prepare_conditionals(str(voice.data))
         except Exception as error:
             log.warning("a voice clip cannot be encoded", exc_info=True)
             raise SpeechFailed("the voice clip cannot be encoded.") from error
+        if not unchanged:  # it would be kept under the hash of what it was
+            raise SpeechFailed("the voice clip was changed while it waited.")
         return self._model.conds
 
 
@@ -186,6 +189,10 @@ def _reason(error: Exception) -> str:
     if "probability tensor" in str(error):
         return "the model's probabilities are not finite numbers."
     return f"the model failed ({type(error).__name__})."
+
+
+def _hash(clip: Path) -> str:
+    return hashlib.sha256(clip.read_bytes()).hexdigest()
 
 
 def _check_duration(clip: Path) -> None:

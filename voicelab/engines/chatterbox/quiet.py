@@ -44,12 +44,16 @@ def quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """`owner.name` is `value` while the block lasts."""
+    own = name in vars(owner)
     original = getattr(owner, name)
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, original)
+        if own:
+            setattr(owner, name, original)
+        else:  # it was inherited
+            delattr(owner, name)
 
 
 class _Muted:

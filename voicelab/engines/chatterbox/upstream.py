@@ -19,6 +19,7 @@ from voicelab.engines.chatterbox.weights import (
     FILES,
     VOICE,
     cached_folder,
+    cut_files,
     hub_reachable,
     missing_files,
     offline,
@@ -63,12 +64,14 @@ def load_model(
     folder = checkpoint_dir or cached_folder(name)
     if folder is None:
         _check_hub()
+    elif cut := cut_files(name, folder):
+        raise EngineUnavailable(f"{', '.join(cut)} cannot be read: cut short.")
     progress(0.1, "importing torch and chatterbox")
     with quiet():
         kind = _class(name)
         chosen = _device(device, threads)
         progress(0.4, "loading weights" if folder else "fetching and loading weights")
-        with without_segmenter():
+        with without_segmenter(), _complete():
             model = _from_folder(name, kind, folder, chosen) if folder else _from_hub(kind, chosen)
     if hasattr(model, "norm_loudness"):
         model.norm_loudness = in_float32(model.norm_loudness)
@@ -129,6 +132,8 @@ def _device(wanted: str, threads: int | None) -> str:
 def _from_folder(name: str, kind: Any, folder: Path, device: str) -> Any:
     try:
         return kind.from_local(folder, device)
+    except EngineUnavailable:
+        raise
     except Exception as error:
         log.warning("the checkpoint cannot be loaded", exc_info=True)
         if _out_of_memory(error):
@@ -150,6 +155,8 @@ def _from_hub(kind: Any, device: str) -> Any:
     disable_progress_bars()
     try:
         return kind.from_pretrained(device)
+    except EngineUnavailable:
+        raise
     except Exception as error:
         log.warning("the weights cannot be fetched and loaded", exc_info=True)
         if _out_of_memory(error):
@@ -196,6 +203,26 @@ def _unfit_file(name: str, message: str) -> str | None:
     found = re.search(r"state_dict for (VoiceEncoder|T3|S3)", message)
     prefix = {"VoiceEncoder": "ve.", "T3": "t3_", "S3": "s3gen"}[found[1]] if found else None
     return next((file for file in FILES[name][1] if prefix and file.startswith(prefix)), None)
+
+
+@contextlib.contextmanager
+def _complete() -> Iterator[None]:
+    """The English class loads S3Gen with strict=False: what its file lacks would stay random."""
+    kind = importlib.import_module("chatterbox.models.s3gen").S3Gen
+    load = kind.load_state_dict
+
+    def load_all(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = load(self, *args, **kwargs)
+        # The real file may lack buffers, which upstream computes, but no parameter.
+        lacking = {key for key, _ in self.named_parameters()} & set(found.missing_keys)
+        if lacking:
+            raise EngineUnavailable(
+                f"the weights of s3gen lack {len(lacking)} tensors, {min(lacking)} among them."
+            )
+        return found
+
+    with replaced(kind, "load_state_dict", load_all):
+        yield
 
 
 @contextlib.contextmanager

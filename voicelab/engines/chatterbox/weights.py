@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import socket
 import threading
+import zipfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +21,7 @@ __all__ = [
     "FILES",
     "VOICE",
     "cached_folder",
+    "cut_files",
     "hub_reachable",
     "missing_files",
     "offline",
@@ -67,6 +70,8 @@ def presence(name: str, checkpoint_dir: Path | None = None) -> Presence:
         missing = missing_files(name, checkpoint_dir)
         if missing:
             return Presence(True, False, f"The checkpoint folder lacks {', '.join(missing)}.")
+        if cut := cut_files(name, checkpoint_dir):
+            return Presence(True, False, f"{', '.join(cut)} in the checkpoint folder is cut short.")
         return Presence(True, True, "Its weights are in the checkpoint folder.")
     if cached_folder(name):
         return Presence(True, True, "Its weights are in the Hugging Face cache.")
@@ -80,6 +85,12 @@ def presence(name: str, checkpoint_dir: Path | None = None) -> Presence:
 def missing_files(name: str, folder: Path) -> list[str]:
     """Of the files the engine needs, those that are not in `folder`."""
     return [file for file in FILES[name][1] if not (folder / file).is_file()]
+
+
+def cut_files(name: str, folder: Path) -> list[str]:
+    """Of the files the engine reads, those whose end is missing; only their heads are read."""
+    files = [folder / file for file in (*FILES[name][1], VOICE)]
+    return [path.name for path in files if path.is_file() and not _is_whole(path)]
 
 
 def cached_folder(name: str) -> Path | None:
@@ -118,6 +129,31 @@ def hub_reachable() -> bool:
         return answers.get(timeout=PROBE_S)
     except queue.Empty:
         return False
+
+
+def _is_whole(path: Path) -> bool:
+    size_bytes = path.stat().st_size
+    if path.suffix == ".safetensors":
+        return size_bytes == _safetensors_bytes(path)
+    if path.suffix == ".pt":
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"PK"
+        return zipfile.is_zipfile(path) if zipped else size_bytes > 0
+    return size_bytes > 0
+
+
+def _safetensors_bytes(path: Path) -> int | None:
+    """How long the file's header says it is: 8 bytes of header length, JSON, tensors."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > path.stat().st_size:
+            return None
+        try:
+            header = json.loads(file.read(length))
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key[:2] != "__"]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return None
+    return 8 + length + max(ends, default=0)
 
 
 def _hub_address() -> tuple[str, int]:
