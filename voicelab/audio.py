@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import struct
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -87,7 +88,10 @@ class Joiner:
         `pause_ms` and `paragraph_end` say what follows the chunk.
         """
         overlap = min(self._overlap, len(samples), len(self._pending))
-        samples = self._faded(samples, keep_start=overlap > 0)
+        silence = self._count(self._join.silence_ms(pause_ms, paragraph_end))
+        self._overlap = 0 if silence else self._count(self._join.crossfade_ms)
+        # Only an edge that really is crossfaded keeps its level; next to silence it would click.
+        samples = self._faded(samples, start=not overlap, end=not self._overlap)
         start = self._sent + len(self._pending) - overlap
         self.spans.append((start / self.sample_rate, len(samples) / self.sample_rate))
         if overlap:
@@ -96,8 +100,6 @@ class Joiner:
             whole = np.concatenate([self._pending[:-overlap], tail, samples[overlap:]])
         else:
             whole = np.concatenate([self._pending, samples])
-        silence = self._count(self._join.silence_ms(pause_ms, paragraph_end))
-        self._overlap = 0 if silence else self._count(self._join.crossfade_ms)
         hold = silence or self._overlap
         # The silence after a chunk is held too: it is dropped when nothing follows.
         whole = np.concatenate([whole, np.zeros(silence, np.float32)])
@@ -108,23 +110,26 @@ class Joiner:
     def finish(self) -> Pcm:
         """The rest, int16 (n,), without the gap that only a further chunk would need."""
         keep = len(self._pending) - self._trailing
-        return self._send(self._pending[: max(0, keep)], np.zeros(0, np.float32))
+        rest = self._pending[: max(0, keep)]
+        if self._overlap:
+            rest = self._faded(rest, start=False, end=True)
+        return self._send(rest, np.zeros(0, np.float32))
 
     def _send(self, ready: Samples, pending: Samples) -> Pcm:
         self._sent += len(ready)
         self._pending = pending
         return to_pcm16(ready)
 
-    def _faded(self, samples: Samples, keep_start: bool) -> Samples:
+    def _faded(self, samples: Samples, *, start: bool, end: bool) -> Samples:
         """Short raised-cosine edges, so that no joint clicks."""
         length = min(int(EDGE_FADE_S * self.sample_rate), len(samples) // 2)
         if not length:
             return samples
         samples = samples.copy()
         ramp = (0.5 - 0.5 * np.cos(np.linspace(0, np.pi, length))).astype(np.float32)
-        if not keep_start:
+        if start:
             samples[:length] *= ramp
-        if not (self._join.crossfade_ms and not self._join.gap_ms):
+        if end:
             samples[-length:] *= ramp[::-1]
         return samples
 
@@ -133,19 +138,19 @@ class Joiner:
 
 
 def to_pcm16(samples: Samples) -> Pcm:
-    """float32 (n,) in -1..1 to int16 (n,), clipped.
+    """float32 (n,) in -1..1 to int16 (n,), clipped; exactly what int16 / 32768 came from.
 
     Raises:
         ValueError: a sample is not a finite number.
     """
     if not np.isfinite(samples).all():
         raise ValueError("audio has samples that are not finite numbers")
-    return np.round(np.clip(samples, -1.0, 1.0) * 32767).astype(np.int16)
+    return np.clip(np.round(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
 
 
 def is_silent(samples: Samples) -> bool:
-    """Whether nothing in float32 (n,) is above -60 dBFS."""
-    return not len(samples) or not bool(np.abs(samples).max() > SILENCE)
+    """Whether float32 (n,) is nothing to hear: not above -60 dBFS, or not finite numbers."""
+    return not len(samples) or not SILENCE < float(np.abs(samples).max()) < np.inf
 
 
 def trim_silence(samples: Samples, sample_rate: int) -> Samples:
@@ -225,7 +230,9 @@ class WavWriter:
         self.path = path
         self.sample_rate = sample_rate
         self.frames = 0
-        self._temporary = path.with_name(f".{path.name}.tmp")
+        # Two requests may keep the same clip at once: each has a file of its own until commit.
+        owner = f"{os.getpid()}-{threading.get_ident()}"
+        self._temporary = path.with_name(f".{path.name}.{owner}.tmp")
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> WavWriter:
@@ -270,7 +277,8 @@ class WavWriter:
             with contextlib.suppress(OSError):  # a full disk fails again at the last flush
                 self._file.close()
             self._file = None
-        self._temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the error that led here is the one to report
+            self._temporary.unlink(missing_ok=True)
 
     def __exit__(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicelab.audio import is_silent, trim_silence, wav_bytes
-from voicelab.errors import BadClip, InvalidInput
+from voicelab.errors import BadClip, InvalidInput, StorageError
 
 __all__ = ["CLIP_RATE", "FORMATS", "Format", "decode", "encode", "prepare_clip", "read", "stretch"]
 
@@ -21,6 +21,13 @@ CLIP_RATE = 24_000
 """Reference clips are kept at this rate, in Hz: Chatterbox's own."""
 
 MAX_DECODED_S = 600
+
+RATES = range(4_000, 384_001)
+"""Sample rates a clip may have, in Hz. A file that claims 1 Hz decodes to gigabytes."""
+
+CONTAINERS = "wav,w64,aiff,au,caf,mp3,aac,flac,ogg,mov,mp4,m4a,3gp,matroska,webm,amr,asf,ape,wv"
+"""ffmpeg's demuxers that read one file and nothing else; playlists and scripts open others."""
+
 CLIPPED_SHARE = 0.1
 
 
@@ -117,7 +124,10 @@ def _resampled(frames: Iterator[Any], form: str, rate: int) -> Iterator[Any]:
 
 
 def stretch(samples: NDArray[np.float32], sample_rate: int, speed: float) -> NDArray[np.float32]:
-    """float32 (n,) spoken `speed` times as fast (0.25-4), the pitch kept (ffmpeg's atempo)."""
+    """float32 (n,) spoken `speed` times as fast (0.25-4), the pitch kept (ffmpeg's atempo).
+
+    The result has round(n / speed) samples.
+    """
     if speed == 1.0 or not len(samples):
         return samples
     import av.filter
@@ -130,7 +140,9 @@ def stretch(samples: NDArray[np.float32], sample_rate: int, speed: float) -> NDA
     nodes.append(graph.add("aformat", "sample_fmts=fltp:channel_layouts=mono"))
     nodes.append(graph.add("abuffersink"))
     graph.link_nodes(*nodes).configure()
-    for frame in _frames(samples, sample_rate, "fltp"):
+    # atempo swallows what its last window does not fill, so silence is pushed after the end.
+    padded = np.concatenate([samples, np.zeros(sample_rate // 2, np.float32)])
+    for frame in _frames(padded, sample_rate, "fltp"):
         graph.push(frame)
     graph.push(None)
     pieces = []
@@ -138,7 +150,7 @@ def stretch(samples: NDArray[np.float32], sample_rate: int, speed: float) -> NDA
         try:
             pieces.append(graph.pull().to_ndarray()[0])  # pyright: ignore[reportAttributeAccessIssue]
         except (av.error.BlockingIOError, av.error.EOFError):
-            return np.concatenate(pieces) if pieces else samples[:0]
+            return np.concatenate(pieces)[: round(len(samples) / speed)]
 
 
 def decode(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float32], int]:
@@ -149,16 +161,24 @@ def decode(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float
         sample_rate: resample to this; the file's own when None.
 
     Raises:
-        BadClip: not audio, broken, longer than ten minutes, samples that are not numbers.
+        BadClip: not audio, broken, longer than ten minutes, an absurd sample rate, samples
+            that are not numbers.
     """
     import av
 
+    options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     try:
-        # Only local formats: a playlist or a script must not make ffmpeg open other files.
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            if container.format.name in ("hls", "concat", "dash") or not container.streams.audio:
+        # Titles in Latin-1 are common and of no interest; they must not refuse the audio.
+        with av.open(str(path), options=options, metadata_errors="ignore") as container:
+            if not container.streams.audio:
                 raise BadClip("The file has no audio in it.", param="voice_file")
             stream = container.streams.audio[0]
+            if stream.rate not in RATES:
+                raise BadClip(
+                    f"The audio claims a sample rate of {stream.rate} Hz; "
+                    f"{RATES[0]} to {RATES[-1]} Hz can be used.",
+                    param="voice_file",
+                )
             rate = sample_rate or stream.rate
             samples = _collect(_resampled(container.decode(stream), "fltp", rate), rate)
     except (av.error.FFmpegError, ValueError, OSError) as error:
@@ -206,9 +226,16 @@ def prepare_clip(
 
 
 def read(path: Path) -> tuple[NDArray[np.int16], int]:
-    """One of our own mono files, WAV or FLAC: int16 (n,) and its rate in Hz."""
+    """One of our own mono files, WAV or FLAC: int16 (n,) and its rate in Hz.
+
+    Raises:
+        StorageError: it is gone or broken.
+    """
     import soundfile
 
     pcm: NDArray[Any]
-    pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    try:
+        pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise StorageError("The audio file of this take cannot be read.") from error
     return np.ascontiguousarray(pcm[:, 0]), rate

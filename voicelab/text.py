@@ -22,11 +22,25 @@ that looks only at the next sentence keeps an edit from moving chunks far away."
 
 MAX_PAUSE_MS = 10_000
 
-_PAUSE = re.compile(r"\[pause:\s*([^\]\n]{0,40})\]", re.IGNORECASE)
+MAX_SILENCE_MS = 30 * 60 * 1000
+"""All pauses of one text together: thousands of tags would else fill the disk with silence."""
+
+LOOK_BACK_CHARS = 64
+"""How far back a cut inside a word looks for a place that parts nothing."""
+
+MAX_MARKS = 64
+"""Combining marks on one letter. Scripts need under ten, and NFC is quadratic in their number."""
+
+WINDOW_CHARS = 2000
+"""How much of a paragraph sentencex sees at once: it is quadratic in the sentences it is given."""
+
+_PAUSE = re.compile(r"\[pause:([^\[\]\n]*)\]", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)", re.IGNORECASE)
 _TAG = re.compile(r"\[([a-z][a-z ]{1,30})\]", re.IGNORECASE)
 _PARAGRAPH = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 _CLAUSE_END = re.compile(r"[;:,\u2014\u2013](?=\s)|[\u3001\uff0c\uff1b\uff1a]")
+_ABBREVIATED = re.compile(r"(?:^|[\s(])(?:[A-Z]|Dr|Mrs?|Ms|Prof|Sra?|St)\.$")
+_SHORT_NAME = re.compile(r"(?:^|[\s(])[A-Z][a-z]{1,3}\.$")
 _INVISIBLE = dict.fromkeys([0xFEFF, 0x200B, 0x2060, 0x00AD])
 
 
@@ -67,7 +81,8 @@ def check_text(text: str, max_chars: int) -> str:
 
     Raises:
         TextTooLong: more than `max_chars` characters.
-        InvalidInput: empty, nothing pronounceable, a control character, a lone surrogate.
+        InvalidInput: empty, nothing pronounceable, a control character, a lone surrogate,
+            more combining marks on a letter than any script has.
     """
     if not isinstance(text, str):
         raise InvalidInput(f"The text must be a string, not {type(text).__name__}.", param="input")
@@ -76,9 +91,28 @@ def check_text(text: str, max_chars: int) -> str:
             f"The text has {len(text):,} characters; at most {max_chars:,} are allowed.",
             param="input",
         )
+    _check_characters(text)
     text = text.replace("\r\n", "\n").replace("\r", "\n").translate(_INVISIBLE)
+    if not text.strip():
+        raise InvalidInput("The text is empty.", param="input")
+    if not _pronounceable(_PAUSE.sub(" ", text)):
+        raise InvalidInput("The text has no letter or digit to speak.", param="input")
+    return unicodedata.normalize("NFC", text)
+
+
+def _check_characters(text: str) -> None:
+    if text.isascii() and text.isprintable():
+        return
+    marks = 0
     for position, character in enumerate(text):
-        if character in "\n\t" or character.isprintable():
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > MAX_MARKS:
+            raise InvalidInput(
+                f"The text has more than {MAX_MARKS} accents on one letter, "
+                f"at position {position}.",
+                param="input",
+            )
+        if character in "\n\r\t" or character.isprintable():
             continue
         if unicodedata.category(character) in ("Cc", "Cs"):
             raise InvalidInput(
@@ -86,11 +120,6 @@ def check_text(text: str, max_chars: int) -> str:
                 f"at position {position}.",
                 param="input",
             )
-    if not text.strip():
-        raise InvalidInput("The text is empty.", param="input")
-    if not _pronounceable(_PAUSE.sub(" ", text)):
-        raise InvalidInput("The text has no letter or digit to speak.", param="input")
-    return unicodedata.normalize("NFC", text)
 
 
 def plan(text: str, *, language: str, max_chunk_chars: int, event_tags: frozenset[str]) -> Plan:
@@ -103,16 +132,22 @@ def plan(text: str, *, language: str, max_chunk_chars: int, event_tags: frozense
         event_tags: tags that the engine performs; those of other engines are left out.
 
     Raises:
-        InvalidInput: a `[pause:...]` that is not a duration up to 10 s.
+        InvalidInput: a `[pause:...]` that is not a duration up to 10 s, or more than half an
+            hour of them.
     """
     text, warnings = _without_foreign_tags(text, event_tags)
+    _check_silence(text)
+    symbols: dict[str, None] = {}
     chunks: list[Chunk] = []
     lead_ms = 0
     paragraphs = [part for part in _PARAGRAPH.split(text) if part.strip()]
     for paragraph in paragraphs:
         for passage, pause_ms in _passages(paragraph):
             texts = _spoken_texts(passage, language, max_chunk_chars)
-            chunks.extend(Chunk(0, part) for part in texts)
+            chunks.extend(Chunk(0, part) for part in texts if _pronounceable(part))
+            for part in texts:
+                if not _pronounceable(part):
+                    symbols |= dict.fromkeys(c for c in part if unicodedata.category(c) == "So")
             if pause_ms is None:
                 continue
             if chunks:
@@ -124,6 +159,9 @@ def plan(text: str, *, language: str, max_chunk_chars: int, event_tags: frozense
     if not chunks:
         raise InvalidInput("The text has nothing to speak but tags.", param="input")
     chunks[-1] = replace(chunks[-1], paragraph_end=False)
+    if symbols:
+        shown = "".join(list(symbols)[:10])
+        warnings += (f"Symbols that stand alone cannot be spoken: {shown}; left out.",)
     return Plan(tuple(replace(c, index=i) for i, c in enumerate(chunks)), lead_ms, warnings)
 
 
@@ -163,11 +201,22 @@ def _pause_ms(match: re.Match[str], strict: bool = True) -> int:
     if 0 <= value <= MAX_PAUSE_MS:
         return round(value)
     if strict:
+        shown = match[0] if len(match[0]) <= 40 else f"{match[0][:36]}...]"
         raise InvalidInput(
-            f"{match[0]} is not a pause: write [pause:500ms] or [pause:1.5s], at most 10 s.",
+            f"{shown} is not a pause: write [pause:500ms] or [pause:1.5s], at most 10 s.",
             param="input",
         )
     return 0
+
+
+def _check_silence(text: str) -> None:
+    total_ms = sum(_pause_ms(match) for match in _PAUSE.finditer(text))
+    if total_ms > MAX_SILENCE_MS:
+        raise InvalidInput(
+            f"The pauses of the text are {total_ms / 60_000:.0f} minutes together; "
+            f"at most {MAX_SILENCE_MS // 60_000} are allowed.",
+            param="input",
+        )
 
 
 def _passages(paragraph: str) -> Iterator[tuple[str, int | None]]:
@@ -196,16 +245,41 @@ def _spoken_texts(passage: str, language: str, max_chars: int) -> list[str]:
         joined = f"{texts[-2]} {texts[-1]}"
         if len(joined) <= max_chars:
             texts[-2:] = [joined]
-    return [part for part in texts if _pronounceable(part)]
+    return texts
 
 
 def _sentences(passage: str, language: str) -> Iterator[str]:
+    """Stripped sentences; an end after what is plainly an abbreviation is no end."""
+    held = ""
+    for piece in _segments(passage, language):
+        if held and not _goes_on(held, piece):
+            yield held.strip()
+            held = ""
+        held += piece
+    if held.strip():
+        yield held.strip()
+
+
+def _goes_on(sentence: str, following: str) -> bool:
+    """Whether sentencex took an abbreviation for the end: "M. Dupont", "on Mon. the 5th"."""
+    end = sentence[-12:].rstrip()
+    if following[:1].islower() and _SHORT_NAME.search(end):
+        return True
+    return _ABBREVIATED.search(end) is not None
+
+
+def _segments(passage: str, language: str) -> Iterator[str]:
     from sentencex import segment
 
-    for sentence in segment(language.split("-")[0], passage):
-        stripped = sentence.strip()
-        if stripped:
-            yield stripped
+    start = 0
+    while start < len(passage):
+        found = segment(language.split("-")[0], passage[start : start + WINDOW_CHARS])
+        if start + WINDOW_CHARS < len(passage):
+            # The last one may go on behind the window.
+            cut = _cut(passage, start, start + WINDOW_CHARS)
+            found = found[:-1] or [passage[start:cut]]
+        yield from found
+        start += sum(map(len, found))
 
 
 def _split_long(sentence: str, max_chars: int) -> Iterator[str]:
@@ -236,24 +310,37 @@ def _cut(sentence: str, start: int, end: int) -> int:
     for cut in range(end, start, -1):
         if sentence[cut : cut + 1].isspace() and outside(cut):
             return cut
-    return _grapheme_cut(sentence, start, end)
-
-
-def _grapheme_cut(sentence: str, start: int, end: int) -> int:
-    """The last place up to `end` that parts neither a number nor a character from its marks."""
-    for cut in range(end, max(start, end - 64), -1):
-        before, after = sentence[cut - 1], sentence[cut]
-        joined = (
-            unicodedata.combining(after)
-            or after in "\u200d\ufe0f"
-            or before == "\u200d"
-            or "\U0001f3fb" <= after <= "\U0001f3ff"
-            or (before.isdigit() and (after.isdigit() or after in ".,"))
-            or (before in ".," and after.isdigit())
-        )
-        if not joined:
+    for cut in range(end, max(start, end - LOOK_BACK_CHARS), -1):
+        if outside(cut) and not _inseparable(sentence, start, cut):
             return cut
     return end
+
+
+def _inseparable(sentence: str, start: int, cut: int) -> bool:
+    """Whether a cut would part a number, or a character from its marks; `start` is a cut too."""
+    before, after = sentence[cut - 1], sentence[cut]
+    return (
+        unicodedata.category(after).startswith("M")
+        or after == "\u200d"
+        or before == "\u200d"
+        or "\U0001f3fb" <= after <= "\U0001f3ff"
+        or "\U000e0020" <= after <= "\U000e007f"
+        or (_is_flag_half(after) and _flag_halves_before(sentence, start, cut) % 2 == 1)
+        or (before.isdigit() and (after.isdigit() or after in ".,"))
+        or (before in ".," and after.isdigit())
+    )
+
+
+def _is_flag_half(character: str) -> bool:
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
+def _flag_halves_before(sentence: str, start: int, cut: int) -> int:
+    """Flags are pairs, and nothing but counting tells the halves apart."""
+    first = cut
+    while first > start and _is_flag_half(sentence[first - 1]):
+        first -= 1
+    return cut - first
 
 
 def halves(text: str) -> list[str]:

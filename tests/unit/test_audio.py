@@ -3,7 +3,10 @@ from __future__ import annotations
 import errno
 import io
 import os
+import struct
+import threading
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -23,7 +26,7 @@ from voicelab.audio import (
     wav_bytes,
 )
 from voicelab.codecs import FORMATS, decode, encode, prepare_clip, read, stretch
-from voicelab.errors import BadClip, InvalidInput, StoreFull
+from voicelab.errors import BadClip, InvalidInput, StorageError, StoreFull
 
 RATE = 24_000
 
@@ -64,6 +67,27 @@ def test_joints_do_not_click() -> None:
     assert np.abs(np.diff(pcm.astype(int))).max() < 2000
 
 
+@pytest.mark.parametrize(("pause_ms", "paragraph_end"), [(500, False), (None, True)])
+def test_silence_after_a_chunk_does_not_click_where_others_are_crossfaded(
+    pause_ms: int | None, paragraph_end: bool
+) -> None:
+    joiner = Joiner(RATE, Join(gap_ms=0, crossfade_ms=50))
+    first = joiner.push(tone(0.5)[:-10], pause_ms, paragraph_end)
+    pcm = np.concatenate([first, joiner.push(tone(0.5)[:-10], None, False), joiner.finish()])
+    assert np.abs(np.diff(pcm.astype(int))).max() < 2000
+    assert abs(int(pcm[-1])) < 50
+
+
+def test_pcm_survives_a_way_through_floats() -> None:
+    pcm = np.arange(-32768, 32768).astype(np.int16)
+    assert (to_pcm16(pcm.astype(np.float32) / np.float32(32768)) == pcm).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_numbers_count_as_silence(value: float) -> None:
+    assert is_silent(np.array([0.5, value], np.float32))
+
+
 def test_true_silence_is_trimmed_and_a_quiet_voice_is_not() -> None:
     quiet = tone(1, level=0.003)
     padded = np.concatenate([np.zeros(RATE), quiet, np.zeros(RATE)]).astype(np.float32)
@@ -94,6 +118,13 @@ def test_speed_changes_the_length_and_keeps_the_pitch(speed: float) -> None:
     assert np.argmax(spectrum) * RATE / len(changed) == pytest.approx(
         RATE / 20 / 2 / np.pi, rel=0.03
     )
+
+
+@pytest.mark.parametrize("rate", [8_000, 24_000, 48_000])
+@pytest.mark.parametrize("speed", [0.25, 0.7, 1.5, 4.0])
+@pytest.mark.parametrize("samples", [1, 500, 30_001])
+def test_speed_swallows_no_end(samples: int, speed: float, rate: int) -> None:
+    assert len(stretch(tone(2)[:samples], rate, speed)) == round(samples / speed)
 
 
 def test_peaks_follow_the_envelope() -> None:
@@ -131,6 +162,42 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
         with pytest.raises(StoreFull, match="disk is full"):
             wav.commit()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError), WavWriter(tmp_path / "file" / "x.wav", RATE):
+        pass
+
+
+def test_two_threads_may_write_the_same_file(tmp_path: Path) -> None:
+    both_open = threading.Barrier(2, timeout=10)
+    failures: list[Exception] = []
+
+    def write() -> None:
+        try:
+            with WavWriter(tmp_path / "x.wav", RATE) as wav:
+                wav.write(to_pcm16(tone(1)))
+                both_open.wait()
+                wav.commit()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert [p.name for p in tmp_path.iterdir()] == ["x.wav"]
+    assert len(read(tmp_path / "x.wav")[0]) == RATE
+
+
+def test_a_broken_or_missing_take_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(b"junk")
+    for name in ("x.wav", "missing.wav"):
+        with pytest.raises(StorageError, match="cannot be read"):
+            read(tmp_path / name)
 
 
 CODECS = {"mp3": "mp3float", "flac": "flac", "opus": "opus", "ogg": "vorbis", "aac": "aac"}
@@ -201,3 +268,59 @@ def test_a_clip_with_nan_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nan.wav", samples, RATE, subtype="FLOAT")
     with pytest.raises(BadClip):
         decode(tmp_path / "nan.wav")
+
+
+def test_a_clip_with_a_title_in_latin_1_is_taken(tmp_path: Path) -> None:
+    wav = wav_bytes(to_pcm16(tone(4)), RATE)
+    title = b"INFOINAM" + struct.pack("<I", 6) + b"caf\xe9\0\0"
+    wav = wav[:36] + b"LIST" + struct.pack("<I", len(title)) + title + wav[36:]
+    (tmp_path / "a.wav").write_bytes(wav[:4] + struct.pack("<I", len(wav) - 8) + wav[8:])
+    assert len(prepare_clip(tmp_path / "a.wav")) == 4 * RATE
+
+
+def test_a_clip_that_claims_1_hz_is_refused_before_it_is_resampled(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(3), 1)
+    with pytest.raises(BadClip, match="sample rate of 1 Hz"):
+        prepare_clip(tmp_path / "a.wav")
+
+
+def test_a_playlist_cannot_name_another_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "secret.wav", tone(4), RATE)
+    (tmp_path / "concat").write_text("ffconcat version 1.0\nfile secret.wav\n")
+    (tmp_path / "hls").write_text(
+        "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nsecret.wav\n#EXT-X-ENDLIST\n"
+    )
+    for name in ("concat", "hls"):
+        with pytest.raises(BadClip):
+            decode(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["webm", "m4a"])
+def test_what_browsers_and_phones_record_is_taken(tmp_path: Path, name: str) -> None:
+    codec, container = {"webm": ("libopus", "webm"), "m4a": ("aac", "ipod")}[name]
+    with av.open(str(tmp_path / "clip"), "w", format=container) as sink:
+        stream: Any = sink.add_stream(codec, rate=48_000)
+        stream.layout = "mono"
+        sound = to_pcm16(tone(3)).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(sound, format="s16", layout="mono")
+        frame.sample_rate = 24_000
+        resampler = av.AudioResampler(stream.format.name, "mono", 48_000)
+        for resampled in [*resampler.resample(frame), *resampler.resample(None)]:
+            sink.mux(stream.encode(resampled))
+        sink.mux(stream.encode(None))
+    assert len(prepare_clip(tmp_path / "clip")) == pytest.approx(3 * RATE, rel=0.05)
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "pcm"])
+def test_a_cut_or_scrambled_file_is_a_clip_or_a_refusal(tmp_path: Path, name: str) -> None:
+    random = np.random.default_rng(1)
+    whole = encode(to_pcm16(tone(3)), RATE, name)
+    for _ in range(8):
+        broken = bytearray(whole[: int(random.integers(1, len(whole)))])
+        for position in random.integers(0, len(broken), 20):
+            broken[position] = int(random.integers(0, 256))
+        (tmp_path / "clip").write_bytes(broken)
+        try:
+            assert len(prepare_clip(tmp_path / "clip"))
+        except BadClip as refusal:
+            assert refusal.message.endswith(".")
