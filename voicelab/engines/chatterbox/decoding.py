@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from voicelab.engines.chatterbox.quiet import replaced
+from voicelab.engines.chatterbox.quiet import hushed
 from voicelab.errors import SpeechFailed
 
 __all__ = ["Decoding", "watched"]
@@ -53,10 +52,8 @@ def watched(model: Any, poll: Callable[..., None]) -> Iterator[Decoding]:
         return _valid(drawn)
 
     setattr(model.t3, name, inference)
-    t3 = importlib.import_module("chatterbox.models.t3.t3")
     try:
-        # A monitor thread draws slow bars, and that thread is not muted.
-        with replaced(t3, "tqdm", lambda steps, **_: steps):
+        with hushed():
             yield decoding
     finally:
         delattr(model.t3, name)

@@ -134,7 +134,7 @@ class ChatterboxEngine:
 
         poll()
         # inference_mode belongs to the thread that runs the model; elsewhere memory grows.
-        with torch.inference_mode(), quiet(), watched(self._model, poll) as decoding:
+        with torch.inference_mode(), watched(self._model, poll) as decoding:
             try:
                 self._model.conds = own_copy(self._encoded(utterance.voice))
                 torch.manual_seed(utterance.seed)
@@ -173,7 +173,8 @@ class ChatterboxEngine:
     def _encode(self, voice: Voice) -> Any:
         try:
             unchanged = _hash(voice.data) == voice.key
-            self._model.prepare_conditionals(str(voice.data))
+            with quiet():
+                self._model.prepare_conditionals(str(voice.data))
         except Exception as error:
             log.warning("a voice clip cannot be encoded", exc_info=True)
             raise SpeechFailed("the voice clip cannot be encoded.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import sys
 import threading
@@ -10,15 +11,17 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["quiet", "replaced"]
+__all__ = ["hushed", "quiet", "replaced"]
+
+LOOPS = ("chatterbox.models.t3.t3", "chatterbox.models.s3gen.flow_matching")
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """No warnings; no prints, progress bars and lines of transformers' log from this thread.
 
-    Upstream warns on every call of things that no user can change, prints, and draws a bar for
-    every chunk. Warnings are per process, so callers hold the engines' lock meanwhile.
+    For loading and for encoding a clip: filters and streams are the whole process's, so what
+    another thread changes of them meanwhile is lost. Speaking is `hushed`, which changes neither.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
@@ -30,14 +33,19 @@ def quiet() -> Iterator[None]:
             muted = _Muted(stream)
             stack.callback(muted.end)
             stack.enter_context(redirect(muted))  # pyright: ignore[reportArgumentType]
-        thread = threading.get_ident()
+        stack.enter_context(_without_transformers_log())
+        yield
 
-        def elsewhere(record: logging.LogRecord) -> bool:
-            return record.thread != thread
 
-        for handler in logging.getLogger("transformers").handlers:
-            handler.addFilter(elsewhere)
-            stack.callback(handler.removeFilter, elsewhere)
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """No progress bars and prints of the two loops, nor lines of transformers' log."""
+    with contextlib.ExitStack() as stack:
+        for name in LOOPS:
+            module = importlib.import_module(name)
+            stack.enter_context(replaced(module, "tqdm", lambda steps, **_: steps))
+            stack.enter_context(replaced(module, "print", lambda *_, **__: None))
+        stack.enter_context(_without_transformers_log())
         yield
 
 
@@ -45,15 +53,32 @@ def quiet() -> Iterator[None]:
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """`owner.name` is `value` while the block lasts."""
     own = name in vars(owner)
-    original = getattr(owner, name)
+    original = getattr(owner, name, None)
     setattr(owner, name, value)
     try:
         yield
     finally:
         if own:
             setattr(owner, name, original)
-        else:  # it was inherited
+        else:  # it was inherited, or a built-in
             delattr(owner, name)
+
+
+@contextlib.contextmanager
+def _without_transformers_log() -> Iterator[None]:
+    thread = threading.get_ident()
+    handlers = list(logging.getLogger("transformers").handlers)
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    for handler in handlers:
+        handler.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(elsewhere)
 
 
 class _Muted:

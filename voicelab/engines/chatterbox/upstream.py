@@ -75,6 +75,7 @@ def load_model(
             model = _from_folder(name, kind, folder, chosen) if folder else _from_hub(kind, chosen)
     if hasattr(model, "norm_loudness"):
         model.norm_loudness = in_float32(model.norm_loudness)
+    _without_deprecated(model)
     return model, chosen
 
 
@@ -85,6 +86,18 @@ def in_float32(norm_loudness: Callable[..., Any]) -> Callable[..., Any]:
         return norm_loudness(*args, **kwargs).astype("float32")
 
     return normalized
+
+
+def _without_deprecated(model: Any) -> None:
+    """The perceiver's attention without `sdp_kernel`, which warns at each call and sets the
+    defaults."""
+    from torch.nn.functional import scaled_dot_product_attention
+
+    for module in model.t3.modules():
+        if hasattr(module, "flash_attention"):
+            module.flash_attention = lambda q, k, v, mask=None: scaled_dot_product_attention(
+                q, k, v, attn_mask=mask
+            )
 
 
 def _check_hub() -> None:
@@ -113,10 +126,11 @@ def _class(name: str) -> Any:
 
 
 def _device(wanted: str, threads: int | None) -> str:
-    import psutil
+    import joblib
     import torch
 
-    torch.set_num_threads(threads or psutil.cpu_count(logical=False) or 1)
+    # joblib counts what a container or an affinity mask leaves of the machine, too.
+    torch.set_num_threads(threads or joblib.cpu_count(only_physical_cores=True))
     have = {
         "cpu": True,
         "cuda": torch.cuda.is_available(),
@@ -130,18 +144,8 @@ def _device(wanted: str, threads: int | None) -> str:
 
 
 def _from_folder(name: str, kind: Any, folder: Path, device: str) -> Any:
-    try:
+    with _translated(lambda error: _folder_fault(name, folder, error)):
         return kind.from_local(folder, device)
-    except EngineUnavailable:
-        raise
-    except Exception as error:
-        log.warning("the checkpoint cannot be loaded", exc_info=True)
-        if _out_of_memory(error):
-            raise EngineUnavailable("there is not enough memory for its weights.") from error
-        if broken := _broken_files(name, folder):
-            raise EngineUnavailable(f"{', '.join(broken)} cannot be read.") from error
-        fault = _unfit_file(name, str(error)) or type(error).__name__
-        raise EngineUnavailable(f"the weights do not fit the model ({fault}).") from error
 
 
 def _from_hub(kind: Any, device: str) -> Any:
@@ -154,21 +158,38 @@ def _from_hub(kind: Any, device: str) -> Any:
     shown = not are_progress_bars_disabled()
     disable_progress_bars()
     try:
-        return kind.from_pretrained(device)
-    except EngineUnavailable:
-        raise
-    except Exception as error:
-        log.warning("the weights cannot be fetched and loaded", exc_info=True)
-        if _out_of_memory(error):
-            raise EngineUnavailable("there is not enough memory for its weights.") from error
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise EngineUnavailable("there is no room on the disk for its weights.") from error
-        raise EngineUnavailable(
-            f"its weights cannot be fetched from the Hugging Face hub ({type(error).__name__})."
-        ) from error
+        with _translated(_hub_fault):
+            return kind.from_pretrained(device)
     finally:
         if shown:
             enable_progress_bars()
+
+
+@contextlib.contextmanager
+def _translated(fault: Callable[[Exception], str]) -> Iterator[None]:
+    """Whatever goes wrong as EngineUnavailable, with the sentence that `fault` finds for it."""
+    try:
+        yield
+    except EngineUnavailable:
+        raise
+    except Exception as error:
+        log.warning("the weights cannot be loaded", exc_info=True)
+        if _out_of_memory(error):
+            raise EngineUnavailable("there is not enough memory for its weights.") from error
+        raise EngineUnavailable(fault(error)) from error
+
+
+def _folder_fault(name: str, folder: Path, error: Exception) -> str:
+    if broken := _broken_files(name, folder):
+        return f"{', '.join(broken)} cannot be read."
+    fault = _unfit_file(name, str(error)) or type(error).__name__
+    return f"the weights do not fit the model ({fault})."
+
+
+def _hub_fault(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "there is no room on the disk for its weights."
+    return f"its weights cannot be fetched from the Hugging Face hub ({type(error).__name__})."
 
 
 def _out_of_memory(error: Exception) -> bool:
