@@ -117,3 +117,11 @@ def test_the_page_works_by_keyboard(page: Page, url: str) -> None:
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     expect(page.get_by_label("Search")).to_be_focused()
+
+
+def test_the_reference_pages_need_no_internet(page: Page, url: str, outside: list[str]) -> None:
+    page.goto(f"{url}/docs")
+    expect(page.get_by_text("/v1/audio/speech", exact=True).first).to_be_visible()
+    page.goto(f"{url}/redoc")
+    expect(page.get_by_text("Speak a text").first).to_be_visible()
+    assert outside == []

@@ -17,7 +17,7 @@ from tests.conftest import MakeLab, wait_for, write_clip
 from voicelab.audio import wav_bytes
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
-from voicelab.rest import build
+from voicelab.rest import build, middleware
 
 TEXT = "The fjord was quiet, and a single boat drew a line across it. Then even that was gone."
 
@@ -460,3 +460,25 @@ def test_an_open_server_deletes_nothing(make_lab: MakeLab) -> None:
         id = speak(client).headers["x-generation-id"]
         assert client.delete(f"/history/{id}").status_code == 403
         assert client.post("/status/history/clear?confirm=true").status_code == 403
+
+
+def test_a_number_beyond_64_bits_in_an_archive_does_no_harm(client: TestClient) -> None:
+    for number in (2**64 - 1, 2**64, -(2**80)):
+        content = with_field(parameters={"level": number})
+        assert send(client, content).status_code == 200
+    assert client.get("/history").json()["total"] == 3
+
+
+def test_more_bytes_than_allowed_are_refused_however_they_are_sent(make_lab: MakeLab) -> None:
+    lab = make_lab(max_upload_mb=1)
+    blocks = [b" " * 65_536] * 32
+    # Without its middleware the application has no limit; the server puts it there.
+    application = build(lab)
+    for layer in reversed(middleware(lab.settings)):
+        application.add_middleware(layer.cls, *layer.args, **layer.kwargs)
+    with TestClient(application, base_url="http://localhost") as client:
+        for content in (b"".join(blocks), iter(blocks)):
+            answer = client.post(
+                "/v1/audio/speech", content=content, headers={"Content-Type": "application/json"}
+            )
+            assert answer.status_code == 413 and is_envelope(answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
 
 import voicelab
 from voicelab.lab import VoiceLab
@@ -16,7 +17,7 @@ __all__ = ["build"]
 
 def build(lab: VoiceLab) -> FastAPI:
     """The REST application over a lab; works alone (TestClient) and grafted."""
-    application = FastAPI(
+    application = FastAPIOffline(
         title="voicelab",
         version=voicelab.__version__,
         description="Speech, its live status and every take kept.",

@@ -40,6 +40,12 @@ Sort = Literal[
 ]
 
 
+class AudioFile(FileResponse):
+    """A file in steps of 1 MiB: each step is a trip to another thread."""
+
+    chunk_size = 1 << 20
+
+
 def filters(
     profile_id: Short = None,
     search: Text = None,
@@ -189,7 +195,7 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
             "X-Content-Type-Options": "nosniff",
         }
         if format == "wav":
-            return FileResponse(path, media_type="audio/wav", headers=headers)
+            return AudioFile(path, media_type="audio/wav", headers=headers)
         content = encode(*read(path), format)
         return Response(content, media_type=FORMATS[format].content_type, headers=headers)
 
@@ -198,7 +204,7 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
     async def file(relative: str | None) -> Response:
         path = await to_thread.run_sync(_path, lab, relative)
         headers = {"X-Content-Type-Options": "nosniff"}
-        return FileResponse(path, media_type="audio/wav", headers=headers)
+        return AudioFile(path, media_type="audio/wav", headers=headers)
 
     async def audio(id: str) -> Response:
         """The default version; Range works."""
