@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from voicelab.errors import InvalidInput, TextTooLong
 
-__all__ = ["EVENT_TAGS", "Chunk", "Plan", "check_text", "estimate_duration_s", "halves", "plan"]
+__all__ = ["EVENT_TAGS", "Chunk", "Plan", "check_text", "halves", "plan"]
 
 EVENT_TAGS = frozenset(
     ("laugh", "chuckle", "sigh", "cough", "gasp", "groan", "sniff", "shush", "clear throat")
@@ -165,14 +165,6 @@ def plan(text: str, *, language: str, max_chunk_chars: int, event_tags: frozense
     return Plan(tuple(replace(c, index=i) for i, c in enumerate(chunks)), lead_ms, warnings)
 
 
-def estimate_duration_s(text: str) -> float:
-    """Roughly how long a text is when spoken, in seconds; pauses counted."""
-    wide = sum(1 for c in text if "\u2e80" <= c <= "\u9fff" or "\uac00" <= c <= "\ud7af")
-    pauses_s = sum(_pause_ms(match, strict=False) for match in _PAUSE.finditer(text)) / 1000
-    spoken = len(_PAUSE.sub("", text).strip()) - wide
-    return spoken / 15 + wide / 4.5 + pauses_s
-
-
 def _pronounceable(text: str) -> bool:
     return any(character.isalnum() for character in text)
 
@@ -194,19 +186,17 @@ def _without_foreign_tags(text: str, event_tags: frozenset[str]) -> tuple[str, t
     return text, (f"This engine does not perform {names}; left out.",)
 
 
-def _pause_ms(match: re.Match[str], strict: bool = True) -> int:
+def _pause_ms(match: re.Match[str]) -> int:
     duration = _DURATION.fullmatch(match[1].strip())
     scale = 1 if duration and duration[2].lower() == "ms" else 1000
     value = float(duration[1]) * scale if duration else -1.0
     if 0 <= value <= MAX_PAUSE_MS:
         return round(value)
-    if strict:
-        shown = match[0] if len(match[0]) <= 40 else f"{match[0][:36]}...]"
-        raise InvalidInput(
-            f"{shown} is not a pause: write [pause:500ms] or [pause:1.5s], at most 10 s.",
-            param="input",
-        )
-    return 0
+    shown = match[0] if len(match[0]) <= 40 else f"{match[0][:36]}...]"
+    raise InvalidInput(
+        f"{shown} is not a pause: write [pause:500ms] or [pause:1.5s], at most 10 s.",
+        param="input",
+    )
 
 
 def _check_silence(text: str) -> None:

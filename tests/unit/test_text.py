@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voicelab.errors import InvalidInput, TextTooLong
-from voicelab.text import EVENT_TAGS, check_text, estimate_duration_s, halves, plan
+from voicelab.text import EVENT_TAGS, check_text, halves, plan
 
 
 def chunks(text: str, limit: int = 200, tags: frozenset[str] = frozenset(), language: str = "en"):
@@ -207,7 +207,3 @@ def test_right_to_left_text_passes_unchanged() -> None:
 def test_halves_meet_at_a_space() -> None:
     assert halves("one two three four") == ["one two", "three four"]
     assert halves("a") == ["a"]
-
-
-def test_the_estimate_grows_with_pauses() -> None:
-    assert estimate_duration_s("Hello. [pause:2s]") > estimate_duration_s("Hello.") + 1.9

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -189,15 +189,14 @@ class TinyStore:
         self, table: str, query: Query, *, limit: int | None = None, offset: int = 0
     ) -> tuple[list[Document], int]:
         """See `Store.page`."""
-        found = [row for row in self._rows(table) if _matches(row, query)]
-        found.sort(key=lambda row: _sort_key(row, query.order), reverse=query.descending)
+        found = self._found(table, query)
+        found.sort(key=_sort_key(query.order), reverse=query.descending)
         end = None if limit is None else offset + limit
         return [_copied(row) for row in found[offset:end]], len(found)
 
     def count(self, table: str, query: Query | None = None) -> int:
         """See `Store.count`."""
-        rows = self._rows(table)
-        return len(rows) if query is None else sum(_matches(row, query) for row in rows)
+        return len(self._found(table, query or Query()))
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
@@ -226,9 +225,12 @@ class TinyStore:
         number = self._ids.get(table, {}).get(id)
         return None if number is None else self._storage.read()[table][str(number)]
 
-    def _rows(self, table: str) -> list[Document]:
+    def _found(self, table: str, query: Query) -> list[Document]:
         with self._lock:
-            return list(self._storage.read().get(table, {}).values())
+            rows = list(self._storage.read().get(table, {}).values())
+        for holds in _conditions(query):
+            rows = [row for row in rows if holds(row)]
+        return rows
 
 
 def _copied(document: Document) -> Document:
@@ -257,20 +259,28 @@ def _acquire(folder: Path) -> FileLock:
     return lock
 
 
-def _sort_key(row: Document, order: str) -> tuple[bool, Any, str]:
-    value = row.get(order)
-    if isinstance(value, str):
-        value = value.casefold() if order != "created_at" else value
-    return value is not None, value if value is not None else 0, row["id"]
+def _sort_key(order: str) -> Callable[[Document], tuple[bool, Any, str]]:
+    """Nulls come before everything, ties are broken by id."""
+
+    def key(row: Document) -> tuple[bool, Any, str]:
+        value = row.get(order)
+        if order == "text":
+            value = str(value).casefold()
+        return (False, 0, row["id"]) if value is None else (True, value, row["id"])
+
+    return key
 
 
-def _matches(row: Document, query: Query) -> bool:
-    return (
-        all(row.get(key) == value for key, value in query.where.items())
-        and all(value in (row.get(key) or ()) for key, value in query.has.items())
-        and all(_within(row.get(key), *ends) for key, ends in query.ranges.items())
-        and all(_contains(row, term) for term in query.terms)
-    )
+def _conditions(query: Query) -> Iterator[Callable[[Document], bool]]:
+    """What is asked for, the cheapest first; nothing that is not asked for."""
+    for key, value in query.where.items():
+        yield lambda row, key=key, value=value: row.get(key) == value
+    for key, value in query.has.items():
+        yield lambda row, key=key, value=value: value in (row.get(key) or ())
+    for key, ends in query.ranges.items():
+        yield lambda row, key=key, ends=ends: _within(row.get(key), *ends)
+    for term in query.terms:
+        yield lambda row, term=term: _contains(row, term)
 
 
 def _within(value: Any, least: Any, greatest: Any) -> bool:

@@ -25,10 +25,17 @@ EXAMPLES = [
     "Dr. Lindqvist paid 3,000.50 euros for the clock. [pause:500ms] It never worked.",
     "Chapter one.\n\nIt was a bright cold day in April, and the clocks were striking thirteen.",
 ]
-COUNT = """(text) => {
-  const spoken = text.replace(/\\[pause:[^\\]]*\\]/g, '').trim().length;
-  return text.length.toLocaleString() + ' characters, about ' + Math.ceil(spoken / 15) + ' s';
+COUNT = r"""(text) => {
+  let seconds = 0;
+  const spoken = text.replace(/\[pause:\s*([\d.]+)\s*(ms|s)\s*\]/gi, (_, number, unit) => {
+    seconds += number / (unit.toLowerCase() === 'ms' ? 1000 : 1);
+    return '';
+  }).trim();
+  const wide = (spoken.match(/[\u2e80-\u9fff\uac00-\ud7af]/g) || []).length;
+  seconds += wide / 4.5 + (spoken.length - wide) / 15;
+  return text.length.toLocaleString() + ' characters, about ' + Math.ceil(seconds) + ' s';
 }"""
+"""How long a text is when spoken: 15 letters a second, 4.5 where a letter is a syllable."""
 
 
 @dataclass(frozen=True)
