@@ -44,12 +44,13 @@ CSS = """
 .vl-chunks time { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 .vl-chunks span { overflow-wrap: anywhere; }
 .vl-cards { display: grid; gap: .6rem;
-  grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
+  grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); }
 .vl-card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .7rem .9rem;
   background: var(--block-background-fill); }
 .vl-card b { display: block; font-size: 1.35rem; font-weight: 600; color: var(--body-text-color); }
 .vl-card span { font-size: .8rem; color: var(--body-text-color-subdued); }
-.vl-tight { min-width: 3rem !important; }
+.vl-tight { min-width: 3rem !important; align-self: end; }
+.dark audio { color-scheme: dark; }
 @media (max-width: 640px) {
   .gradio-container { padding: .5rem !important; }
   .vl-chunks li { grid-template-columns: 1fr; gap: 0; }
