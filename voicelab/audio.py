@@ -25,6 +25,7 @@ __all__ = [
     "normalize_loudness",
     "peaks",
     "storage_error",
+    "to_float",
     "to_pcm16",
     "trim_silence",
     "wav_bytes",
@@ -146,6 +147,11 @@ def to_pcm16(samples: Samples) -> Pcm:
     if not np.isfinite(samples).all():
         raise ValueError("audio has samples that are not finite numbers")
     return np.clip(np.round(samples * np.float32(32768)), -32768, 32767).astype(np.int16)
+
+
+def to_float(pcm: Pcm) -> Samples:
+    """int16 (n,) to float32 (n,) in -1..1; `to_pcm16` gives it back exactly."""
+    return pcm.astype(np.float32) / np.float32(32768)
 
 
 def is_silent(samples: Samples) -> bool:

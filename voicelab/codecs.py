@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,10 +16,24 @@ from numpy.typing import NDArray
 from voicelab.audio import is_silent, trim_silence, wav_bytes
 from voicelab.errors import BadClip, InvalidInput, StorageError
 
-__all__ = ["CLIP_RATE", "FORMATS", "Format", "decode", "encode", "prepare_clip", "read", "stretch"]
+__all__ = [
+    "CLIP_RATE",
+    "FORMATS",
+    "MAX_CLIP_S",
+    "Format",
+    "decode",
+    "encode",
+    "limit_peaks",
+    "measure_loudness",
+    "prepare_clip",
+    "read",
+    "stretch",
+]
 
 CLIP_RATE = 24_000
 """Reference clips are kept at this rate, in Hz: Chatterbox's own."""
+
+MIN_CLIP_S, MAX_CLIP_S = 2, 30
 
 MAX_DECODED_S = 600
 
@@ -130,27 +145,77 @@ def stretch(samples: NDArray[np.float32], sample_rate: int, speed: float) -> NDA
     """
     if speed == 1.0 or not len(samples):
         return samples
-    import av.filter
-
     # atempo sounds best within 0.5..2, so larger changes are made in two equal steps.
     steps = 1 if 0.5 <= speed <= 2 else 2
+    # It swallows what its last window does not fill, so silence is pushed after the end.
+    padded = np.concatenate([samples, np.zeros(sample_rate // 2, np.float32)])
+    filters = [("atempo", str(speed ** (1 / steps)))] * steps
+    frames = _filtered(padded, sample_rate, filters)
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames])[
+        : round(len(samples) / speed)
+    ]
+
+
+def measure_loudness(samples: NDArray[np.float32], sample_rate: int) -> float | None:
+    """Integrated loudness of float32 (n,) by EBU R128, in LUFS; None for silence."""
+    # R128 needs 400 ms; what is shorter is heard as often as it takes.
+    times = max(1, math.ceil(0.5 * sample_rate / max(1, len(samples))))
+    repeated = np.tile(samples, times)
+    # Its last block has to be full to count.
+    padded = np.concatenate([repeated, np.zeros(sample_rate // 10, np.float32)])
+    found = None
+    for frame in _filtered(padded, sample_rate, [("ebur128", "metadata=1")]):
+        found = frame.metadata.get("lavfi.r128.I", found)
+    value = float(found) if found is not None else -math.inf
+    return value if value > -70 else None
+
+
+def limit_peaks(
+    samples: NDArray[np.float32], sample_rate: int, peak_dbtp: float
+) -> NDArray[np.float32]:
+    """float32 (n,) whose true peak is at most `peak_dbtp`, limited only where it is higher."""
+    ceiling = 10 ** (peak_dbtp / 20)
+    if _true_peak(samples, sample_rate) > ceiling:
+        # Between samples the wave may rise above them: limit at four times the rate.
+        filters = [
+            ("aresample", str(4 * sample_rate)),
+            ("alimiter", f"limit={ceiling:.6f}:attack=2:release=50:level=false:latency=true"),
+            ("aresample", str(sample_rate)),
+        ]
+        frames = _filtered(samples, sample_rate, filters)
+        limited = np.concatenate([frame.to_ndarray()[0] for frame in frames])
+        samples = np.zeros_like(samples)
+        samples[: len(limited)] = limited[: len(samples)]
+    # Coming back to the lower rate overshoots by a little.
+    return (
+        samples * np.float32(min(1.0, ceiling / max(_true_peak(samples, sample_rate), 1e-9)))
+    ).astype(np.float32)
+
+
+def _true_peak(samples: NDArray[np.float32], sample_rate: int) -> float:
+    frames = _filtered(samples, sample_rate, [("aresample", str(4 * sample_rate))])
+    return max((float(np.abs(frame.to_ndarray()).max()) for frame in frames), default=0.0)
+
+
+def _filtered(
+    samples: NDArray[np.float32], sample_rate: int, filters: Sequence[tuple[str, str]]
+) -> Iterator[Any]:
+    """float32 (n,) through ffmpeg's filters: mono float frames."""
+    import av.filter
+
     graph = av.filter.Graph()
     nodes = [graph.add_abuffer(sample_rate=sample_rate, format="fltp", layout="mono")]
-    nodes += [graph.add("atempo", str(speed ** (1 / steps))) for _ in range(steps)]
+    nodes += [graph.add(name, arguments) for name, arguments in filters]
     nodes.append(graph.add("aformat", "sample_fmts=fltp:channel_layouts=mono"))
     nodes.append(graph.add("abuffersink"))
     graph.link_nodes(*nodes).configure()
-    # atempo swallows what its last window does not fill, so silence is pushed after the end.
-    padded = np.concatenate([samples, np.zeros(sample_rate // 2, np.float32)])
-    for frame in _frames(padded, sample_rate, "fltp"):
+    for frame in (*_frames(samples, sample_rate, "fltp"), None):
         graph.push(frame)
-    graph.push(None)
-    pieces = []
-    while True:
-        try:
-            pieces.append(graph.pull().to_ndarray()[0])  # pyright: ignore[reportAttributeAccessIssue]
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return np.concatenate(pieces)[: round(len(samples) / speed)]
+        while True:
+            try:
+                yield graph.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                break
 
 
 def decode(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float32], int]:
@@ -201,10 +266,8 @@ def _collect(frames: Iterator[Any], rate: int) -> NDArray[np.float32]:
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
 
 
-def prepare_clip(
-    path: Path, *, minimum_s: float = 2.0, maximum_s: float = 30.0
-) -> NDArray[np.float32]:
-    """A reference clip made ready: mono float32 (n,) at 24 kHz, edge silence trimmed.
+def prepare_clip(path: Path) -> NDArray[np.float32]:
+    """A reference clip of 2-30 s made ready: mono float32 (n,) at 24 kHz, edge silence trimmed.
 
     Raises:
         BadClip: undecodable, shorter or longer than allowed, silent, clipped beyond use.
@@ -214,10 +277,10 @@ def prepare_clip(
         raise BadClip("The voice clip is silent.", param="voice_file")
     samples = trim_silence(samples, CLIP_RATE)
     duration_s = len(samples) / CLIP_RATE
-    if not minimum_s <= duration_s <= maximum_s:
+    if not MIN_CLIP_S <= duration_s <= MAX_CLIP_S:
         raise BadClip(
             f"The voice clip has {duration_s:.1f} s of sound; "
-            f"{minimum_s:g} to {maximum_s:g} s are needed.",
+            f"{MIN_CLIP_S} to {MAX_CLIP_S} s are needed.",
             param="voice_file",
         )
     if float(np.mean(np.abs(samples) >= 0.999)) > CLIPPED_SHARE:

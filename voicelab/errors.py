@@ -8,6 +8,7 @@
     +-- NotFound
     |   +-- UnknownVoice
     +-- Conflict                  the thing is in a state that does not allow this
+    +-- Protected                 a built-in thing, or the last of its kind
     +-- TooLarge                  more bytes than the limit
     +-- Unauthorized              no key, or a wrong one
     +-- Forbidden                 known, but not allowed from there
@@ -36,6 +37,7 @@ __all__ = [
     "Forbidden",
     "InvalidInput",
     "NotFound",
+    "Protected",
     "SpeechFailed",
     "StorageError",
     "StoreCorrupt",
@@ -108,6 +110,12 @@ class Conflict(VoicelabError):
     """The thing is in a state that does not allow this."""
 
     type = "conflict"
+
+
+class Protected(VoicelabError):
+    """A built-in thing cannot be changed, the last of its kind cannot go."""
+
+    type = "protected"
 
 
 class TooLarge(VoicelabError):

@@ -2,65 +2,48 @@
 
 from __future__ import annotations
 
-import html
 import logging
-import secrets
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
-from uuid import uuid4
 
-from voicelab.audio import Join
+from voicelab.cache import ChunkCache
+from voicelab.checks import SHAPE, Checks, check_seed
 from voicelab.engines import Engine, EngineInfo, Rack
-from voicelab.errors import BadClip, InvalidInput
-from voicelab.library import Files, Filters, History, Voices, export_archive, import_archive
-from voicelab.records import MAX_SEED, Generation, GenerationRequest, now
-from voicelab.runner import Job, Runner
+from voicelab.errors import Conflict, NotFound
+from voicelab.library import (
+    FailedTake,
+    Files,
+    Filters,
+    History,
+    NewTake,
+    NewVersion,
+    Nowhere,
+    Presets,
+    Profiles,
+    Versions,
+    export_archive,
+    export_many,
+    export_profile,
+    import_archive,
+    import_profile,
+)
+from voicelab.records import GenerationRequest
+from voicelab.runner import Runner
 from voicelab.settings import Settings
-from voicelab.status import LiveRequest, Status
+from voicelab.speech import Speech
+from voicelab.status import Status
 from voicelab.store import Store, TinyStore
 from voicelab.take import Blueprint, Take
-from voicelab.text import Plan, check_text, plan
 
 if TYPE_CHECKING:
     from voicelab.server import Lab
 
-__all__ = ["Speech", "VoiceLab"]
+__all__ = ["VoiceLab"]
 
 log = logging.getLogger(__name__)
-
-NOT_SPOKEN = frozenset(("speed", "gap_ms", "crossfade_ms", "normalize", "max_chunk_chars"))
-
-
-@dataclass(frozen=True)
-class Speech:
-    """A finished take in a notebook: shows itself as a player.
-
-    Attributes:
-        record: as /history/{id} gives it.
-        path: the WAV file.
-    """
-
-    record: dict[str, Any]
-    path: Path
-
-    def _repr_html_(self) -> str:
-        """A player with the audio inside, at its own loudness (IPython's normalises)."""
-        import base64
-
-        audio = base64.b64encode(self.path.read_bytes()).decode()
-        text = html.escape(self.record["text"][:300])
-        facts = (
-            f"{self.record['engine']}, seed {self.record['seed']}, {self.record['duration']:.1f} s"
-        )
-        return (
-            f"<figure style='margin:0'><figcaption dir='auto'>{text}</figcaption>"
-            f"<audio controls src='data:audio/wav;base64,{audio}'></audio>"
-            f"<div><small>{html.escape(facts)}</small></div></figure>"
-        )
 
 
 class VoiceLab:
@@ -88,10 +71,14 @@ class VoiceLab:
         self.rack = Rack(self.settings, engines)
         self.store = store or TinyStore(self.settings.data_dir)
         self.files = Files(self.settings.data_dir, self.settings.min_free_disk_mb)
-        self.voices = Voices(self.store)
-        self.history = History(self.store, self.files, self.voices)
+        self.profiles = Profiles(self.store, self.files)
+        self.presets = Presets(self.store)
+        self.versions = Versions(self.store, self.files)
+        self.history = History(self.store, self.files, self.profiles, self.versions)
         self.status = Status(self.store, self.settings.request_log)
-        self.runner = Runner(self.rack, self.settings.max_queue)
+        self.cache = ChunkCache(self.settings.data_dir / "cache", self.settings.cache_mb << 20)
+        self.runner = Runner(self.rack, self.cache, self.settings.max_queue)
+        self.checks = Checks(self.settings, self.rack, self.history, self.profiles, self.files)
         self._page: Lab | None = None
         self._closed = False
         self._recover()
@@ -117,11 +104,9 @@ class VoiceLab:
         Raises:
             InvalidInput (TextTooLong, BadClip), UnknownVoice, StoreFull, Unavailable.
         """
-        blueprint = self._blueprint(request)
-        live = self._begin(blueprint)
-        job = blueprint.job
-        job.on_start = live.speaking
-        return Take(blueprint, live, runner=self.runner, history=self.history, files=self.files)
+        keeping = NewTake(self.history, self.versions) if request.store else Nowhere()
+        self.runner.check()
+        return self._begin(self.checks.blueprint(request, keeping))
 
     def generate(
         self,
@@ -177,12 +162,64 @@ class VoiceLab:
                 bar.update(piece.chunk is not None)
         return take.record
 
-    def submit(self, request: GenerationRequest) -> dict[str, Any]:
-        """Start a take in the background; its pending record. Raises as `stream`."""
-        take = self.stream(request)
+    def submit(self, take: Take | GenerationRequest) -> dict[str, Any]:
+        """Let a take run in the background; its record as it is now. Raises as `stream`."""
+        take = take if isinstance(take, Take) else self.stream(take)
         name = f"voicelab-take-{take.id[:8]}"
         threading.Thread(target=self._drain_quietly, args=(take,), name=name, daemon=True).start()
         return self.history.get(take.id)
+
+    def regenerate(self, id: str, seed: int | None = None) -> Take:
+        """The same text and settings with a new seed, as a new version.
+
+        Args:
+            id: of a finished take.
+            seed: 0 .. 2**32 - 1; drawn when None.
+
+        Raises:
+            NotFound; Conflict: it is being made, or failed (then `resume` or `retry` it).
+            InvalidInput, EngineUnavailable, Unavailable, StoreFull.
+        """
+        record = self._finished(id)
+        return self._new_version(record, check_seed(seed), "regenerated")
+
+    def regenerate_chunk(self, id: str, index: int, seed: int | None = None) -> Take:
+        """One sentence with a new seed, the others as they are, as a new version.
+
+        Raises:
+            NotFound: there is no such take or chunk; otherwise as `regenerate`.
+        """
+        record = self._finished(id)
+        seeds = [chunk["seed"] for chunk in record["chunks"]]
+        if not 0 <= index < len(seeds):
+            raise NotFound(f"This take has {len(seeds)} chunks, no chunk {index}.", param="index")
+        seeds[index] = check_seed(seed)
+        return self._new_version(record, seeds, f"chunk {index + 1} again")
+
+    def retry(self, id: str) -> Take:
+        """The same text, settings and seeds spoken again: the same sound.
+
+        A failed take becomes whole; a finished one gets a version.
+
+        Raises:
+            As `regenerate`.
+        """
+        record = self._ended(id)
+        if record["status"] == "failed":
+            return self._after_all(record, use_cache=False)
+        seeds = [chunk["seed"] for chunk in record["chunks"]]
+        return self._new_version(record, seeds or record["seed"], "retried", use_cache=False)
+
+    def resume(self, id: str) -> Take:
+        """A failed or interrupted take, made whole; chunks that were spoken are used again.
+
+        Raises:
+            Conflict: it is finished already; otherwise as `regenerate`.
+        """
+        record = self._ended(id)
+        if record["status"] == "completed":
+            raise Conflict("This take is finished: there is nothing to resume.")
+        return self._after_all(record, use_cache=True)
 
     def cancel(self, request_id: str) -> None:
         """Stop a running request; raises NotFound, or Conflict when it has ended."""
@@ -200,12 +237,36 @@ class VoiceLab:
         """A take as a ZIP of the studio's layout."""
         return export_archive(self.history.get(id), self.files)
 
-    def import_archive(self, file: BinaryIO) -> dict[str, Any]:
-        """Add the take of a ZIP; its record. Raises BadArchive, TooLarge, StoreFull."""
+    def delete_profile(self, id: str, keep_generations: bool = False) -> dict[str, Any]:
+        """Delete a profile, with its takes unless they are kept; see `Profiles.delete`."""
+        if not keep_generations:
+            for request_id in self.history.requests(id):
+                self._stop(request_id)
+        return self.profiles.delete(id, self.history.forget, keep_generations=keep_generations)
+
+    def export_many(self, ids: list[str], sink: BinaryIO) -> None:
+        """Many takes as one ZIP; raises NotFound, and Conflict for one without audio."""
+        export_many([self.history.get(id) for id in dict.fromkeys(ids)], self.files, sink)
+
+    def import_archive(self, file: BinaryIO) -> list[dict[str, Any]]:
+        """Add the takes of a ZIP, all or none; their records.
+
+        Raises:
+            BadArchive, TooLarge, StoreFull.
+        """
         self.files.check_free()
         return import_archive(
-            file, store=self.store, files=self.files, voices=self.voices, history=self.history
+            file, store=self.store, files=self.files, profiles=self.profiles, history=self.history
         )
+
+    def export_profile(self, id: str) -> tuple[str, bytes]:
+        """File name and ZIP of a profile; raises NotFound."""
+        return export_profile(self.profiles.get(id), self.profiles, self.files)
+
+    def import_profile(self, file: BinaryIO) -> dict[str, Any]:
+        """Add the profile of a ZIP; raises BadArchive, TooLarge, StoreFull."""
+        self.files.check_free()
+        return import_profile(file, store=self.store, profiles=self.profiles, files=self.files)
 
     def audio_path(self, id: str) -> Path:
         """The WAV of a take's default version; raises NotFound while there is none."""
@@ -275,171 +336,54 @@ class VoiceLab:
         except Exception as error:
             log.info("take %s: %s", take.id, error)
 
-    def _begin(self, blueprint: Blueprint) -> LiveRequest:
+    def _ended(self, id: str) -> dict[str, Any]:
+        record = self.history.get(id)
+        if record["status"] == "pending" or self.status.is_live(record["request_id"]):
+            raise Conflict("This take is being made: wait, or cancel it.")
+        if record["seed"] is None:
+            raise Conflict("This take was imported without a seed: it cannot be made again.")
+        return record
+
+    def _finished(self, id: str) -> dict[str, Any]:
+        record = self._ended(id)
+        if record["status"] != "completed":
+            raise Conflict("This take failed: resume or retry it first.")
+        return record
+
+    def _new_version(
+        self, record: dict[str, Any], seeds: list[int] | int, label: str, use_cache: bool = True
+    ) -> Take:
+        """Through the effects that are heard now."""
+        heard = self.versions.get(record["active_version_id"])
+        record = record | {"effects_chain": heard["effects_chain"]}
+        destination = NewVersion(self.history, self.versions, label=label)
+        return self._again(record, seeds, destination, use_cache)
+
+    def _after_all(self, record: dict[str, Any], use_cache: bool) -> Take:
+        destination = FailedTake(self.history, self.versions)
+        return self._again(record, record["seed"], destination, use_cache)
+
+    def _again(
+        self,
+        record: dict[str, Any],
+        seeds: list[int] | int,
+        destination: NewTake,
+        use_cache: bool,
+    ) -> Take:
+        self.runner.check()
+        blueprint = self.checks.again(record, seeds, destination)
+        blueprint.job.use_cache = use_cache
+        return self._begin(blueprint)
+
+    def _begin(self, blueprint: Blueprint) -> Take:
         record = blueprint.record
-        return self.status.begin(
+        live = self.status.begin(
             record.text,
             voice=record.voice,
             voice_source=record.voice_source,
-            parameters={k: v for k, v in record.parameters.items() if k not in NOT_SPOKEN},
+            parameters={k: v for k, v in record.parameters.items() if k not in SHAPE},
             source=record.source,
             engine=record.engine,
         )
-
-    def _blueprint(self, request: GenerationRequest) -> Blueprint:
-        self.runner.check()
-        self.files.check_free()
-        text = check_text(request.text, self.settings.max_text)
-        info = self.rack.info(request.engine)
-        language = _language(request.language, info)
-        parameters, dropped = self._parameters(request.parameters, info)
-        profile = self.voices.resolve(request.voice)
-        shape = self._shape(request)
-        planned = plan(
-            text,
-            language=language,
-            max_chunk_chars=min(shape["max_chunk_chars"], info.max_chunk_chars),
-            event_tags=info.event_tags,
-        )
-        seed = _seed(request.seed)
-        clip = self._clip(request, info)
-        job = Job(
-            engine=info.name,
-            chunks=planned.chunks,
-            clip=self.files.target(clip) if clip else None,
-            language=language,
-            parameters=parameters,
-            seed=seed,
-        )
-        planned = replace(planned, warnings=(*planned.warnings, *dropped))
-        record = self._pending(request, text, info, planned, profile, clip)
-        record = replace(record, language=language, seed=seed, parameters=parameters | shape)
-        return Blueprint(
-            record=record,
-            plan=planned,
-            job=job,
-            join=Join(shape["gap_ms"], shape["crossfade_ms"], self.settings.paragraph_gap_ms),
-            speed=shape["speed"],
-            normalize=shape["normalize"],
-            sample_rate=info.sample_rate,
-            store=request.store,
-        )
-
-    def _pending(
-        self,
-        request: GenerationRequest,
-        text: str,
-        info: EngineInfo,
-        planned: Plan,
-        profile: Mapping[str, Any],
-        clip: str | None,
-    ) -> Generation:
-        version_id = str(uuid4())
-        return Generation(
-            id=str(uuid4()),
-            profile_id=profile["id"],
-            text=text,
-            language="",
-            audio_path=self.files.take_path(version_id),
-            duration=None,
-            seed=None,
-            instruct=request.instruct,
-            engine=info.name,
-            model_size=info.model_size,
-            status="pending",
-            error=None,
-            is_favorited=False,
-            created_at=now(),
-            sample_rate=info.sample_rate,
-            source=request.source,
-            voice="Voice clip" if clip else profile["name"],
-            voice_source="uploaded file" if clip else "default",
-            clip=clip,
-            warnings=planned.warnings,
-            software=dict(self.rack.engine(info.name).versions()),
-            active_version_id=version_id,
-        )
-
-    def _shape(self, request: GenerationRequest) -> dict[str, Any]:
-        """Everything around the voice, checked; kept with the parameters in the record."""
-        settings = self.settings
-        gap_ms = request.gap_ms
-        if gap_ms is None:  # who asks for a crossfade does not want the default gap
-            gap_ms = 0 if request.crossfade_ms else settings.gap_ms
-        shape = {
-            "speed": _within("speed", request.speed, 0.25, 4),
-            "gap_ms": int(_within("gap_ms", gap_ms, 0, 5000)),
-            "crossfade_ms": request.crossfade_ms,
-            "max_chunk_chars": request.max_chunk_chars,
-        }
-        defaults = {"crossfade_ms": (0, 500), "max_chunk_chars": (100, 1000)}
-        for name, (least, most) in defaults.items():
-            value = getattr(settings, name) if shape[name] is None else shape[name]
-            shape[name] = int(_within(name, value, least, most))
-        return shape | {"normalize": request.normalize}
-
-    def _parameters(
-        self, given: Mapping[str, float], info: EngineInfo
-    ) -> tuple[dict[str, float], tuple[str, ...]]:
-        """The engine's parameters, complete; and a warning for those it does not have."""
-        known = {parameter.name: parameter for parameter in info.parameters}
-        values = {parameter.name: parameter.default for parameter in info.parameters}
-        foreign = {p.name for name in self.rack.names for p in self.rack.info(name).parameters}
-        for name, value in given.items():
-            if name in known:
-                parameter = known[name]
-                values[name] = _within(name, value, parameter.minimum, parameter.maximum)
-            elif name not in foreign:
-                raise InvalidInput(
-                    f"{info.label} has no parameter '{name[:40]}'; it has {', '.join(known)}.",
-                    param=name[:40],
-                )
-        dropped = sorted(set(given) - set(known))
-        if not dropped:
-            return values, ()
-        return values, (f"{info.label} has no {', '.join(dropped)}; not used.",)
-
-    def _clip(self, request: GenerationRequest, info: EngineInfo) -> str | None:
-        if request.voice_clip is None:
-            return None
-        if not info.clones_voices:
-            raise BadClip(
-                f"{info.label} cannot imitate a voice clip; choose an engine that can.",
-                param="voice_file",
-            )
-        clip = self.files.keep_clip(request.voice_clip)
-        self.rack.engine(info.name).prepare_voice(self.files.target(clip))
-        return clip
-
-
-def _language(wanted: str | None, info: EngineInfo) -> str:
-    if not wanted:
-        return next(iter(info.languages))
-    for code in (wanted.lower(), wanted.lower().split("-")[0]):
-        if code in info.languages:
-            return code
-    known = ", ".join(info.languages)
-    raise InvalidInput(
-        f"{info.label} does not speak '{wanted[:20]}'; it speaks {known}.", param="language"
-    )
-
-
-def _seed(wanted: int | None) -> int:
-    if wanted is None:
-        return secrets.randbelow(MAX_SEED + 1)
-    if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted <= MAX_SEED:
-        raise InvalidInput(
-            f"seed is {str(wanted)[:40]}; a whole number from 0 to {MAX_SEED} is allowed.",
-            param="seed",
-        )
-    return wanted
-
-
-def _within(name: str, value: float, least: float, most: float) -> float:
-    """The value, when it is a number in the range; NaN never is."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and least <= value <= most:
-        return value
-    raise InvalidInput(
-        f"{name} is {str(value)[:40]}; {least:g} to {most:g} is allowed.", param=name
-    )
+        blueprint.job.on_start = live.speaking
+        return Take(blueprint, live, runner=self.runner, files=self.files)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,10 @@ class GenerationRequest:
         crossfade_ms: 0-500, used when `gap_ms` is 0; None takes the setting.
         normalize: bring every chunk to the same loudness.
         instruct: a note on how to speak, kept in the record.
+        effects_chain: see `voicelab.effects.check_chain`; None takes the profile's, an empty
+            one none. The clean take is kept beside the processed one.
+        based_on: id of a take whose text was edited: sentences that stayed keep its seeds, so
+            they need not be spoken again. `seed` None takes its seed, too.
         source: the door: ui, rest, notebook, client.
         store: keep the take; False speaks and forgets.
     """
@@ -57,6 +61,8 @@ class GenerationRequest:
     crossfade_ms: int | None = None
     normalize: bool = False
     instruct: str | None = None
+    effects_chain: Sequence[Mapping[str, Any]] | None = None
+    based_on: str | None = None
     source: str = "notebook"
     store: bool = True
 
@@ -108,6 +114,7 @@ class Generation:
     clip: str | None = None
     warnings: tuple[str, ...] = ()
     software: Mapping[str, str] = field(default_factory=dict)
+    effects_chain: Sequence[Mapping[str, Any]] | None = None
     active_version_id: str | None = None
 
     def document(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicelab.audio import is_silent, trim_silence
+from voicelab.cache import ChunkCache, chunk_key
 from voicelab.engines import Engine, Rack, Utterance
 from voicelab.errors import Cancelled, SpeechFailed, Unavailable, VoicelabError
 from voicelab.records import MAX_SEED
@@ -47,7 +48,9 @@ class Job:
         chunks: what to say.
         clip: reference clip as a file, None for the engine's own voice.
         language, parameters: as in `Utterance`.
-        seed: chunk i is spoken with seed + i.
+        seeds: of each chunk.
+        use_cache: whether chunks spoken before may be given again.
+        keep: whether its chunks are kept for that.
         on_start: called once, when the engine begins with the first chunk.
     """
 
@@ -59,7 +62,9 @@ class Job:
         clip: Path | None,
         language: str,
         parameters: Mapping[str, float],
-        seed: int,
+        seeds: Sequence[int],
+        use_cache: bool = True,
+        keep: bool = True,
         on_start: Callable[[], None] = lambda: None,
     ):
         self.engine = engine
@@ -67,7 +72,9 @@ class Job:
         self.clip = clip
         self.language = language
         self.parameters = parameters
-        self.seed = seed
+        self.seeds = seeds
+        self.use_cache = use_cache
+        self.keep = keep
         self.on_start = on_start
         self.next_index = 0
         self.cancelled = threading.Event()
@@ -136,11 +143,13 @@ class Runner:
 
     Args:
         rack: the engines.
+        cache: chunks spoken before.
         max_queue: jobs that may wait or run at once.
     """
 
-    def __init__(self, rack: Rack, max_queue: int = 100):
+    def __init__(self, rack: Rack, cache: ChunkCache, max_queue: int = 100):
         self._rack = rack
+        self._cache = cache
         self._max_queue = max_queue
         self._jobs: deque[Job] = deque()
         self._preload: str | None = None
@@ -236,28 +245,51 @@ class Runner:
         for job, chunk in batch:
             if chunk.index == 0:
                 job.on_start()
-        left = self._speak(engine, batch)
+        left = self._speak(engine, self._without_cached(engine, batch))
         # An engine fails as a whole; given one by one, only the sentence at fault fails.
         for job, chunk in left:
             self._speak_alone(engine, job, chunk)
 
+    def _without_cached(
+        self, engine: Engine, batch: list[tuple[Job, Chunk]]
+    ) -> list[tuple[Job, Chunk]]:
+        """Deliver what was spoken before; the rest."""
+        left = []
+        for job, chunk in batch:
+            found = self._cache.get(_key(engine, job, chunk)) if job.use_cache else None
+            if found is None:
+                left.append((job, chunk))
+            else:
+                samples, seed = found
+                job.deliver(ChunkAudio(chunk, samples, seed))
+        return left
+
+    def _deliver(
+        self, engine: Engine, job: Job, chunk: Chunk, samples: NDArray[np.float32], seed: int
+    ) -> None:
+        if job.keep:
+            self._cache.put(_key(engine, job, chunk), samples, seed)
+        job.deliver(ChunkAudio(chunk, samples, seed))
+
     def _speak(self, engine: Engine, batch: list[tuple[Job, Chunk]]) -> list[tuple[Job, Chunk]]:
         """Speak a batch; give back what must be tried alone."""
         left = dict(enumerate(batch))
+        if not batch:
+            return []
         try:
             utterances = [_utterance(engine, job, chunk) for job, chunk in batch]
             for spoken in engine.speak(utterances, lambda i: batch[i][0].cancelled.is_set()):
                 if not spoken.capped and not is_silent(spoken.audio):
                     job, chunk = left.pop(spoken.index)
                     seed = utterances[spoken.index].seed
-                    job.deliver(ChunkAudio(chunk, spoken.audio, seed))
+                    self._deliver(engine, job, chunk, spoken.audio, seed)
         except Exception as error:
             if not isinstance(error, VoicelabError):
                 log.warning("engine %s failed on a batch", engine.info.name, exc_info=True)
         return [(job, chunk) for job, chunk in left.values() if not job.cancelled.is_set()]
 
     def _speak_alone(self, engine: Engine, job: Job, chunk: Chunk) -> None:
-        seed = _seed(job, chunk)
+        seed = job.seeds[chunk.index]
         try:
             samples = self._samples(engine, job, chunk.text, seed)
             if is_silent(samples) and engine.info.random:
@@ -274,7 +306,7 @@ class Runner:
                 SpeechFailed(f"{engine.info.label} failed on '{_short(chunk.text)}': {reason}")
             )
         else:
-            job.deliver(ChunkAudio(chunk, samples, seed))
+            self._deliver(engine, job, chunk, samples, seed)
 
     def _samples(self, engine: Engine, job: Job, text: str, seed: int) -> NDArray[np.float32]:
         """float32 (n,); what reaches the engine's length limit is spoken in two halves."""
@@ -293,17 +325,26 @@ class Runner:
         return np.zeros(0, np.float32)
 
 
-def _seed(job: Job, chunk: Chunk) -> int:
-    return (job.seed + chunk.index) % (MAX_SEED + 1)
-
-
 def _utterance(engine: Engine, job: Job, chunk: Chunk, seed: int | None = None) -> Utterance:
     return Utterance(
         text=chunk.text,
         voice=engine.prepare_voice(job.clip),
         parameters=job.parameters,
-        seed=_seed(job, chunk) if seed is None else seed,
+        seed=job.seeds[chunk.index] if seed is None else seed,
         language=job.language,
+    )
+
+
+def _key(engine: Engine, job: Job, chunk: Chunk) -> str:
+    """All that the samples depend on."""
+    return chunk_key(
+        engine=engine.info.name,
+        versions=engine.versions(),
+        voice=engine.prepare_voice(job.clip).key,
+        language=job.language,
+        parameters=job.parameters,
+        seed=job.seeds[chunk.index] if engine.info.random else None,
+        text=chunk.text,
     )
 
 

@@ -84,6 +84,13 @@ class Settings(BaseSettings):
     min_free_disk_mb: int = Field(
         100, ge=0, le=1_000_000, description="refuse new takes when less than this is free, in MiB"
     )
+    cache_mb: int = Field(
+        500,
+        ge=0,
+        le=1_000_000,
+        description="chunks kept to be used again when a text is edited or a take resumed, in "
+        "MiB; 0 keeps none",
+    )
     request_log: int = Field(1000, ge=50, le=100_000, description="finished requests remembered")
     tone_delay_s: float = Field(
         0.0, ge=0, le=60, description="tone engine: seconds of work for each chunk"

@@ -256,6 +256,10 @@ class Status:
         """All requests that run or wait, the oldest first."""
         return [request.snapshot() for request in self._active()]
 
+    def is_live(self, request_id: str | None) -> bool:
+        """Whether it is running or waiting."""
+        return request_id in self._live
+
     def cancel(self, request_id: str) -> None:
         """Stop one; raises NotFound, or Conflict when it has ended."""
         live = self._live.get(request_id)

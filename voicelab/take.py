@@ -17,10 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.audio import Join, Joiner, WavWriter, normalize_loudness, trim_silence
+from voicelab.audio import (
+    Join,
+    Joiner,
+    WavWriter,
+    normalize_loudness,
+    to_float,
+    to_pcm16,
+    trim_silence,
+)
 from voicelab.codecs import stretch
+from voicelab.effects import apply_chain
 from voicelab.errors import Cancelled, NotFound, SpeechFailed, StorageError, VoicelabError
-from voicelab.library import Files, History
+from voicelab.library import Destination, Files
+from voicelab.library.versions import processed, version_row
 from voicelab.records import Generation, SpokenChunk
 from voicelab.runner import ChunkAudio, Job, Runner
 from voicelab.status import LiveRequest
@@ -30,15 +40,18 @@ __all__ = ["Blueprint", "Piece", "Take"]
 
 log = logging.getLogger(__name__)
 
+Pcm = NDArray[np.int16]
+
 
 @dataclass(frozen=True)
 class Piece:
     """Audio that can be played now: int16 (n,), and the chunk it came with.
 
-    `chunk` is None for the last piece, which only lets the sound end.
+    `chunk` is None for the last piece, which only lets the sound end. With effects, which
+    need the whole take, all audio is in the last piece.
     """
 
-    pcm: NDArray[np.int16]
+    pcm: Pcm
     chunk: SpokenChunk | None
     total_chunks: int
 
@@ -54,8 +67,8 @@ class Blueprint:
         join: gaps or crossfade.
         speed: 0.25-4.
         normalize: same loudness for each chunk.
-        sample_rate: of the audio in Hz.
-        store: keep file and record.
+        effects: for a processed version of the finished take; see `voicelab.effects`.
+        destination: where it goes.
     """
 
     record: Generation
@@ -64,8 +77,13 @@ class Blueprint:
     join: Join
     speed: float
     normalize: bool
-    sample_rate: int
-    store: bool
+    effects: list[dict[str, Any]]
+    destination: Destination
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the audio in Hz."""
+        return self.record.sample_rate or 0
 
 
 class Take(Iterator[Piece]):
@@ -74,7 +92,7 @@ class Take(Iterator[Piece]):
     Args:
         blueprint: from the lab's checks.
         live: its entry in the status.
-        runner, history, files: of the lab.
+        runner, files: of the lab.
 
     Raises:
         StoreFull, StorageError, Unavailable: from the constructor; nothing is left then.
@@ -88,7 +106,6 @@ class Take(Iterator[Piece]):
         live: LiveRequest,
         *,
         runner: Runner,
-        history: History,
         files: Files,
     ):
         self.id = blueprint.record.id
@@ -97,18 +114,15 @@ class Take(Iterator[Piece]):
         self.total_chunks = len(blueprint.plan.chunks)
         self.live = live
         self._blueprint = blueprint
-        self._history = history
         self._files = files
+        self._clean: list[Pcm] = []
         self._began = time.monotonic()
         self._record: dict[str, Any] | None = None
         self._spoken: list[SpokenChunk] = []
         live.plan([len(chunk.text) for chunk in blueprint.plan.chunks])
         live.on_cancel(blueprint.job.cancel)
         try:
-            if blueprint.store:
-                # Pending records have no path: there is no file yet.
-                pending = replace(blueprint.record, audio_path=None, request_id=live.request_id)
-                history.add(pending)
+            blueprint.destination.begin(blueprint.record, live.request_id)
             runner.submit(blueprint.job)
         except VoicelabError as error:
             self._failed(error)
@@ -167,19 +181,26 @@ class Take(Iterator[Piece]):
                     chunk.index, chunk.text, round(start_s, 4), round(duration_s, 4), spoken.seed
                 )
                 self._spoken.append(done)
-                if wav:
-                    wav.write(pcm)
                 self.live.chunk_done()
-                yield Piece(pcm, done, self.total_chunks)
+                yield Piece(self._written(wav, pcm), done, self.total_chunks)
             self.live.step("concatenating", "Joining the chunks")
-            pcm = joiner.finish()
-            self._finish(wav, pcm)
-        yield Piece(pcm, None, self.total_chunks)
+            rest = self._written(wav, joiner.finish())
+            rest = self._finish(wav, rest)
+        yield Piece(rest, None, self.total_chunks)
+
+    def _written(self, wav: WavWriter | None, pcm: Pcm) -> Pcm:
+        """What of it can be heard already: nothing while effects are still to come."""
+        if wav:
+            wav.write(pcm)
+        if not self._blueprint.effects:
+            return pcm
+        self._clean.append(pcm)
+        return pcm[:0]
 
     @contextlib.contextmanager
     def _file(self) -> Iterator[WavWriter | None]:
         path = self._blueprint.record.audio_path
-        if not self._blueprint.store or path is None:
+        if not self._blueprint.destination.keeps or path is None:
             yield None
             return
         with WavWriter(self._files.target(path), self.sample_rate) as wav:
@@ -190,25 +211,48 @@ class Take(Iterator[Piece]):
         samples = stretch(samples, self.sample_rate, self._blueprint.speed)
         return normalize_loudness(samples) if self._blueprint.normalize else samples
 
-    def _finish(self, wav: WavWriter | None, pcm: NDArray[np.int16]) -> None:
-        """File, then record, then the status: none points at what is not there."""
+    def _finish(self, wav: WavWriter | None, rest: Pcm) -> Pcm:
+        """Files, then record, then the status: none points at what is not there.
+
+        The last samples to hear: `rest`, or with effects all of them.
+        """
         self.live.step("finalizing", "Saving the take")
-        if wav:
-            wav.write(pcm)
-            wav.commit()
+        effects = self._blueprint.effects
+        heard = self._processed() if effects else rest
         last = self._spoken[-1]
         frames = wav.frames if wav else round((last.start_s + last.duration_s) * self.sample_rate)
         record = self._completed(frames)
-        if wav:
-            self._history.complete(record)
-            self._record = self._history.get(self.id)
+        if wav is None:
+            self._record = self._blueprint.destination.complete(record, None)
         else:
-            self._record = record.document()
+            wav.commit()
+            self._record = self._keep(record, heard if effects else None)
         self.live.finish(
             generation_id=self.id if wav else None,
-            audio_seconds=record.duration,
+            audio_seconds=self._record["duration"],
             elapsed_seconds=record.elapsed_s,
         )
+        return heard
+
+    def _processed(self) -> Pcm:
+        self.live.step("finalizing", "Applying effects")
+        clean = to_float(np.concatenate(self._clean))
+        return to_pcm16(apply_chain(clean, self.sample_rate, self._blueprint.effects))
+
+    def _keep(self, record: Generation, heard: Pcm | None) -> dict[str, Any]:
+        """With its processed version, when there is one: both files, or none."""
+        path = str(record.audio_path)
+        with self._files.kept(path):
+            if heard is None:
+                return self._blueprint.destination.complete(record, None)
+            source = version_row(record.document())
+            effects = self._blueprint.effects
+            row = processed(source, self._files, effects, len(heard), self.sample_rate)
+            with WavWriter(self._files.target(row["audio_path"]), self.sample_rate) as wav:
+                wav.write(heard)
+                wav.commit()
+            with self._files.kept(row["audio_path"]):
+                return self._blueprint.destination.complete(record, row)
 
     def _completed(self, frames: int) -> Generation:
         elapsed_s = time.monotonic() - self._began
@@ -216,12 +260,13 @@ class Take(Iterator[Piece]):
         return replace(
             self._blueprint.record,
             status="completed",
+            error=None,
             duration=round(duration_s, 4),
             chunks=tuple(self._spoken),
             request_id=self.request_id,
             elapsed_s=round(elapsed_s, 3),
             real_time_factor=round(elapsed_s / duration_s, 4) if duration_s else None,
-            size_bytes=44 + 2 * frames if self._blueprint.store else 0,
+            size_bytes=44 + 2 * frames if self._blueprint.destination.keeps else 0,
         )
 
     def _failed(self, error: VoicelabError) -> None:
@@ -231,15 +276,15 @@ class Take(Iterator[Piece]):
         cancelled = isinstance(error, Cancelled)
         message = "cancelled" if cancelled else error.message
         try:
-            if self._blueprint.store:
-                self._history.fail(self.id, message, round(time.monotonic() - self._began, 3))
+            elapsed_s = round(time.monotonic() - self._began, 3)
+            self._blueprint.destination.fail(self._blueprint.record, message, elapsed_s)
         except (StorageError, NotFound):
             log.warning("take %s: its failure could not be recorded", self.id, exc_info=True)
         finally:
             self._end_live(message, cancelled)
 
     def _end_live(self, message: str, cancelled: bool) -> None:
-        kept = self.id if self._blueprint.store else None
+        kept = self.id if self._blueprint.destination.keeps else None
         try:
             self.live.finish(error=message, cancelled=cancelled, generation_id=kept)
         except StorageError:

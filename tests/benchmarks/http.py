@@ -53,12 +53,12 @@ def import_s(code: str) -> float:
 
 def fill(folder: Path, takes: int) -> None:
     """Records of that many takes, written in one commit."""
-    from voicelab.library.voices import Voices
+    from voicelab.library.profiles import Profiles
     from voicelab.records import Generation
     from voicelab.store import TinyStore
 
     store = TinyStore(folder)
-    Voices(store)
+    Profiles(store)
     with store.batch():
         for n in range(takes):
             record = Generation(

@@ -1,8 +1,29 @@
-"""Rules over records: history, voices, archives, statistics. No HTTP, no page."""
+"""Rules over records: takes, versions, profiles, archives, statistics. No HTTP, no page."""
 
-from voicelab.library.archive import export_archive, import_archive
+from voicelab.library.archive import export_archive, export_many, import_archive
+from voicelab.library.destination import Destination, FailedTake, NewTake, NewVersion, Nowhere
 from voicelab.library.files import Files
 from voicelab.library.history import Filters, History
-from voicelab.library.voices import Voices
+from voicelab.library.presets import Presets
+from voicelab.library.profile_archive import export_profile, import_profile
+from voicelab.library.profiles import Profiles
+from voicelab.library.versions import Versions
 
-__all__ = ["Files", "Filters", "History", "Voices", "export_archive", "import_archive"]
+__all__ = [
+    "Destination",
+    "FailedTake",
+    "Files",
+    "Filters",
+    "History",
+    "NewTake",
+    "NewVersion",
+    "Nowhere",
+    "Presets",
+    "Profiles",
+    "Versions",
+    "export_archive",
+    "export_many",
+    "export_profile",
+    "import_archive",
+    "import_profile",
+]

@@ -1,7 +1,8 @@
-"""One take as a ZIP: the studio's layout out; that layout and the documented one in.
+"""Takes as ZIPs: the studio's layout out; that layout and the documented one in.
 
 Import reads names and sizes first, then every field, then decodes every audio file, and only
-then writes: a refused archive leaves nothing.
+then writes: a refused archive leaves nothing. Many takes in one ZIP are the archives of each,
+side by side.
 """
 
 from __future__ import annotations
@@ -9,45 +10,46 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import tempfile
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Any, BinaryIO
 from uuid import uuid4
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from voicelab.audio import WavWriter, to_pcm16
-from voicelab.codecs import decode
-from voicelab.errors import BadArchive, BadClip, Conflict, TooLarge
+from voicelab.audio import WavWriter
+from voicelab.errors import BadArchive, Conflict
 from voicelab.library.files import Files
-from voicelab.library.history import GENERATIONS, VERSIONS, History, Record
-from voicelab.library.voices import Voices
+from voicelab.library.history import History, Record
+from voicelab.library.profiles import Profiles
+from voicelab.library.versions import GENERATIONS, VERSIONS
+from voicelab.library.zips import Lenient, Sound, decoded, entry, manifest, opened
 from voicelab.records import MAX_SEED, Generation, SpokenChunk, now
 from voicelab.store import Store
 
-__all__ = ["archive_name", "export_archive", "import_archive"]
+__all__ = [
+    "ArchivedTake",
+    "archive_name",
+    "export_archive",
+    "export_many",
+    "import_archive",
+    "keep_takes",
+    "read_takes",
+]
 
-MAX_ENTRIES = 200
-MAX_UNPACKED_BYTES = 200 * 2**20
-MAX_RATIO = 100
 MANIFEST, PAGE_MANIFEST = "manifest.json", "generation.json"
-
-
-class _Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
-
+SUFFIX = ".voicebox.zip"
 
 Text = Annotated[str, Field(min_length=1, max_length=200_000, pattern=r"^[^\x00]*\z")]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*\z")]
 Short = Annotated[str, Field(max_length=2000)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
-class _Chunk(_Lenient):
+class _Chunk(Lenient):
     index: int = Field(ge=0)
     text: str = Field(max_length=10_000)
     start_s: float = Field(ge=0)
@@ -55,11 +57,14 @@ class _Chunk(_Lenient):
     seed: int = Field(ge=0, le=MAX_SEED)
 
 
-class _Generation(_Lenient):
+Chunks = Annotated[list[_Chunk], Field(max_length=20_000)]
+
+
+class _Generation(Lenient):
     text: Text
     language: Annotated[str, Field(max_length=20)] = "en"
     duration: Annotated[float, Field(ge=0, le=1e6)] | None = None
-    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+    seed: Seed | None = None
     instruct: Short | None = None
     created_at: Annotated[str, Field(max_length=40)] | None = None
     engine: Annotated[str, Field(min_length=1, max_length=60)] = "imported"
@@ -67,23 +72,24 @@ class _Generation(_Lenient):
     parameters: dict[str, float | int | str | bool | None] = Field(
         default_factory=dict, max_length=100
     )
-    chunks: list[_Chunk] = Field(default_factory=list, max_length=20_000)
+    chunks: Chunks = Field(default_factory=list)
     is_favorited: bool = False
     tags: list[Annotated[str, Field(max_length=50)]] = Field(default_factory=list, max_length=50)
+    label: Annotated[str, Field(max_length=200)] | None = None
 
 
-class _Profile(_Lenient):
+class _Profile(Lenient):
     name: Name = "Default"
     language: Annotated[str, Field(max_length=20)] = "en"
 
 
-class _Effect(_Lenient):
+class _Effect(Lenient):
     type: Annotated[str, Field(max_length=60)]
     enabled: bool = True
     params: dict[str, float | int] = Field(default_factory=dict, max_length=50)
 
 
-class _Version(_Lenient):
+class _Version(Lenient):
     id: Annotated[str, Field(max_length=100)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=200)] = "original"
     is_default: bool = False
@@ -91,25 +97,37 @@ class _Version(_Lenient):
     filename: Annotated[str, Field(min_length=1, max_length=300)]
     source_version_id: Annotated[str, Field(max_length=100)] | None = None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")] | None = None
+    seed: Seed | None = None
+    chunks: Chunks | None = None
 
 
-class _Manifest(_Lenient):
+class _Manifest(Lenient):
     version: Annotated[str, Field(pattern=r"^1\.\d{1,3}\z")] = "1.0"
     generation: _Generation
     profile: _Profile = Field(default_factory=_Profile)
-    versions: list[_Version] = Field(default_factory=list, max_length=MAX_ENTRIES)
+    versions: list[_Version] = Field(default_factory=list, max_length=200)
+
+
+class _PageManifest(_Generation):
+    """generation.json of the documentation: the fields at the top, or under "generation"."""
+
+    text: Text = "-"
+    generation: _Generation | None = None
+    profile: _Profile = Field(default_factory=_Profile)
 
 
 @dataclass(frozen=True)
-class _Audio:
-    pcm: NDArray[np.int16]
-    sample_rate: int
+class ArchivedTake:
+    """A take read from an archive and found good; nothing of it is kept yet."""
+
+    manifest: _Manifest
+    sounds: list[tuple[_Version, Sound]]
 
 
 def archive_name(text: str) -> str:
     """The studio's name for the archive of a take."""
     stem = re.sub(r"[^\w \-]", "", text[:200]).strip()[:30].strip()
-    return f"generation-{stem or 'take'}.voicebox.zip"
+    return f"generation-{stem or 'take'}{SUFFIX}"
 
 
 def export_archive(record: Record, files: Files) -> bytes:
@@ -120,33 +138,101 @@ def export_archive(record: Record, files: Files) -> bytes:
         NotFound: an audio file is gone.
     """
     versions = sorted(record["versions"], key=lambda version: not version["is_default"])
-    if record["status"] != "completed" or not versions:
+    if not versions:
         raise Conflict("This take has no audio to export.")
     audio = {version["id"]: files.path(version["audio_path"]).read_bytes() for version in versions}
     entries = [_version_entry(version, audio[version["id"]]) for version in versions]
-    manifest = _manifest(record, entries)
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-        for version, entry in zip(versions, entries, strict=True):
-            archive.writestr(f"audio/{entry['filename']}", audio[version["id"]])
+        content = _manifest(record, entries)
+        archive.writestr(MANIFEST, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        for version, each in zip(versions, entries, strict=True):
+            archive.writestr(f"audio/{each['filename']}", audio[version["id"]])
     return sink.getvalue()
 
 
+def export_many(records: Sequence[Record], files: Files, sink: BinaryIO) -> None:
+    """Many takes as one ZIP, written to `sink`; each entry can be imported alone.
+
+    Raises:
+        As `export_archive`, for the first take without audio.
+    """
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for number, record in enumerate(records, 1):
+            name = archive_name(record["text"])
+            archive.writestr(f"{number:04d}-{name}", export_archive(record, files))
+
+
+def read_takes(file: BinaryIO) -> list[ArchivedTake]:
+    """The takes of a ZIP, every field checked and every audio file decoded.
+
+    Args:
+        file: seekable; the archive of one take, or one of many.
+
+    Raises:
+        BadArchive: not a ZIP, hostile, or a field or audio file is wrong.
+        TooLarge: too many entries or bytes.
+    """
+    with opened(file) as archive:
+        inner = [name for name in archive.namelist() if name.endswith(SUFFIX)]
+        if MANIFEST in archive.namelist() or not inner:
+            return [_read_take(archive)]
+        takes = []
+        for name in inner:
+            with opened(io.BytesIO(entry(archive, name))) as one:
+                takes.append(_read_take(one))
+        return takes
+
+
+def import_archive(
+    file: BinaryIO, *, store: Store, files: Files, profiles: Profiles, history: History
+) -> list[Record]:
+    """Add the takes of a ZIP under new ids, all or none; their records.
+
+    Args:
+        file: see `read_takes`.
+        store, files, profiles, history: of the lab.
+
+    Raises:
+        BadArchive, TooLarge, StoreFull, StorageError: nothing is left.
+    """
+    takes = read_takes(file)
+    ids = keep_takes(takes, store=store, files=files, profiles=profiles)
+    return [history.get(id) for id in ids]
+
+
+def keep_takes(
+    takes: Sequence[ArchivedTake], *, store: Store, files: Files, profiles: Profiles
+) -> list[str]:
+    """Add takes in one commit; their new ids. Raises StoreFull, StorageError."""
+    ids: list[str] = []
+    with files.kept() as written, store.batch():
+        for take in takes:
+            rows = [_version_row(take, version, files) for version, _ in take.sounds]
+            _link_sources(take, rows)
+            for row, (_, sound) in zip(rows, take.sounds, strict=True):
+                written.append(row["audio_path"])
+                with WavWriter(files.target(row["audio_path"]), sound.sample_rate) as wav:
+                    wav.write(sound.pcm)
+                    wav.commit()
+            record = _record(take, rows, profiles)
+            store.insert(GENERATIONS, record.document())
+            for row in rows:
+                store.insert(VERSIONS, row | {"generation_id": record.id})
+            ids.append(record.id)
+    return ids
+
+
 def _version_entry(version: Record, audio: bytes) -> Record:
-    return {
-        "id": version["id"],
-        "label": version["label"],
-        "is_default": version["is_default"],
-        "effects_chain": version["effects_chain"],
+    ours = ("id", "label", "is_default", "effects_chain", "source_version_id", "seed", "chunks")
+    return {key: version.get(key) for key in ours} | {
         "filename": PurePosixPath(version["audio_path"]).name,
-        "source_version_id": version["source_version_id"],
         "sha256": hashlib.sha256(audio).hexdigest(),
     }
 
 
 def _manifest(record: Record, versions: list[Record]) -> Record:
-    ours = ("engine", "model_size", "parameters", "chunks", "is_favorited", "tags")
+    ours = ("engine", "model_size", "parameters", "chunks", "is_favorited", "tags", "label")
     theirs = ("id", "text", "language", "duration", "seed", "instruct", "created_at")
     return {
         "version": "1.0",
@@ -161,179 +247,56 @@ def _manifest(record: Record, versions: list[Record]) -> Record:
     }
 
 
-def import_archive(
-    file: BinaryIO, *, store: Store, files: Files, voices: Voices, history: History
-) -> Record:
-    """Add the take of a ZIP under new ids; its record.
-
-    Args:
-        file: seekable, the archive.
-        store, files, voices, history: of the lab.
-
-    Raises:
-        BadArchive: not a ZIP, hostile, or a field or audio file is wrong; nothing is left.
-        TooLarge: too many entries or bytes.
-    """
-    with _opened(file) as archive:
-        manifest = _read_manifest(archive)
-        audio = _read_audio(archive, manifest)
-    return _keep(manifest, audio, store=store, files=files, voices=voices, history=history)
-
-
-def _opened(file: BinaryIO) -> zipfile.ZipFile:
-    try:
-        archive = zipfile.ZipFile(file)
-        entries = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
-        raise BadArchive("The file is not a ZIP archive.", param="file") from error
-    if len(entries) > MAX_ENTRIES:
-        raise TooLarge(f"The archive has {len(entries)} entries; {MAX_ENTRIES} are allowed.")
-    names = [entry.filename for entry in entries]
-    if len(set(names)) != len(names):
-        raise BadArchive("The archive has two entries of one name.", param="file")
-    for entry in entries:
-        _check_entry(entry)
-    unpacked = sum(entry.file_size for entry in entries)
-    if unpacked > MAX_UNPACKED_BYTES:
-        raise TooLarge(
-            f"The archive unpacks to {unpacked >> 20} MiB; {MAX_UNPACKED_BYTES >> 20} are allowed."
-        )
-    return archive
-
-
-def _check_entry(entry: zipfile.ZipInfo) -> None:
-    path = PurePosixPath(entry.filename.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or re.match(r"^[A-Za-z]:", entry.filename):
-        raise BadArchive("The archive has an entry that points outside of it.", param="file")
-    if (entry.external_attr >> 16) & 0o170000 == 0o120000:
-        raise BadArchive("The archive has a symbolic link in it.", param="file")
-    if entry.flag_bits & 1:
-        raise BadArchive("The archive is encrypted.", param="file")
-    if entry.file_size > 4096 and entry.file_size > MAX_RATIO * max(1, entry.compress_size):
-        raise BadArchive("The archive is compressed beyond belief.", param="file")
-
-
-def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        size = archive.getinfo(name).file_size
-        with archive.open(name) as file:
-            # A header may lie about the size, so the reading is bounded too.
-            content = file.read(size + 1)
-    except KeyError as error:
-        raise BadArchive(f"The archive lacks {name[:100]}.", param="file") from error
-    except Exception as error:  # zipfile raises whatever its decompressors raise
-        raise BadArchive(f"{name[:100]} in the archive is damaged.", param="file") from error
-    if len(content) != size:
-        raise BadArchive(f"{name[:100]} in the archive is not as long as it says.", param="file")
-    return content
+def _read_take(archive: zipfile.ZipFile) -> ArchivedTake:
+    described = _read_manifest(archive)
+    return ArchivedTake(described, _read_sounds(archive, described))
 
 
 def _read_manifest(archive: zipfile.ZipFile) -> _Manifest:
     names = archive.namelist()
-    name = MANIFEST if MANIFEST in names else PAGE_MANIFEST
-    if name not in names:
+    if MANIFEST in names:
+        return manifest(archive, MANIFEST, _Manifest)
+    if PAGE_MANIFEST not in names:
         raise BadArchive("The archive has no manifest.json or generation.json.", param="file")
-    content = _entry(archive, name)
-    try:
-        document = orjson.loads(content)
-        if name == PAGE_MANIFEST and isinstance(document, dict):
-            document = document if "generation" in document else {"generation": document}
-        return _Manifest.model_validate(document)
-    except orjson.JSONDecodeError as error:
-        raise BadArchive(f"{name} in the archive is not JSON.", param="file") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])[:100]
-        raise BadArchive(f"{name}: {where}: {first['msg'][:200]}.", param="file") from error
+    page = manifest(archive, PAGE_MANIFEST, _PageManifest)
+    if page.generation is None and "text" not in page.model_fields_set:
+        raise BadArchive("generation.json: text: is missing.", param="file")
+    return _Manifest(generation=page.generation or page, profile=page.profile)
 
 
-def _read_audio(archive: zipfile.ZipFile, manifest: _Manifest) -> list[tuple[_Version, _Audio]]:
-    files = [name for name in archive.namelist() if name.lower().endswith((".wav", ".flac"))]
-    by_base = {PurePosixPath(name).name: name for name in files}
-    versions = manifest.versions
+def _read_sounds(archive: zipfile.ZipFile, described: _Manifest) -> list[tuple[_Version, Sound]]:
+    names = [name for name in archive.namelist() if name.lower().endswith((".wav", ".flac"))]
+    by_base = {PurePosixPath(name).name: name for name in names}
+    versions = described.versions
     if not versions:
-        if not files:
+        if not names:
             raise BadArchive("The archive has no audio: the take was never finished.", param="file")
-        versions = [_Version(filename=PurePosixPath(files[0]).name, is_default=True)]
+        versions = [_Version(filename=PurePosixPath(names[0]).name, is_default=True)]
     found = []
     for version in versions:
         if version.filename not in by_base:
             raise BadArchive(f"The archive lacks audio/{version.filename[:100]}.", param="file")
-        content = _entry(archive, by_base[version.filename])
+        content = entry(archive, by_base[version.filename])
         if version.sha256 and hashlib.sha256(content).hexdigest() != version.sha256:
             raise BadArchive(f"{version.filename[:100]} is not the file it was.", param="file")
-        found.append((version, _decoded(version.filename, content)))
+        found.append((version, decoded(version.filename, content)))
     return found
 
 
-def _decoded(name: str, content: bytes) -> _Audio:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "audio")
-        path.write_bytes(content)
-        try:
-            samples, rate = decode(path)
-        except BadClip as error:
-            raise BadArchive(f"{name[:100]}: {error.message}", param="file") from error
-    return _Audio(to_pcm16(samples), rate)
-
-
-def _keep(
-    manifest: _Manifest,
-    audio: list[tuple[_Version, _Audio]],
-    *,
-    store: Store,
-    files: Files,
-    voices: Voices,
-    history: History,
-) -> Record:
-    ids = {version.id or version.filename: str(uuid4()) for version, _ in audio}
-    default = next((pair for pair in audio if pair[0].is_default), audio[0])
-    written: list[str] = []
-    try:
-        sizes = {}
-        for version, sound in audio:
-            relative = files.take_path(ids[version.id or version.filename])
-            sizes[relative] = _write(files, relative, sound)
-            written.append(relative)
-        with store.batch():
-            record = _record(manifest, default, ids, files, sizes, voices)
-            store.insert(GENERATIONS, record.document())
-            for version, sound in audio:
-                row = _version_row(version, sound, record.id, ids, files, sizes)
-                store.insert(VERSIONS, row | {"is_default": version is default[0]})
-    except BaseException:
-        for relative in written:
-            files.delete(relative)
-        raise
-    return history.get(record.id)
-
-
-def _write(files: Files, relative: str, sound: _Audio) -> int:
-    with WavWriter(files.target(relative), sound.sample_rate) as wav:
-        wav.write(sound.pcm)
-        wav.commit()
-    return files.path(relative).stat().st_size
-
-
-def _record(
-    manifest: _Manifest,
-    default: tuple[_Version, _Audio],
-    ids: dict[str, str],
-    files: Files,
-    sizes: dict[str, int],
-    voices: Voices,
-) -> Generation:
-    given = manifest.generation
-    version, sound = default
-    path = files.take_path(ids[version.id or version.filename])
-    profile = voices.named(manifest.profile.name)
+def _record(take: ArchivedTake, rows: list[Record], profiles: Profiles) -> Generation:
+    given = take.manifest.generation
+    default = next(row for row in rows if row["is_default"])
+    profile = profiles.named(take.manifest.profile.name)
+    sounds = dict(
+        zip((row["id"] for row in rows), (sound for _, sound in take.sounds), strict=True)
+    )
     return Generation(
         id=str(uuid4()),
         profile_id=profile["id"],
         text=given.text,
         language=given.language,
-        audio_path=path,
-        duration=len(sound.pcm) / sound.sample_rate,
+        audio_path=default["audio_path"],
+        duration=default["duration"],
         seed=given.seed,
         instruct=given.instruct,
         engine=given.engine,
@@ -344,34 +307,40 @@ def _record(
         created_at=now(),
         parameters=given.parameters,
         chunks=tuple(SpokenChunk(**chunk.model_dump()) for chunk in given.chunks),
-        sample_rate=sound.sample_rate,
-        size_bytes=sum(sizes.values()),
+        sample_rate=sounds[default["id"]].sample_rate,
+        size_bytes=sum(row["size_bytes"] for row in rows),
         source="import",
         tags=tuple(given.tags),
+        label=given.label,
         voice=profile["name"],
-        active_version_id=ids[version.id or version.filename],
+        active_version_id=default["id"],
     )
 
 
-def _version_row(
-    version: _Version,
-    sound: _Audio,
-    generation_id: str,
-    ids: dict[str, str],
-    files: Files,
-    sizes: dict[str, int],
-) -> dict[str, Any]:
-    id = ids[version.id or version.filename]
-    path = files.take_path(id)
+def _version_row(take: ArchivedTake, version: _Version, files: Files) -> dict[str, Any]:
+    id = str(uuid4())
+    default = next((v for v, _ in take.sounds if v.is_default), take.sounds[0][0])
+    sound = next(sound for other, sound in take.sounds if other is version)
     chain = version.effects_chain
+    given = take.manifest.generation
+    chunks = given.chunks if version.chunks is None else version.chunks
     return {
         "id": id,
-        "generation_id": generation_id,
         "label": version.label,
-        "audio_path": path,
+        "audio_path": files.take_path(id),
         "effects_chain": None if chain is None else [effect.model_dump() for effect in chain],
-        "source_version_id": ids.get(version.source_version_id or ""),
+        "source_version_id": version.source_version_id,
+        "is_default": version is default,
         "created_at": now(),
-        "duration": len(sound.pcm) / sound.sample_rate,
-        "size_bytes": sizes[path],
+        "duration": sound.duration_s,
+        "size_bytes": 44 + sound.pcm.nbytes,
+        "seed": given.seed if version.seed is None else version.seed,
+        "chunks": [chunk.model_dump() for chunk in chunks],
     }
+
+
+def _link_sources(take: ArchivedTake, rows: list[Record]) -> None:
+    """From the archive's ids to the new ones."""
+    ids = {version.id: row["id"] for (version, _), row in zip(take.sounds, rows, strict=True)}
+    for row in rows:
+        row["source_version_id"] = ids.get(row["source_version_id"])

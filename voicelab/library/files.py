@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from voicelab.audio import WavWriter, storage_error, to_pcm16
 from voicelab.codecs import CLIP_RATE, prepare_clip
@@ -59,19 +64,41 @@ class Files:
         path.unlink(missing_ok=True)
         return size
 
-    def keep_clip(self, clip: Path) -> str:
-        """Check a reference clip and keep it by the hash of its samples; its relative path.
+    def keep_clip(self, clip: Path | NDArray[np.float32]) -> str:
+        """Keep a reference clip by the hash of its samples; its relative path.
+
+        Args:
+            clip: a file, which is checked; or samples made ready, float32 (n,) at 24 kHz.
 
         Raises:
             BadClip: it cannot be used; the message says why.
         """
-        pcm = to_pcm16(prepare_clip(clip))
-        relative = f"{CLIPS}/{hashlib.sha256(pcm.tobytes()).hexdigest()}.wav"
+        samples = prepare_clip(clip) if isinstance(clip, Path) else clip
+        digest = hashlib.sha256(to_pcm16(samples).tobytes()).hexdigest()
+        relative = f"{CLIPS}/{digest}.wav"
         if not (self.root / relative).exists():
-            with WavWriter(self.target(relative), CLIP_RATE) as wav:
-                wav.write(pcm)
-                wav.commit()
+            self.write(relative, samples, CLIP_RATE)
         return relative
+
+    def write(self, relative: str, samples: NDArray[np.float32], sample_rate: int) -> None:
+        """A whole WAV file of float32 (n,), or none; raises StoreFull, StorageError."""
+        with WavWriter(self.target(relative), sample_rate) as wav:
+            wav.write(to_pcm16(samples))
+            wav.commit()
+
+    @contextlib.contextmanager
+    def kept(self, *relative: str) -> Iterator[list[str]]:
+        """New files stay when the block, which records them, succeeds; else they go.
+
+        It gives the list of them, for the block to add to.
+        """
+        written = list(relative)
+        try:
+            yield written
+        except BaseException:
+            for path in written:
+                self.delete(path)
+            raise
 
     def check_free(self) -> None:
         """Raise StoreFull when the disk has less than the reserve."""
@@ -93,7 +120,7 @@ class Files:
 
     def sweep_temporary(self) -> int:
         """Remove what a killed process left half-written; how many files."""
-        left = [*self.root.glob(f"{TAKES}/.*.tmp"), *self.root.glob(f"{CLIPS}/.*.tmp")]
+        left = list(self.root.glob("*/.*.tmp"))
         for path in left:
             try:
                 path.unlink()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from voicelab.errors import InvalidInput, NotFound
 from voicelab.library.files import Files
-from voicelab.library.voices import Voices
-from voicelab.records import Generation, now
+from voicelab.library.profiles import Profiles
+from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
+from voicelab.records import Generation
 from voicelab.store import Query, Store, Term
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SORTS", "Filters", "History"]
 
-GENERATIONS, VERSIONS = "generations", "versions"
+STORY_ITEMS = "story_items"
 SORTS = ("created_at", "duration", "text", "size_bytes", "real_time_factor")
 SEARCHED = ("text", "tags", "instruct", "label")
 Record = dict[str, Any]
@@ -59,45 +61,30 @@ class History:
     Args:
         store: where the records are.
         files: where the audio is.
-        voices: for the names of profiles.
+        profiles: for their names.
+        versions: of the takes.
     """
 
-    def __init__(self, store: Store, files: Files, voices: Voices):
+    def __init__(self, store: Store, files: Files, profiles: Profiles, versions: Versions):
         self._store = store
         self._files = files
-        self._voices = voices
+        self._profiles = profiles
+        self._versions = versions
 
     def add(self, generation: Generation) -> None:
         """Keep a record, usually a pending one."""
         self._store.insert(GENERATIONS, generation.document())
 
-    def complete(self, generation: Generation) -> None:
-        """Replace a pending record by the finished one, with its first version.
-
-        Raises:
-            NotFound: it was deleted meanwhile; its audio file is removed again.
-        """
-        document = generation.document()
-        try:
-            with self._store.batch():
-                self._store.patch(GENERATIONS, generation.id, document)
-                self._store.insert(VERSIONS, original_version(document))
-        except Exception:
-            self._files.delete(generation.audio_path)
-            raise
-
-    def fail(self, id: str, error: str, elapsed_s: float | None = None) -> None:
-        """Mark a record as failed, if it is still there."""
-        if self._store.get(GENERATIONS, id) is not None:
-            fields = {"status": "failed", "error": error, "elapsed_s": elapsed_s}
-            self._store.patch(GENERATIONS, id, fields)
+    def patch(self, id: str, **fields: Any) -> None:
+        """Set fields of a record; raises NotFound."""
+        self._store.patch(GENERATIONS, id, fields)
 
     def recover(self) -> list[Record]:
         """Pending records of a process that died become failed; those records."""
         pending, _ = self._store.page(GENERATIONS, Query(where={"status": "pending"}))
         with self._store.batch():
             for record in pending:
-                self.fail(record["id"], "interrupted")
+                self.patch(record["id"], status="failed", error="interrupted")
         return pending
 
     def get(self, id: str) -> Record:
@@ -105,13 +92,8 @@ class History:
         document = self._store.get(GENERATIONS, id)
         if document is None:
             raise NotFound(f"There is no take {id[:40]}.", param="id")
-        names = self._voices.names()
-        return _wire(document, names) | {"versions": self.versions(id)}
-
-    def versions(self, id: str) -> list[Record]:
-        """The versions of a take, oldest first."""
-        query = Query(where={"generation_id": id}, descending=False)
-        return self._store.page(VERSIONS, query)[0]
+        names = self._profiles.names()
+        return _wire(document, names) | {"versions": self._versions.of(id)}
 
     def list(
         self, filters: Filters | None = None, *, limit: int = 50, offset: int = 0
@@ -132,7 +114,7 @@ class History:
             raise InvalidInput(f"offset is {offset}; it cannot be negative.", param="offset")
         query = self._query(filters or Filters())
         documents, total = self._store.page(GENERATIONS, query, limit=limit, offset=offset)
-        names = self._voices.names()
+        names = self._profiles.names()
         return [_wire(document, names) for document in documents], total
 
     def search(self, words: str, limit: int = 50) -> list[Record]:
@@ -140,25 +122,14 @@ class History:
         return self.list(Filters(search=words), limit=limit)[0]
 
     def delete(self, id: str, stop: Callable[[str], None] = lambda _: None) -> None:
-        """Record, versions and files; raises NotFound.
+        """Record, versions, files and story items; raises NotFound.
 
         Args:
             id: of the take.
             stop: called with the request id when the take is still being made.
         """
-        record = self.get(id)
-        if record["status"] == "pending" and record["request_id"]:
-            stop(record["request_id"])
-        with self._store.batch():
-            for version in record["versions"]:
-                self._store.delete(VERSIONS, version["id"])
-            self._store.delete(GENERATIONS, id)
-        paths = {version["audio_path"] for version in record["versions"]}
-        for path in paths | {record["audio_path"]}:
-            self._files.delete(path)
-        clip = record.get("clip")
-        if clip and not self._store.count(GENERATIONS, Query(where={"clip": clip})):
-            self._files.delete(clip)
+        self.get(id)
+        self.delete_many([id], stop=stop)
 
     def delete_many(
         self,
@@ -166,14 +137,42 @@ class History:
         filters: Filters | None = None,
         stop: Callable[[str], None] = lambda _: None,
     ) -> int:
-        """Delete by ids, or all that match; how many went."""
+        """Delete by ids, or all that match, in one commit; how many went."""
         if ids is None:
-            documents, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
-            ids = [document["id"] for document in documents]
-        found = self._store.get_many(GENERATIONS, list(dict.fromkeys(ids)))
-        for document in found:
-            self.delete(document["id"], stop)
-        return len(found)
+            records, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
+        else:
+            records = self._store.get_many(GENERATIONS, list(dict.fromkeys(ids)))
+        for record in records:
+            if record["request_id"]:
+                stop(record["request_id"])
+        with self._store.batch():
+            paths = self.forget(records)
+        for path in paths:
+            self._files.delete(path)
+        return len(records)
+
+    def requests(self, profile_id: str) -> list[str]:
+        """The last request of each take of a profile."""
+        query = Query(where={"profile_id": profile_id})
+        return [id for (id,) in self._store.values(GENERATIONS, ("request_id",), query) if id]
+
+    def forget(self, records: Sequence[Record]) -> set[str]:
+        """Remove takes from the store, within the caller's batch; the files to delete after it."""
+        gone = {record["id"] for record in records}
+        owner = ("id", "generation_id", "audio_path")
+        versions = [v for v in self._store.values(VERSIONS, owner) if v[1] in gone]
+        items = self._store.values(STORY_ITEMS, ("id", "generation_id"))
+        for id, _, _ in versions:
+            self._store.delete(VERSIONS, id)
+        for id, generation_id in items:
+            if generation_id in gone:
+                self._store.delete(STORY_ITEMS, id)
+        for id in gone:
+            self._store.delete(GENERATIONS, id)
+        clips = {record["clip"] for record in records if record.get("clip")}
+        kept = {clip for (clip,) in self._store.values(GENERATIONS, ("clip",))}
+        paths = {record["audio_path"] for record in records} | {path for _, _, path in versions}
+        return {path for path in paths | (clips - kept) if path}
 
     def toggle_favorite(self, id: str) -> bool:
         """Whether it is a favourite now; raises NotFound."""
@@ -207,18 +206,23 @@ class History:
 
     def stats(self) -> Record:
         """Totals of all takes; numbers, never null."""
-        documents, _ = self._store.page(GENERATIONS, Query())
-        factors = [d["real_time_factor"] for d in documents if d.get("real_time_factor")]
+        columns = ("profile_id", "engine", "status", "language", "created_at")
+        numbers = ("duration", "size_bytes", "real_time_factor")
+        rows = self._store.values(GENERATIONS, (*columns, *numbers))
+        profiles, engines, statuses, languages, moments, durations, sizes, factors = (
+            zip(*rows, strict=True) if rows else ((),) * 8
+        )
+        known = [factor for factor in factors if factor]
         return {
-            "total_generations": len(documents),
-            "total_duration_seconds": round(sum(d["duration"] or 0.0 for d in documents), 3),
-            "generations_by_profile": _counts(documents, lambda d: d["profile_id"]),
-            "by_engine": _counts(documents, lambda d: d["engine"]),
-            "by_status": _counts(documents, lambda d: d["status"]),
-            "by_day": _counts(documents, lambda d: d["created_at"][:10]),
-            "by_language": _counts(documents, lambda d: d["language"]),
-            "total_size_bytes": sum(d["size_bytes"] for d in documents),
-            "average_real_time_factor": round(sum(factors) / len(factors), 4) if factors else 0.0,
+            "total_generations": len(rows),
+            "total_duration_seconds": round(sum(d or 0.0 for d in durations), 3),
+            "generations_by_profile": dict(Counter(profiles)),
+            "by_engine": dict(Counter(engines)),
+            "by_status": dict(Counter(statuses)),
+            "by_day": dict(Counter(moment[:10] for moment in moments)),
+            "by_language": dict(Counter(languages)),
+            "total_size_bytes": sum(sizes),
+            "average_real_time_factor": round(sum(known) / len(known), 4) if known else 0.0,
         }
 
     def to_pandas(self, filters: Filters | None = None) -> pandas.DataFrame:
@@ -226,7 +230,7 @@ class History:
         import pandas
 
         documents, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
-        names = self._voices.names()
+        names = self._profiles.names()
         records = [_wire(document, names) for document in documents]
         frame = pandas.DataFrame.from_records(
             records or [], columns=list(records[0]) if records else KEYS
@@ -268,28 +272,12 @@ class History:
         )
 
     def _terms(self, search: str) -> tuple[Term, ...]:
-        names = self._voices.names()
+        names = self._profiles.names()
         terms = []
         for word in search.casefold().split():
             ids = frozenset(id for id, name in names.items() if word in name.casefold())
             terms.append(Term(word, SEARCHED, {"profile_id": ids} if ids else {}))
         return tuple(terms)
-
-
-def original_version(document: Record) -> Record:
-    """The clean take as the first version of itself."""
-    return {
-        "id": document["active_version_id"],
-        "generation_id": document["id"],
-        "label": "original",
-        "audio_path": document["audio_path"],
-        "effects_chain": None,
-        "source_version_id": None,
-        "is_default": True,
-        "created_at": now(),
-        "duration": document["duration"],
-        "size_bytes": document["size_bytes"],
-    }
 
 
 FIRST_KEYS = (
@@ -303,10 +291,3 @@ def _wire(document: Record, names: dict[str, str]) -> Record:
     """A record as every answer gives it: the studio's fifteen keys first."""
     record = document | {"profile_name": names.get(document["profile_id"], "Unassigned")}
     return {key: record.pop(key) for key in FIRST_KEYS} | record
-
-
-def _counts(documents: list[Record], key: Callable[[Record], str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for document in documents:
-        counts[key(document)] = counts.get(key(document), 0) + 1
-    return counts

@@ -11,7 +11,7 @@ from starlette.responses import Response
 import voicelab
 from voicelab.codecs import FORMATS
 from voicelab.lab import VoiceLab
-from voicelab.library.voices import OPENAI_VOICES
+from voicelab.library.profiles import OPENAI_VOICES
 from voicelab.rest.json import Json
 
 __all__ = ["router"]
@@ -31,7 +31,7 @@ def router(lab: VoiceLab) -> APIRouter:
 
     async def voices() -> Response:
         """The profiles, in the shapes of both servers."""
-        profiles = [profile | {"object": "voice"} for profile in lab.voices.list()]
+        profiles = [profile | {"object": "voice"} for profile in lab.profiles.list()]
         names = [profile["name"] for profile in profiles]
         return Json(
             {

@@ -25,6 +25,7 @@ STATUS: Mapping[type[errors.VoicelabError], int] = MappingProxyType(
     {
         errors.TextTooLong: 400,
         errors.BadArchive: 400,
+        errors.Protected: 400,
         errors.InvalidInput: 422,
         errors.Unauthorized: 401,
         errors.Forbidden: 403,

@@ -1,18 +1,20 @@
-"""POST /generate: a pending record at once, the take in the background."""
+"""Takes in the background: made, made again, resumed; a record at once."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Annotated
 
 import orjson
 from anyio import to_thread
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Body, Request
+from fastapi import Path as PathParameter
 from starlette.responses import Response, StreamingResponse
 
 from voicelab.errors import Conflict
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
-from voicelab.rest.schemas import GenerateBody
+from voicelab.rest.schemas import GenerateBody, SeedBody
 
 __all__ = ["router"]
 
@@ -44,21 +46,54 @@ def router(lab: VoiceLab) -> APIRouter:
         lab.cancel(live)
         return Json({"message": "Generation is being cancelled.", "id": id})
 
+    def regenerate(id: str, body: Annotated[SeedBody | None, Body()] = None) -> Response:
+        """The same text and settings with a new seed, as a new version, in the background."""
+        return Json(lab.submit(lab.regenerate(id, body.seed if body else None)))
+
+    def regenerate_chunk(
+        id: str,
+        index: Annotated[int, PathParameter(ge=0, le=2**31)],
+        body: Annotated[SeedBody | None, Body()] = None,
+    ) -> Response:
+        """One sentence with a new seed, the others as they are, as a new version."""
+        return Json(lab.submit(lab.regenerate_chunk(id, index, body.seed if body else None)))
+
+    def retry(id: str) -> Response:
+        """The same text, settings and seeds spoken again: the same sound."""
+        return Json(lab.submit(lab.retry(id)))
+
+    def resume(id: str) -> Response:
+        """A failed or interrupted take, made whole from the chunks there are."""
+        return Json(lab.submit(lab.resume(id)))
+
+    for family in ("/generate", "/history"):
+        for endpoint in (regenerate, retry, resume):
+            path = f"{family}/{{id}}/{endpoint.__name__}"
+            routes.add_api_route(path, endpoint, methods=["POST"], response_model=None)
+    routes.add_api_route(
+        "/history/{id}/chunks/{index}/regenerate",
+        regenerate_chunk,
+        methods=["POST"],
+        response_model=None,
+    )
     return routes
 
 
 def _request_id(lab: VoiceLab, id: str) -> str | None:
-    record = lab.history.get(id)
-    return record["request_id"] if record["status"] == "pending" else None
+    request_id = lab.history.get(id)["request_id"]
+    return request_id if lab.status.is_live(request_id) else None
 
 
 async def _events(lab: VoiceLab, id: str, request: Request) -> AsyncIterator[bytes]:
     while not await request.is_disconnected():
         version = lab.status.version
         record = lab.history.get(id)
+        # A finished take of which a further version is being made is on its way, too.
+        made = lab.status.is_live(record["request_id"])
         keys = ("id", "status", "duration", "error")
-        yield b"data: " + orjson.dumps({key: record[key] for key in keys}) + b"\n\n"
-        if record["status"] != "pending":
+        event = {key: record[key] for key in keys} | ({"status": "pending"} if made else {})
+        yield b"data: " + orjson.dumps(event) + b"\n\n"
+        if event["status"] != "pending":
             return
         while lab.status.version == version and not await request.is_disconnected():
             await to_thread.run_sync(lab.status.wait, version, POLL_S, abandon_on_cancel=True)

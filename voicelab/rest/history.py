@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 from anyio import to_thread
 from fastapi import APIRouter, Body, Depends, File, Query, UploadFile
@@ -19,8 +17,9 @@ from voicelab.library.archive import archive_name
 from voicelab.rest.json import Json
 from voicelab.rest.schemas import BulkDelete, GenerationPatch
 from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.uploads import attachment
 
-__all__ = ["attachment", "router"]
+__all__ = ["router"]
 
 FormatName = Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"]
 Text = Annotated[str | None, Query(max_length=1000)]
@@ -88,12 +87,6 @@ def router(lab: VoiceLab) -> APIRouter:
     _archives(routes, lab)
     _audio(routes, lab)
     return routes
-
-
-def attachment(name: str) -> str:
-    """A Content-Disposition for a name in any script (RFC 5987)."""
-    plain = re.sub(r"[^A-Za-z0-9._ -]", "", name).strip() or "take"
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def _utc(moment: datetime | None) -> str | None:
@@ -177,10 +170,10 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.post("/history/import", response_model=None)
     def import_generation(file: Annotated[UploadFile, File()]) -> Response:
         """Add the take of a ZIP."""
-        record = lab.import_archive(file.file)
+        records = lab.import_archive(file.file)
         keys = ("id", "profile_id", "profile_name", "text")
-        message = {"message": "Generation imported successfully"}
-        return Json({key: record[key] for key in keys} | message)
+        rows = [{key: record[key] for key in keys} for record in records]
+        return Json(rows[0] | {"message": "Generation imported successfully", "imported": rows})
 
     @routes.get("/history/{id}/export-audio", response_model=None)
     def export_audio(
@@ -212,10 +205,7 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
 
     async def version_audio(version_id: str) -> Response:
         """One version; Range works."""
-        version = lab.store.get("versions", version_id)
-        if version is None:
-            raise NotFound(f"There is no version {version_id[:40]}.", param="version_id")
-        return await file(version["audio_path"])
+        return await file(lab.versions.get(version_id)["audio_path"])
 
     for path, endpoint in (("/audio/{id}", audio), ("/audio/version/{version_id}", version_audio)):
         routes.add_api_route(path, endpoint, response_model=None)

@@ -14,6 +14,7 @@ __all__ = [
     "ErrorBody",
     "GenerateBody",
     "GenerationPatch",
+    "SeedBody",
     "SpeechBody",
 ]
 
@@ -62,7 +63,14 @@ class _Body(BaseModel):
     pitch_range: float | None = Field(None, ge=0, le=99, description="espeak")
     pitch_hz: float | None = Field(None, ge=80, le=880, description="tone")
     level: float | None = Field(None, ge=0.05, le=1, description="tone")
-    effects_chain: list[Any] | None = Field(None, max_length=0, description="not built in yet")
+    effects_chain: list[dict[str, Any]] | None = Field(
+        None, max_length=20, description="see /effects/available; null takes the profile's"
+    )
+    based_on: str | None = Field(
+        None,
+        max_length=100,
+        description="a take whose text was edited: sentences that stayed are not spoken again",
+    )
 
     def _common(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in PARAMETERS}
@@ -74,6 +82,8 @@ class _Body(BaseModel):
             "crossfade_ms": self.crossfade_ms,
             "gap_ms": self.gap_ms,
             "normalize": self.normalize,
+            "effects_chain": self.effects_chain,
+            "based_on": self.based_on,
             "parameters": {name: value for name, value in values.items() if value is not None},
             "source": "rest",
         }
@@ -118,6 +128,14 @@ class GenerateBody(_Body):
         return GenerationRequest(
             text=self.text, voice=self.profile_id, instruct=self.instruct, **self._common()
         )
+
+
+class SeedBody(BaseModel):
+    """POST .../regenerate: with which seed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="drawn if null")
 
 
 class GenerationPatch(BaseModel):

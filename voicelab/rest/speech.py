@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,11 @@ from starlette.types import Receive, Scope, Send
 
 from voicelab.audio import wav_header
 from voicelab.codecs import FORMATS, encode
-from voicelab.errors import BadClip, InvalidInput, VoicelabError
+from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.rest.errors import envelope
 from voicelab.rest.schemas import SpeechBody
+from voicelab.rest.uploads import clip_file
 from voicelab.take import Piece, Take
 
 __all__ = ["router"]
@@ -205,7 +205,7 @@ async def _form(request: Request) -> AsyncIterator[tuple[SpeechBody, Path | None
     async with request.form(max_files=1, max_fields=100) as form:
         body = _validated({key: value for key, value in form.items() if isinstance(value, str)})
         upload = form.get("voice_file")
-        with _clip(upload if isinstance(upload, UploadFile) else None) as clip:
+        with clip_file(upload if isinstance(upload, UploadFile) else None) as clip:
             yield body, clip
 
 
@@ -215,21 +215,6 @@ def _validated(fields: Any) -> SpeechBody:
     except ValidationError as error:
         located = [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
         raise RequestValidationError(located) from error
-
-
-@contextlib.contextmanager
-def _clip(upload: UploadFile | None) -> Iterator[Path | None]:
-    if upload is None:
-        yield None
-        return
-    if not upload.size:
-        raise BadClip("The voice clip is empty.", param="voice_file")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "clip")
-        with path.open("wb") as file:
-            while block := upload.file.read(1 << 20):
-                file.write(block)
-        yield path
 
 
 def _upload_schema() -> dict[str, Any]:

@@ -92,6 +92,15 @@ class Store(Protocol):
         """A page of matching documents, and how many match in all."""
         ...
 
+    def values(
+        self, table: str, fields: Sequence[str], query: Query | None = None
+    ) -> list[tuple[Any, ...]]:
+        """These top-level fields of all that match, None where one lacks a field; in no order.
+
+        What it gives must not be changed: it may be the store's own.
+        """
+        ...
+
     def count(self, table: str, query: Query | None = None) -> int:
         """How many match."""
         ...

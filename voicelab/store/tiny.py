@@ -194,6 +194,13 @@ class TinyStore:
         end = None if limit is None else offset + limit
         return [_copied(row) for row in found[offset:end]], len(found)
 
+    def values(
+        self, table: str, fields: Sequence[str], query: Query | None = None
+    ) -> list[tuple[Any, ...]]:
+        """See `Store.values`."""
+        rows = self._found(table, query or Query())
+        return [tuple(row.get(field) for field in fields) for row in rows]
+
     def count(self, table: str, query: Query | None = None) -> int:
         """See `Store.count`."""
         return len(self._found(table, query or Query()))

@@ -140,7 +140,7 @@ def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
 
     def voices() -> list[dict[str, Any]]:
         """The voices there are."""
-        return lab.voices.list()
+        return lab.profiles.list()
 
     found = [
         gr.Textbox(label="search"),
@@ -212,7 +212,7 @@ def _archives(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
             file: from /export, or of a voice studio.
         """
         with Path(file).open("rb") as archive:
-            return lab.import_archive(archive)
+            return lab.import_archive(archive)[0]
 
     bring.__name__ = "import"
     return [

@@ -116,7 +116,7 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
     def bring(path: str, *values: Any) -> list[Any]:
         try:
             with Path(path).open("rb") as file:
-                record = lab.import_archive(file)
+                record = lab.import_archive(file)[0]
         except VoicelabError as error:
             raise gr.Error(str(error), print_exception=False) from error
         gr.Info(f"Imported a take of {record['duration']:.1f} s.")

@@ -1,0 +1,117 @@
+"""Where a take goes when it is made: a new record, a failed one, another version, nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from voicelab.library.history import History
+from voicelab.library.versions import Versions, version_row
+from voicelab.records import Generation, now
+
+__all__ = ["Destination", "FailedTake", "NewTake", "NewVersion", "Nowhere"]
+
+Record = dict[str, Any]
+
+
+class Destination(Protocol):
+    """Told of a take's beginning and of its one end."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a file."""
+        ...
+
+    def begin(self, record: Generation, request_id: str) -> None:
+        """The checks are done, nothing is spoken yet."""
+        ...
+
+    def complete(self, record: Generation, processed: Record | None) -> Record:
+        """The files are whole: of the clean take and, with effects, of its processed version.
+
+        Returns:
+            The record as everybody gets it.
+
+        Raises:
+            NotFound: it was deleted meanwhile; the files are gone, too.
+        """
+        ...
+
+    def fail(self, record: Generation, error: str, elapsed_s: float) -> None:
+        """There is no file; raises NotFound when the record is gone."""
+        ...
+
+
+@dataclass(frozen=True)
+class NewTake:
+    """A record of its own, pending until it is whole."""
+
+    history: History
+    versions: Versions
+    keeps: bool = True
+    label: str = "original"
+
+    def begin(self, record: Generation, request_id: str) -> None:
+        """See `Destination`. Pending records have no path: there is no file yet."""
+        document = record.document() | {"audio_path": None, "request_id": request_id}
+        self.history.add(Generation.from_document(document))
+
+    def complete(self, record: Generation, processed: Record | None) -> Record:
+        """See `Destination`."""
+        document = record.document()
+        clean = version_row(document, label=self.label, is_default=processed is None)
+        # What a user may have changed meanwhile, such as tags, is left alone.
+        fields = {key: document[key] for key in self.fields}
+        rows = [clean, *([processed | {"created_at": now()}] if processed else [])]
+        self.versions.add(record.id, rows, fields)
+        return self.history.get(record.id)
+
+    def fail(self, record: Generation, error: str, elapsed_s: float) -> None:
+        """See `Destination`."""
+        self.history.patch(record.id, status="failed", error=error, elapsed_s=elapsed_s)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Of the record, what the making has changed."""
+        return (
+            *("status", "error", "elapsed_s", "real_time_factor", "sample_rate", "software"),
+            *("model_size", "parameters", "warnings", "request_id"),
+        )
+
+
+@dataclass(frozen=True)
+class FailedTake(NewTake):
+    """A record that failed, made after all."""
+
+    def begin(self, record: Generation, request_id: str) -> None:
+        """See `Destination`."""
+        self.history.patch(record.id, status="pending", error=None, request_id=request_id)
+
+
+@dataclass(frozen=True)
+class NewVersion(NewTake):
+    """One more version of a finished take, which stays as it is until this one is whole."""
+
+    def begin(self, record: Generation, request_id: str) -> None:
+        """See `Destination`."""
+        self.history.patch(record.id, request_id=request_id)
+
+    def fail(self, record: Generation, error: str, elapsed_s: float) -> None:
+        """Nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Nowhere:
+    """Spoken and forgotten."""
+
+    keeps: bool = False
+
+    def begin(self, record: Generation, request_id: str) -> None:
+        """Nothing to do."""
+
+    def complete(self, record: Generation, processed: Record | None) -> Record:
+        """The record, which is nowhere."""
+        return record.document()
+
+    def fail(self, record: Generation, error: str, elapsed_s: float) -> None:
+        """Nothing to do."""

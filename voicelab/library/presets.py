@@ -1,0 +1,92 @@
+"""Chains of effects under a name: the built-in ones, and one's own."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from voicelab.effects import PRESETS, check_chain
+from voicelab.errors import Conflict, InvalidInput, NotFound, Protected
+from voicelab.records import now
+from voicelab.store import Query, Store
+
+__all__ = ["Presets"]
+
+TABLE = "effect_presets"
+Record = dict[str, Any]
+
+
+class Presets:
+    """The presets of a store."""
+
+    def __init__(self, store: Store):
+        self._store = store
+
+    def list(self) -> list[Record]:
+        """Built-in ones first, then one's own by name."""
+        own, _ = self._store.page(TABLE, Query(order="name", descending=False))
+        return [*_built_in(), *own]
+
+    def get(self, id: str) -> Record:
+        """One preset; raises NotFound."""
+        for preset in self.list():
+            if preset["id"] == id:
+                return preset
+        raise NotFound(f"There is no preset {id[:40]}.", param="preset_id")
+
+    def create(self, name: str, effects_chain: Any, description: str = "") -> Record:
+        """Keep a chain.
+
+        Args:
+            name: 1-100 characters, unique whatever its case.
+            effects_chain: see `voicelab.effects.check_chain`; not empty.
+            description: at most 500 characters.
+
+        Raises:
+            InvalidInput; Conflict: the name is taken.
+        """
+        preset = {"id": str(uuid4()), **self._checked(name, effects_chain, description)}
+        preset |= {"is_builtin": False, "created_at": now()}
+        self._store.insert(TABLE, preset)
+        return preset
+
+    def update(self, id: str, name: str, effects_chain: Any, description: str = "") -> Record:
+        """Change one's own; raises as `create`, NotFound, and Protected for a built-in one."""
+        self._own(id)
+        fields = self._checked(name, effects_chain, description, id)
+        return self._store.patch(TABLE, id, fields)
+
+    def delete(self, id: str) -> None:
+        """Remove one's own; raises NotFound, and Protected for a built-in one."""
+        self._own(id)
+        self._store.delete(TABLE, id)
+
+    def _own(self, id: str) -> None:
+        if self.get(id)["is_builtin"]:
+            raise Protected("A built-in preset cannot be changed: keep it under another name.")
+
+    def _checked(self, name: str, chain: Any, description: str, id: str | None = None) -> Record:
+        name = name.strip()
+        if not 1 <= len(name) <= 100 or "\x00" in name:
+            raise InvalidInput("A preset's name has 1 to 100 characters.", param="name")
+        for other in self.list():
+            if other["name"].casefold() == name.casefold() and other["id"] != id:
+                raise Conflict(f"There is a preset '{other['name']}' already.")
+        effects = check_chain(chain)
+        if not effects:
+            raise InvalidInput("A preset needs at least one effect.", param="effects_chain")
+        return {"name": name, "description": description[:500], "effects_chain": effects}
+
+
+def _built_in() -> list[Record]:
+    return [
+        {
+            "id": preset.name.lower().replace(" ", "-"),
+            "name": preset.name,
+            "description": preset.description,
+            "effects_chain": check_chain(preset.chain),
+            "is_builtin": True,
+            "created_at": None,
+        }
+        for preset in PRESETS.values()
+    ]

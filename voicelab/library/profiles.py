@@ -1,0 +1,356 @@
+"""Profiles: a name for a voice, the clips it was made from, and how it likes to be spoken."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicelab.audio import storage_error, to_float
+from voicelab.codecs import CLIP_RATE, MAX_CLIP_S, prepare_clip, read
+from voicelab.effects import check_chain
+from voicelab.errors import Conflict, InvalidInput, NotFound, Protected, UnknownVoice
+from voicelab.library.files import Files
+from voicelab.library.versions import GENERATIONS
+from voicelab.records import DEFAULT_PROFILE, now
+from voicelab.store import Query, Store
+
+__all__ = ["OPENAI_VOICES", "UNASSIGNED", "Profiles", "check_picture"]
+
+OPENAI_VOICES = frozenset(
+    (
+        *("alloy", "ash", "ballad", "coral", "echo", "fable", "marin", "cedar", "nova"),
+        *("onyx", "sage", "shimmer", "verse"),
+    )
+)
+UNASSIGNED = "Unassigned"
+"""Name of the profile of takes whose own was deleted."""
+
+PROFILES, SAMPLES = "profiles", "samples"
+MAX_SAMPLES = 20
+MAX_AVATAR_BYTES = 10 << 20
+AVATAR_PIXELS = 512
+BETWEEN_SAMPLES_S = 0.2
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+Record = dict[str, Any]
+
+
+class Profiles:
+    """The profiles of a store; "Default", the engine's own voice, is always one of them."""
+
+    def __init__(self, store: Store, files: Files):
+        self._store = store
+        self._files = files
+        if store.get(PROFILES, DEFAULT_PROFILE) is None:
+            store.insert(PROFILES, _profile(DEFAULT_PROFILE, "Default", "The engine's own voice."))
+
+    def list(self) -> list[Record]:
+        """All profiles with their counts, the default first, then by name."""
+        profiles, _ = self._store.page(PROFILES, Query(order="name", descending=False))
+        takes = Counter(id for (id,) in self._store.values(GENERATIONS, ("profile_id",)))
+        samples = Counter(id for (id,) in self._store.values(SAMPLES, ("profile_id",)))
+        profiles.sort(key=lambda profile: profile["id"] != DEFAULT_PROFILE)
+        return [_wire(profile, takes, samples) for profile in profiles]
+
+    def get(self, id: str) -> Record:
+        """One profile with its counts; raises NotFound."""
+        for profile in self.list():
+            if profile["id"] == id:
+                return profile
+        raise NotFound(f"There is no profile {id[:40]}.", param="profile_id")
+
+    def names(self) -> dict[str, str]:
+        """Profile id -> name."""
+        return dict(self._store.values(PROFILES, ("id", "name")))
+
+    def resolve(self, name: str | None) -> Record:
+        """The profile of that id or name; an OpenAI name or None is the default.
+
+        Raises:
+            UnknownVoice: there is none; the message lists those there are.
+        """
+        folded = (name or DEFAULT_PROFILE).strip().casefold()
+        profiles = self.list()
+        for profile in profiles:
+            if folded in (profile["id"].casefold(), profile["name"].casefold()):
+                return profile
+        if folded in OPENAI_VOICES:
+            return profiles[0]
+        known = ", ".join(profile["name"] for profile in profiles)
+        raise UnknownVoice(
+            f"There is no voice '{(name or '')[:60]}'; there are {known}, and OpenAI's names "
+            "for the default.",
+            param="voice",
+        )
+
+    def named(self, name: str, description: str = "Came with an import.") -> Record:
+        """The profile of that name, made when there is none (an import brings its own)."""
+        for profile in self.list():
+            if profile["name"].casefold() == name.casefold():
+                return profile
+        return self.create(name, description=description)
+
+    def free_name(self, name: str) -> str:
+        """The name, with a number behind it when it is taken."""
+        taken = {other.casefold() for other in self.names().values()} | OPENAI_VOICES
+        number, free = 1, name
+        while free.casefold() in taken:
+            number += 1
+            free = f"{name[:90]} ({number})"
+        return free
+
+    def create(
+        self,
+        name: str,
+        *,
+        description: str = "",
+        language: str = "en",
+        default_engine: str | None = None,
+        effects_chain: Any = None,
+    ) -> Record:
+        """A new profile without clips.
+
+        Args:
+            name: 1-100 characters, unique whatever its case.
+            description: at most 500 characters.
+            language: BCP 47 code, used where a request names none.
+            default_engine: used where a request names none; the lab's when None.
+            effects_chain: for its new takes; see `voicelab.effects.check_chain`.
+
+        Raises:
+            InvalidInput: a value is wrong.
+            Conflict: the name is taken.
+        """
+        fields = {
+            "name": name,
+            "description": description,
+            "language": language,
+            "default_engine": default_engine,
+            "effects_chain": effects_chain,
+        }
+        profile = _profile(str(uuid4()), "", "") | self._checked(fields)
+        self._store.insert(PROFILES, profile)
+        return self.get(profile["id"])
+
+    def update(self, id: str, fields: Mapping[str, Any]) -> Record:
+        """Set what is given, as in `create`; raises NotFound, too."""
+        self.get(id)
+        changes = self._checked(fields, id)
+        self._store.patch(PROFILES, id, {**changes, "updated_at": now()})
+        return self.get(id)
+
+    def delete(
+        self,
+        id: str,
+        forget: Callable[[list[Record]], set[str]],
+        *,
+        keep_generations: bool = False,
+    ) -> Record:
+        """Remove a profile with its clips, and with its takes unless they are kept.
+
+        Args:
+            id: of the profile.
+            forget: removes takes from the store; the files to delete after it.
+            keep_generations: move its takes to "Unassigned" instead.
+
+        Returns:
+            How many `generations` and `samples` went, and how many were `moved`.
+
+        Raises:
+            NotFound; Protected: it is the default.
+        """
+        profile = self.get(id)
+        if id == DEFAULT_PROFILE:
+            raise Protected("The default profile cannot be deleted.")
+        takes, _ = self._store.page(GENERATIONS, Query(where={"profile_id": id}))
+        samples = self.samples(id)
+        paths = {sample["audio_path"] for sample in samples} | {profile["avatar_path"]}
+        with self._store.batch():
+            if keep_generations and takes:
+                target = self.named(UNASSIGNED, "Takes whose profile was deleted.")
+                for take in takes:
+                    self._store.patch(GENERATIONS, take["id"], {"profile_id": target["id"]})
+            elif not keep_generations:
+                paths |= forget(takes)
+            for sample in samples:
+                self._store.delete(SAMPLES, sample["id"])
+            self._store.delete(PROFILES, id)
+        for path in paths:
+            self._files.delete(path)
+        moved = len(takes) if keep_generations else 0
+        return {"generations": len(takes) - moved, "samples": len(samples), "moved": moved}
+
+    def samples(self, id: str) -> list[Record]:
+        """The clips of a profile, oldest first; raises NotFound."""
+        self.get(id)
+        return self._store.page(SAMPLES, Query(where={"profile_id": id}, descending=False))[0]
+
+    def sample(self, id: str) -> Record:
+        """One clip; raises NotFound."""
+        sample = self._store.get(SAMPLES, id)
+        if sample is None:
+            raise NotFound(f"There is no sample {id[:40]}.", param="sample_id")
+        return sample
+
+    def add_sample(self, id: str, clip: Path, reference_text: str = "") -> Record:
+        """Check a clip and add it: made 24 kHz mono, its edge silence trimmed.
+
+        Args:
+            id: of the profile.
+            clip: any audio file of 2-30 s.
+            reference_text: what is said in it, at most 2,000 characters.
+
+        Raises:
+            NotFound; BadClip: with the reason.
+            Conflict: it is the default profile, or has 20 clips already.
+        """
+        if id == DEFAULT_PROFILE:
+            raise Conflict("The default profile is the engine's own voice: make a new profile.")
+        if len(self.samples(id)) >= MAX_SAMPLES:
+            raise Conflict(f"A profile has at most {MAX_SAMPLES} clips.")
+        text = _text("reference_text", reference_text, 0, 2000)
+        return self.keep_sample(id, prepare_clip(clip), text)
+
+    def keep_sample(self, id: str, samples: NDArray[np.float32], reference_text: str) -> Record:
+        """Add a clip from `prepare_clip`: float32 (n,) at 24 kHz. Raises StoreFull."""
+        sample_id = str(uuid4())
+        row = {
+            "id": sample_id,
+            "profile_id": id,
+            "audio_path": f"{PROFILES}/{sample_id}.wav",
+            "reference_text": reference_text,
+            "duration": round(len(samples) / CLIP_RATE, 3),
+            "created_at": now(),
+        }
+        with self._files.kept(row["audio_path"]):
+            self._files.write(row["audio_path"], samples, CLIP_RATE)
+            self._store.insert(SAMPLES, row)
+        return row
+
+    def delete_sample(self, id: str) -> None:
+        """Remove a clip; raises NotFound."""
+        sample = self.sample(id)
+        self._store.delete(SAMPLES, id)
+        self._files.delete(sample["audio_path"])
+
+    def reference(self, id: str) -> NDArray[np.float32] | None:
+        """All clips of a profile as one reference, at most 30 s: float32 (n,) at 24 kHz.
+
+        None when it has none.
+        """
+        silence = np.zeros(int(BETWEEN_SAMPLES_S * CLIP_RATE), np.float32)
+        pieces: list[NDArray[np.float32]] = []
+        for sample in self.samples(id):
+            pcm, _ = read(self._files.path(sample["audio_path"]))
+            pieces += [to_float(pcm), silence]
+        return np.concatenate(pieces[:-1])[: MAX_CLIP_S * CLIP_RATE] if pieces else None
+
+    def set_avatar(self, id: str, content: bytes) -> Record:
+        """Show a picture beside the name: made a PNG of at most 512 pixels a side.
+
+        Raises:
+            NotFound; InvalidInput: not a picture that can be read, or over 10 MiB.
+        """
+        profile = self.get(id)
+        picture = check_picture(content)
+        path = f"{PROFILES}/{uuid4()}.png"
+        target = self._files.target(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(picture)
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            raise storage_error(error) from error
+        with self._files.kept(path):
+            self._store.patch(PROFILES, id, {"avatar_path": path, "updated_at": now()})
+        self._files.delete(profile["avatar_path"])
+        return self.get(id)
+
+    def delete_avatar(self, id: str) -> Record:
+        """Remove the picture; raises NotFound."""
+        profile = self.get(id)
+        self._store.patch(PROFILES, id, {"avatar_path": None, "updated_at": now()})
+        self._files.delete(profile["avatar_path"])
+        return self.get(id)
+
+    def _checked(self, fields: Mapping[str, Any], id: str | None = None) -> Record:
+        checked = dict(fields)
+        if "name" in checked:
+            checked["name"] = self._free_name(checked["name"], id)
+        if "description" in checked:
+            checked["description"] = _text("description", checked["description"] or "", 0, 500)
+        if "language" in checked:
+            checked["language"] = _text("language", checked["language"], 1, 20)
+        if checked.get("effects_chain") is not None:
+            checked["effects_chain"] = check_chain(checked["effects_chain"]) or None
+        return checked
+
+    def _free_name(self, name: Any, id: str | None) -> str:
+        name = _text("name", name, 1, 100)
+        if name.casefold() in OPENAI_VOICES:
+            raise Conflict(f"'{name}' is one of OpenAI's names for the default voice.")
+        for other, taken in self.names().items():
+            if taken.casefold() == name.casefold() and other != id:
+                raise Conflict(f"There is a profile '{taken[:100]}' already.")
+        return name
+
+
+def _text(name: str, value: Any, least: int, most: int) -> str:
+    text = value.strip() if isinstance(value, str) else ""
+    if not (isinstance(value, str) and least <= len(text) <= most) or CONTROLS.search(text):
+        raise InvalidInput(
+            f"{name} takes {least} to {most} characters, no control characters.", param=name
+        )
+    return text
+
+
+def check_picture(content: bytes) -> bytes:
+    """PNG of at most 512 pixels a side; raises InvalidInput."""
+    from PIL import Image, UnidentifiedImageError
+
+    if len(content) > MAX_AVATAR_BYTES:
+        raise InvalidInput("An avatar has at most 10 MiB.", param="file")
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP", "GIF")) as image:
+            if image.width * image.height > 50_000_000:
+                raise InvalidInput("The picture has too many pixels.", param="file")
+            small = image.convert("RGBA")
+            small.thumbnail((AVATAR_PIXELS, AVATAR_PIXELS))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise InvalidInput("The file is not a picture that can be read.", param="file") from error
+    sink = io.BytesIO()
+    small.save(sink, "PNG")
+    return sink.getvalue()
+
+
+def _wire(profile: Record, takes: Mapping[str, int], samples: Mapping[str, int]) -> Record:
+    count = samples.get(profile["id"], 0)
+    kind = "default" if profile["id"] == DEFAULT_PROFILE else "cloned" if count else "preset"
+    return profile | {
+        "voice_type": kind,
+        "generation_count": takes.get(profile["id"], 0),
+        "sample_count": count,
+    }
+
+
+def _profile(id: str, name: str, description: str) -> Record:
+    created_at = now()
+    return {
+        "id": id,
+        "name": name,
+        "description": description,
+        "language": "en",
+        "voice_type": "default",
+        "default_engine": None,
+        "effects_chain": None,
+        "avatar_path": None,
+        "created_at": created_at,
+        "updated_at": created_at,
+    }

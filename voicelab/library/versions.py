@@ -1,0 +1,224 @@
+"""The versions of a take: as it was spoken, and what effects or another reading made of it.
+
+The default version is the take to everybody who asks for its sound: the record's audio,
+duration, chunks and seed are the default version's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voicelab.audio import WavWriter, to_float, to_pcm16
+from voicelab.codecs import read
+from voicelab.effects import apply_chain, check_chain, describe
+from voicelab.errors import Conflict, InvalidInput, NotFound, Protected
+from voicelab.library.files import Files
+from voicelab.records import now
+from voicelab.store import Query, Store
+
+__all__ = ["GENERATIONS", "VERSIONS", "Versions", "processed", "version_row"]
+
+GENERATIONS, VERSIONS = "generations", "versions"
+FOLLOWED = ("audio_path", "duration", "seed", "chunks")
+Record = dict[str, Any]
+Pcm = NDArray[np.int16]
+
+
+class Versions:
+    """The versions in a store, and their files."""
+
+    def __init__(self, store: Store, files: Files):
+        self._store = store
+        self._files = files
+
+    def of(self, generation_id: str) -> list[Record]:
+        """Of one take, oldest first."""
+        query = Query(where={"generation_id": generation_id}, descending=False)
+        return self._store.page(VERSIONS, query)[0]
+
+    def get(self, id: str, generation_id: str | None = None) -> Record:
+        """One version; raises NotFound, also when it is another take's."""
+        version = self._store.get(VERSIONS, id)
+        if version is None or generation_id not in (None, version["generation_id"]):
+            raise NotFound(f"There is no version {id[:40]}.", param="version_id")
+        return version
+
+    def add(
+        self, generation_id: str, rows: Sequence[Record], fields: Mapping[str, Any] | None = None
+    ) -> None:
+        """Keep finished sounds, and `fields` of their take, in one commit.
+
+        Raises:
+            NotFound: the take was deleted meanwhile; the files of `rows` go, too.
+        """
+        try:
+            with self._store.batch():
+                for row in rows:
+                    self._store.insert(VERSIONS, {**row, "is_default": False})
+                for row in rows:
+                    if row["is_default"]:
+                        self._make_default(row)
+                size_bytes = sum(version["size_bytes"] for version in self.of(generation_id))
+                self._store.patch(
+                    GENERATIONS, generation_id, {**(fields or {}), "size_bytes": size_bytes}
+                )
+        except Exception:
+            for row in rows:
+                self._files.delete(row["audio_path"])
+            raise
+
+    def set_default(self, generation_id: str, id: str) -> Record:
+        """Make it the sound of its take; the version. Raises NotFound."""
+        version = self.get(id, generation_id)
+        with self._store.batch():
+            self._make_default(version)
+        return self.get(id)
+
+    def delete(self, generation_id: str, id: str) -> None:
+        """Remove one; the oldest takes over when it was the default.
+
+        Raises:
+            NotFound: no such version of this take.
+            Protected: it is the last one.
+        """
+        version = self.get(id, generation_id)
+        others = [other for other in self.of(generation_id) if other["id"] != id]
+        if not others:
+            raise Protected("The last version cannot be deleted: delete the take.")
+        with self._store.batch():
+            if version["is_default"]:
+                self._make_default(others[0])
+            self._store.delete(VERSIONS, id)
+            for item, pinned in self._store.values("story_items", ("id", "version_id")):
+                if pinned == id:
+                    self._store.patch("story_items", item, {"version_id": None})
+            size_bytes = sum(other["size_bytes"] for other in others)
+            self._store.patch(GENERATIONS, generation_id, {"size_bytes": size_bytes})
+        self._files.delete(version["audio_path"])
+
+    def apply(
+        self,
+        generation_id: str,
+        chain: Any,
+        *,
+        source_version_id: str | None = None,
+        label: str | None = None,
+        set_as_default: bool = True,
+    ) -> Record:
+        """A new version through effects; the version.
+
+        Args:
+            generation_id: of the take.
+            chain: see `voicelab.effects.check_chain`.
+            source_version_id: what to process; the clean take when None.
+            label: 1-200 characters; the effects' names when None.
+            set_as_default: make it the sound of the take.
+
+        Raises:
+            InvalidInput: the chain or the label.
+            NotFound, Conflict: no such take or version; it has no audio yet.
+            StoreFull, StorageError: nothing was added.
+        """
+        self._files.check_free()
+        effects = check_chain(chain)
+        source = self._source(generation_id, source_version_id)
+        pcm, rate = self._processed(source, effects)
+        if label is not None and not 1 <= len(label) <= 200:
+            raise InvalidInput("A label has 1 to 200 characters.", param="label")
+        row = processed(source, self._files, effects, len(pcm), rate)
+        row |= {"label": label or describe(effects), "is_default": set_as_default}
+        with WavWriter(self._files.target(row["audio_path"]), rate) as wav:
+            wav.write(pcm)
+            wav.commit()
+        self.add(generation_id, [row])
+        return self.get(row["id"])
+
+    def preview(
+        self, generation_id: str, chain: Any, source_version_id: str | None = None
+    ) -> tuple[Pcm, int]:
+        """What `apply` would make, kept nowhere: int16 (n,) and its rate in Hz."""
+        return self._processed(self._source(generation_id, source_version_id), check_chain(chain))
+
+    def _source(self, generation_id: str, id: str | None) -> Record:
+        if id is not None:
+            return self.get(id, generation_id)
+        if self._store.get(GENERATIONS, generation_id) is None:
+            raise NotFound(f"There is no take {generation_id[:40]}.", param="id")
+        clean = [v for v in self.of(generation_id) if not v["effects_chain"]]
+        if not clean:
+            raise Conflict("This take has no audio to process.")
+        # The newest reading, or the one that is heard when that is a clean one.
+        return next((v for v in clean if v["is_default"]), clean[-1])
+
+    def _processed(self, source: Record, effects: list[Record]) -> tuple[Pcm, int]:
+        pcm, rate = read(self._files.path(source["audio_path"]))
+        samples = apply_chain(to_float(pcm), rate, effects)
+        return to_pcm16(samples), rate
+
+    def _make_default(self, version: Record) -> None:
+        for other in self.of(version["generation_id"]):
+            if other["is_default"] != (other["id"] == version["id"]):
+                self._store.patch(
+                    VERSIONS, other["id"], {"is_default": other["id"] == version["id"]}
+                )
+        fields = {key: version[key] for key in FOLLOWED if version.get(key) is not None}
+        self._store.patch(
+            GENERATIONS,
+            version["generation_id"],
+            {**fields, "active_version_id": version["id"]},
+        )
+
+
+def version_row(
+    document: Mapping[str, Any], *, label: str = "original", is_default: bool = True
+) -> Record:
+    """A take's finished record as a version of itself, under its `active_version_id`."""
+    return {
+        "id": document["active_version_id"],
+        "generation_id": document["id"],
+        "label": label,
+        "audio_path": document["audio_path"],
+        "effects_chain": None,
+        "source_version_id": None,
+        "is_default": is_default,
+        "created_at": now(),
+        "duration": document["duration"],
+        "size_bytes": document["size_bytes"],
+        "seed": document["seed"],
+        "chunks": document["chunks"],
+    }
+
+
+def processed(
+    source: Record, files: Files, effects: list[Record], frames: int, sample_rate: int
+) -> Record:
+    """The row of what `effects` made of `source`: `frames` samples under a new id."""
+    id = str(uuid4())
+    # Of all effects only speed moves what is said; tails come after it.
+    pace = math.prod(e["params"]["rate"] for e in effects if e["type"] == "speed" and e["enabled"])
+    chunks = [
+        {
+            **chunk,
+            "start_s": round(chunk["start_s"] / pace, 4),
+            "duration_s": round(chunk["duration_s"] / pace, 4),
+        }
+        for chunk in source.get("chunks") or ()
+    ]
+    return {
+        **source,
+        "id": id,
+        "label": describe(effects),
+        "audio_path": files.take_path(id),
+        "effects_chain": effects,
+        "source_version_id": source["id"],
+        "created_at": now(),
+        "duration": round(frames / sample_rate, 4),
+        "size_bytes": 44 + 2 * frames,
+        "chunks": chunks,
+    }

@@ -1,0 +1,165 @@
+"""Profiles, the clips they are made from, their pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, File, Form, UploadFile
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import FileResponse, Response
+
+from voicelab.errors import BadArchive, BadClip, InvalidInput, NotFound
+from voicelab.lab import VoiceLab
+from voicelab.rest.json import Json
+from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.uploads import attachment, clip_file
+
+__all__ = ["router"]
+
+
+class ProfileBody(BaseModel):
+    """POST /profiles."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    name: str = Field(min_length=1, max_length=100, description="unique")
+    description: str = Field("", max_length=500)
+    language: str = Field("en", min_length=1, max_length=20)
+    default_engine: str | None = Field(None, max_length=60)
+    effects_chain: list[dict[str, Any]] | None = Field(None, max_length=20)
+
+
+class ProfilePatch(BaseModel):
+    """PUT /profiles/{id}: what is given is set."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    name: str | None = Field(None, min_length=1, max_length=100)
+    description: str | None = Field(None, max_length=500)
+    language: str | None = Field(None, min_length=1, max_length=20)
+    default_engine: str | None = Field(None, max_length=60)
+    effects_chain: list[dict[str, Any]] | None = Field(None, max_length=20)
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab."""
+    routes = APIRouter(tags=["profiles"])
+    _samples(routes, lab)
+    _archives(routes, lab)
+    _profiles(routes, lab)
+    _avatars(routes, lab)
+    return routes
+
+
+def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+
+    @routes.get("/profiles", response_model=None)
+    def list_profiles() -> Response:
+        """All profiles, the default first."""
+        return Json(lab.profiles.list())
+
+    @routes.post("/profiles", response_model=None)
+    def create_profile(body: ProfileBody) -> Response:
+        """A new profile; clips are added to it."""
+        _check_engine(lab, body.default_engine)
+        return Json(lab.profiles.create(**body.model_dump()))
+
+    @routes.get("/profiles/{id}", response_model=None)
+    def get_profile(id: str) -> Response:
+        """One profile with its counts."""
+        return Json(lab.profiles.get(id))
+
+    @routes.put("/profiles/{id}", response_model=None)
+    def update_profile(id: str, body: ProfilePatch) -> Response:
+        """Change what is given."""
+        _check_engine(lab, body.default_engine)
+        fields = body.model_dump(exclude_unset=True)
+        for name in ("name", "language"):
+            if name in fields and fields[name] is None:
+                del fields[name]
+        return Json(lab.profiles.update(id, fields))
+
+    @routes.delete("/profiles/{id}", response_model=None, dependencies=owner)
+    def delete_profile(id: str, keep_generations: bool = False) -> Response:
+        """A profile with its takes, files and story items; or its takes become unassigned."""
+        gone = lab.delete_profile(id, keep_generations)
+        return Json({"message": "Profile deleted successfully"} | gone)
+
+
+def _check_engine(lab: VoiceLab, name: str | None) -> None:
+    if name is not None:
+        lab.engine_info(name)
+
+
+def _samples(routes: APIRouter, lab: VoiceLab) -> None:
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+
+    @routes.delete("/profiles/samples/{sid}", response_model=None, dependencies=owner)
+    def delete_sample(sid: str) -> Response:
+        """Delete a clip."""
+        lab.profiles.delete_sample(sid)
+        return Json({"message": "Sample deleted successfully"})
+
+    @routes.get("/profiles/samples/{sid}/audio", response_model=None)
+    def sample_audio(sid: str) -> Response:
+        """A clip as it is used: 24 kHz mono WAV."""
+        path = lab.files.path(lab.profiles.sample(sid)["audio_path"])
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return FileResponse(path, media_type="audio/wav", headers=headers)
+
+    @routes.get("/profiles/{id}/samples", response_model=None)
+    def list_samples(id: str) -> Response:
+        """The clips of a profile, oldest first."""
+        return Json(lab.profiles.samples(id))
+
+    @routes.post("/profiles/{id}/samples", response_model=None)
+    def add_sample(
+        id: str,
+        file: Annotated[UploadFile, File(description="2-30 s of one voice")],
+        reference_text: Annotated[str, Form(max_length=2000)] = "",
+    ) -> Response:
+        """Check a clip and add it."""
+        with clip_file(file) as path:
+            if path is None:
+                raise BadClip("There is no clip in the request.", param="file")
+            return Json(lab.profiles.add_sample(id, path, reference_text))
+
+
+def _archives(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/profiles/{id}/export", response_model=None)
+    def export_profile(id: str) -> Response:
+        """A profile with its clips as a ZIP that the studio and we can import."""
+        name, content = lab.export_profile(id)
+        headers = {"Content-Disposition": attachment(name)}
+        return Response(content, media_type="application/zip", headers=headers)
+
+    @routes.post("/profiles/import", response_model=None)
+    def import_profile(file: Annotated[UploadFile, File()]) -> Response:
+        """Add the profile of a ZIP."""
+        if not file.size:
+            raise BadArchive("The file is empty.", param="file")
+        return Json(lab.import_profile(file.file))
+
+
+def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/profiles/{id}/avatar", response_model=None)
+    def get_avatar(id: str) -> Response:
+        """The picture, as PNG."""
+        path = lab.profiles.get(id)["avatar_path"]
+        if not path:
+            raise NotFound("This profile has no avatar.")
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return FileResponse(lab.files.path(path), media_type="image/png", headers=headers)
+
+    @routes.post("/profiles/{id}/avatar", response_model=None)
+    def set_avatar(id: str, file: Annotated[UploadFile, File()]) -> Response:
+        """Show a picture beside the name."""
+        if not file.size:
+            raise InvalidInput("The file is empty.", param="file")
+        return Json(lab.profiles.set_avatar(id, file.file.read()))
+
+    @routes.delete("/profiles/{id}/avatar", response_model=None)
+    def delete_avatar(id: str) -> Response:
+        """Remove the picture."""
+        return Json(lab.profiles.delete_avatar(id))

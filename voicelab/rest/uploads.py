@@ -1,0 +1,42 @@
+"""Files that come and go: uploads on the disk while needed, names of downloads."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from starlette.datastructures import UploadFile
+
+from voicelab.errors import BadClip
+
+__all__ = ["attachment", "clip_file"]
+
+
+def attachment(name: str) -> str:
+    """A Content-Disposition for a name in any script (RFC 5987)."""
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "", name).strip() or "take"
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+@contextlib.contextmanager
+def clip_file(upload: UploadFile | None) -> Iterator[Path | None]:
+    """An uploaded voice clip as a file while the block lasts; None when none was sent.
+
+    Raises:
+        BadClip: it is empty.
+    """
+    if upload is None:
+        yield None
+        return
+    if not upload.size:
+        raise BadClip("The voice clip is empty.", param="voice_file")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "clip")
+        with path.open("wb") as file:
+            shutil.copyfileobj(upload.file, file, 1 << 20)
+        yield path

@@ -1,0 +1,134 @@
+"""Versions of a take, and the effects that make them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from voicelab.audio import wav_bytes
+from voicelab.effects import EFFECTS
+from voicelab.lab import VoiceLab
+from voicelab.rest.json import Json
+from voicelab.rest.security import refuse_when_exposed
+
+__all__ = ["router"]
+
+Chain = Annotated[
+    list[dict[str, Any]],
+    Field(max_length=20, description="[{type, enabled, params}], applied in order"),
+]
+
+
+class ApplyBody(BaseModel):
+    """POST /generations/{id}/versions/apply-effects."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    effects_chain: Chain
+    source_version_id: str | None = Field(
+        None, max_length=100, description="what to process; the clean take if null"
+    )
+    label: str | None = Field(None, min_length=1, max_length=200)
+    set_as_default: bool = True
+
+
+class PreviewBody(BaseModel):
+    """POST /effects/preview/{id}."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    effects_chain: Chain
+    source_version_id: str | None = Field(None, max_length=100)
+
+
+class PresetBody(BaseModel):
+    """POST and PUT /effects/presets."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=100)
+    description: str = Field("", max_length=500)
+    effects_chain: Chain
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab."""
+    routes = APIRouter(tags=["versions"])
+    _versions(routes, lab)
+    _effects(routes, lab)
+    _presets(routes, lab)
+    return routes
+
+
+def _versions(routes: APIRouter, lab: VoiceLab) -> None:
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+
+    @routes.get("/generations/{id}/versions", response_model=None)
+    def list_versions(id: str) -> Response:
+        """The versions of a take, oldest first."""
+        return Json(lab.history.get(id)["versions"])
+
+    @routes.post("/generations/{id}/versions/apply-effects", response_model=None)
+    def apply_effects(id: str, body: ApplyBody) -> Response:
+        """A new version through effects."""
+        version = lab.versions.apply(
+            id,
+            body.effects_chain,
+            source_version_id=body.source_version_id,
+            label=body.label,
+            set_as_default=body.set_as_default,
+        )
+        return Json(version)
+
+    @routes.put("/generations/{id}/versions/{vid}/set-default", response_model=None)
+    def set_default_version(id: str, vid: str) -> Response:
+        """Make a version the sound of its take."""
+        return Json(lab.versions.set_default(id, vid))
+
+    @routes.delete("/generations/{id}/versions/{vid}", response_model=None, dependencies=owner)
+    def delete_version(id: str, vid: str) -> Response:
+        """Delete a version; the oldest takes over when it was the default."""
+        lab.versions.delete(id, vid)
+        return Json({"message": "Version deleted successfully"})
+
+
+def _effects(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/effects/available", response_model=None)
+    async def available_effects() -> Response:
+        """Types of effects, their parameters, ranges and defaults."""
+        return Json({"effects": [asdict(effect) for effect in EFFECTS.values()]})
+
+    @routes.post("/effects/preview/{id}", response_model=None)
+    def preview_effects(id: str, body: PreviewBody) -> Response:
+        """How a take would sound: a WAV that is kept nowhere."""
+        pcm, rate = lab.versions.preview(id, body.effects_chain, body.source_version_id)
+        return Response(wav_bytes(pcm, rate), media_type="audio/wav")
+
+
+def _presets(routes: APIRouter, lab: VoiceLab) -> None:
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+
+    @routes.get("/effects/presets", response_model=None)
+    def list_presets() -> Response:
+        """Built-in chains first, then one's own."""
+        return Json(lab.presets.list())
+
+    @routes.post("/effects/presets", response_model=None)
+    def create_preset(body: PresetBody) -> Response:
+        """Keep a chain under a name."""
+        return Json(lab.presets.create(**body.model_dump()))
+
+    @routes.put("/effects/presets/{pid}", response_model=None)
+    def update_preset(pid: str, body: PresetBody) -> Response:
+        """Change one's own preset; built-in ones are read-only."""
+        return Json(lab.presets.update(pid, **body.model_dump()))
+
+    @routes.delete("/effects/presets/{pid}", response_model=None, dependencies=owner)
+    def delete_preset(pid: str) -> Response:
+        """Delete one's own preset; built-in ones are read-only."""
+        lab.presets.delete(pid)
+        return Json({"message": "Preset deleted successfully"})
