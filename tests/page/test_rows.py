@@ -28,7 +28,7 @@ def test_every_text_of_a_record_is_escaped(lab: VoiceLab) -> None:
     record = lab.generate("Hello.", progress=False).record
     record |= {"text": HOSTILE, "tags": [HOSTILE], "voice": HOSTILE, "warnings": [HOSTILE]}
     record["chunks"][0]["text"] = HOSTILE
-    failed = {**record, "status": "failed", "error": HOSTILE, "duration": None}
+    failed = {**record, "status": "failed", "error": HOSTILE, "duration": None, "audio_path": None}
     html = take_list([record, failed], False) + chunk_list(record["chunks"]) + facts(record)
     parsed = Tags(html)
     assert "img" not in parsed.tags

@@ -190,19 +190,35 @@ class History:
     ) -> Record:
         """Set what is not None; the record. Raises NotFound, InvalidInput."""
         self.get(id)
-        fields: Record = {}
-        if is_favorited is not None:
-            fields["is_favorited"] = is_favorited
-        if tags is not None:
-            cleaned = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
-            if len(cleaned) > 50 or any(len(tag) > 50 for tag in cleaned):
-                raise InvalidInput("At most 50 tags of 50 characters are allowed.", param="tags")
-            fields["tags"] = cleaned
-        if label is not None:
-            fields["label"] = label[:200]
-        if fields:
+        if fields := _changes(is_favorited, tags, label):
             self._store.patch(GENERATIONS, id, fields)
         return self.get(id)
+
+    def change_many(
+        self,
+        ids: Sequence[str],
+        *,
+        is_favorited: bool | None = None,
+        add_tags: Sequence[str] = (),
+        profile_id: str | None = None,
+    ) -> int:
+        """Change many takes in one commit; how many there were.
+
+        Raises:
+            InvalidInput: the tags.
+            NotFound: no such profile.
+        """
+        if profile_id is not None:
+            self._profiles.get(profile_id)
+        records = self._store.get_many(GENERATIONS, list(dict.fromkeys(ids)))
+        with self._store.batch():
+            for record in records:
+                tags = [*record["tags"], *add_tags] if add_tags else None
+                fields = _changes(is_favorited, tags, None)
+                if profile_id is not None:
+                    fields["profile_id"] = profile_id
+                self._store.patch(GENERATIONS, record["id"], fields)
+        return len(records)
 
     def stats(self) -> Record:
         """Totals of all takes; numbers, never null."""
@@ -225,13 +241,21 @@ class History:
             "average_real_time_factor": round(sum(known) / len(known), 4) if known else 0.0,
         }
 
+    def each(self, filters: Filters | None = None) -> Iterator[Record]:
+        """All matching takes, newest first, one after the other."""
+        offset = 0
+        while True:
+            records, total = self.list(filters, limit=500, offset=offset)
+            yield from records
+            offset += 500
+            if offset >= total:
+                return
+
     def to_pandas(self, filters: Filters | None = None) -> pandas.DataFrame:
         """All matching takes as a table, newest first, a column for each key of a record."""
         import pandas
 
-        documents, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
-        names = self._profiles.names()
-        records = [_wire(document, names) for document in documents]
+        records = list(self.each(filters))
         frame = pandas.DataFrame.from_records(
             records or [], columns=list(records[0]) if records else KEYS
         )
@@ -291,3 +315,17 @@ def _wire(document: Record, names: dict[str, str]) -> Record:
     """A record as every answer gives it: the studio's fifteen keys first."""
     record = document | {"profile_name": names.get(document["profile_id"], "Unassigned")}
     return {key: record.pop(key) for key in FIRST_KEYS} | record
+
+
+def _changes(is_favorited: bool | None, tags: Sequence[str] | None, label: str | None) -> Record:
+    fields: Record = {}
+    if is_favorited is not None:
+        fields["is_favorited"] = is_favorited
+    if tags is not None:
+        cleaned = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
+        if len(cleaned) > 50 or any(len(tag) > 50 for tag in cleaned):
+            raise InvalidInput("At most 50 tags of 50 characters are allowed.", param="tags")
+        fields["tags"] = cleaned
+    if label is not None:
+        fields["label"] = label[:200]
+    return fields

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import orjson
 from anyio import to_thread
 from fastapi import APIRouter, Body, Depends, File, Query, UploadFile
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, Response, StreamingResponse
 
 from voicelab.codecs import FORMATS, encode, read
 from voicelab.errors import InvalidInput, NotFound
@@ -15,9 +20,9 @@ from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.library.archive import archive_name
 from voicelab.rest.json import Json
-from voicelab.rest.schemas import BulkDelete, GenerationPatch
+from voicelab.rest.schemas import BulkPatch, GenerationPatch, Ids
 from voicelab.rest.security import refuse_when_exposed
-from voicelab.rest.uploads import attachment
+from voicelab.rest.uploads import attachment, made_file
 
 __all__ = ["router"]
 
@@ -25,6 +30,12 @@ FormatName = Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"]
 Text = Annotated[str | None, Query(max_length=1000)]
 Short = Annotated[str | None, Query(max_length=100)]
 Seconds = Annotated[float | None, Query(ge=0, allow_inf_nan=False)]
+CSV_COLUMNS = (
+    *("id", "profile_name", "text", "language", "duration", "seed", "instruct", "engine"),
+    *("model_size", "status", "error", "is_favorited", "created_at", "tags", "label", "source"),
+    *("voice", "size_bytes", "elapsed_s", "real_time_factor", "sample_rate", "parameters"),
+    *("audio_path", "profile_id"),
+)
 Sort = Literal[
     "created_at",
     "-created_at",
@@ -82,6 +93,7 @@ def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
     routes = APIRouter(tags=["history"])
     _lists(routes, lab)
+    _many(routes, lab)
     _deletion(routes, lab)
     _one(routes, lab)
     _archives(routes, lab)
@@ -114,6 +126,58 @@ def _lists(routes: APIRouter, lab: VoiceLab) -> None:
         return Json(lab.history.stats())
 
 
+def _many(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/history/export", response_model=None)
+    def export_table(
+        chosen: Annotated[Filters, Depends(filters)],
+        format: Annotated[Literal["csv", "jsonl"], Query(description="of the table")] = "csv",
+    ) -> Response:
+        """All matching takes as a table, without audio."""
+        rows = lab.history.each(chosen)
+        lines = _csv(rows) if format == "csv" else (orjson.dumps(row) + b"\n" for row in rows)
+        kind = "text/csv; charset=utf-8" if format == "csv" else "application/jsonl"
+        headers = {"Content-Disposition": attachment(f"takes.{format}")}
+        return StreamingResponse(lines, media_type=kind, headers=headers)
+
+    @routes.post("/history/export", response_model=None)
+    def export_takes(body: Ids) -> Response:
+        """Many takes in one ZIP; each entry can be imported alone."""
+
+        def write(path: Path) -> None:
+            with path.open("wb") as sink:
+                lab.export_many(body.ids, sink)
+
+        return made_file(write, "takes.voicebox.zip", "application/zip")
+
+    @routes.patch("/history", response_model=None)
+    def change_many(body: BulkPatch) -> Response:
+        """Favourite, tag or move many takes."""
+        fields = body.model_dump(exclude={"ids"}, exclude_none=True)
+        return Json({"changed": lab.history.change_many(body.ids, **fields)})
+
+
+def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """A line a take, below the names of the columns."""
+    sink = io.StringIO()
+    writer = csv.writer(sink)
+    writer.writerow(CSV_COLUMNS)
+    for row in rows:
+        writer.writerow([_cell(row[key]) for key in CSV_COLUMNS])
+        yield sink.getvalue()
+        sink.seek(0)
+        sink.truncate()
+    yield sink.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, list | dict):
+        return orjson.dumps(value).decode()
+    # A spreadsheet would run what begins like a formula.
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return "'" + value
+    return value
+
+
 def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
@@ -126,7 +190,7 @@ def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
     def delete_many(
         chosen: Annotated[Filters, Depends(filters)],
         confirm: bool = False,
-        body: Annotated[BulkDelete | None, Body()] = None,
+        body: Annotated[Ids | None, Body()] = None,
     ) -> Response:
         """Delete by ids, or all that match the filters with confirm=true."""
         if body is not None:

@@ -10,10 +10,11 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from voicelab.records import MAX_SEED, GenerationRequest
 
 __all__ = [
-    "BulkDelete",
+    "BulkPatch",
     "ErrorBody",
     "GenerateBody",
     "GenerationPatch",
+    "Ids",
     "SeedBody",
     "SpeechBody",
 ]
@@ -148,7 +149,19 @@ class GenerationPatch(BaseModel):
     label: str | None = Field(None, max_length=200)
 
 
-class BulkDelete(BaseModel):
-    """DELETE /history with a body: these takes."""
+class Ids(BaseModel):
+    """These takes."""
 
     ids: list[Annotated[str, Field(max_length=100)]] = Field(max_length=10_000)
+
+
+class BulkPatch(Ids):
+    """PATCH /history: what is given is done with all of them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    is_favorited: bool | None = None
+    add_tags: list[Annotated[str, Field(min_length=1, max_length=50)]] | None = Field(
+        None, max_length=50
+    )
+    profile_id: str | None = Field(None, max_length=100)

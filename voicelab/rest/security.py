@@ -20,6 +20,7 @@ __all__ = ["Guard", "middleware", "refuse_when_exposed"]
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+POLICY = b"default-src 'self' 'unsafe-inline' data: blob:"
 OPEN_PATHS = frozenset(("/health", "/v1/health", "/docs", "/redoc"))
 """Asked by monitors and by browsers, which can send no key."""
 
@@ -151,6 +152,22 @@ class BodyLimit:
         return TooLarge(f"At most {self._max_bytes >> 20} MiB may be sent.")
 
 
+class OwnSources:
+    """Lets /docs and /redoc load nothing from elsewhere: Redoc asks a host of its makers."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def restricted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY)]
+            await send(message)
+
+        documentation = scope["type"] == "http" and scope["path"] in ("/docs", "/redoc")
+        await self.app(scope, receive, restricted if documentation else send)
+
+
 def middleware(settings: Settings, share: bool = False) -> list[Middleware]:
     """For the application that serves: the outermost first.
 
@@ -163,5 +180,6 @@ def middleware(settings: Settings, share: bool = False) -> list[Middleware]:
         named = (name.strip() for name in settings.allowed_hosts.split(","))
         hosts = frozenset((*LOOPBACK_HOSTS, settings.host, *(name for name in named if name)))
         layers.append(Middleware(HostGuard, hosts=hosts))
+    layers.append(Middleware(OwnSources))
     layers.append(Middleware(BodyLimit, max_bytes=settings.max_upload_mb << 20))
     return layers

@@ -6,15 +6,17 @@ import contextlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
+from starlette.responses import FileResponse
 
 from voicelab.errors import BadClip
 
-__all__ = ["attachment", "clip_file"]
+__all__ = ["attachment", "clip_file", "made_file"]
 
 
 def attachment(name: str) -> str:
@@ -40,3 +42,23 @@ def clip_file(upload: UploadFile | None) -> Iterator[Path | None]:
         with path.open("wb") as file:
             shutil.copyfileobj(upload.file, file, 1 << 20)
         yield path
+
+
+def made_file(write: Callable[[Path], None], name: str, media_type: str) -> FileResponse:
+    """A download that `write` makes on the disk; it is gone when it is sent.
+
+    Raises:
+        Whatever `write` does; then the file is gone, too.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="voicelab-"))
+    try:
+        write(folder / "file")
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return FileResponse(
+        folder / "file",
+        media_type=media_type,
+        headers={"Content-Disposition": attachment(name)},
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )

@@ -38,9 +38,31 @@ CSS = """
 .vl-acts button[aria-pressed=true] { border-color: var(--color-accent);
   color: var(--color-accent); }
 .vl-acts :focus-visible { outline: 2px solid var(--color-accent); outline-offset: 1px; }
+.vl-take { position: relative; }
+.vl-take[tabindex]:focus-visible { outline: 2px solid var(--color-accent); outline-offset: 2px; }
+.vl-pick { position: absolute; top: .7rem; right: .8rem; }
+.vl-pick + p { padding-right: 1.8rem; }
+.vl-bulk { align-items: center; margin-bottom: .6rem; }
+.vl-bulk select { font: inherit; font-size: .8rem; padding: .25rem .4rem; border-radius: 6px;
+  border: 1px solid var(--border-color-primary); color: var(--body-text-color);
+  background: var(--input-background-fill); max-width: 9rem; }
+.vl-bulk label { font-size: .85rem; color: var(--body-text-color); margin-right: .3rem; }
+.vl-wave { width: 100%; height: 44px; margin-top: .3rem; display: block; }
+.vl-wave path { stroke: var(--color-accent); stroke-width: 1.2; fill: none; }
+.vl-badge { font-size: .8rem; padding: .25rem .6rem; border-radius: 6px; color: var(--color-accent);
+  border: 1px solid var(--color-accent); line-height: 1.4; }
+.vl-versions .vl-facts b { color: var(--body-text-color); }
+.vl-profile { display: grid; grid-template-columns: 48px 1fr; gap: .8rem; align-items: start; }
+.vl-face { width: 48px; height: 48px; border-radius: 50%; object-fit: cover; display: grid;
+  place-items: center; font-weight: 600; color: var(--color-accent);
+  background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); }
+#vl-drawer { border: 1px solid var(--color-accent); border-radius: 12px; padding: .9rem; }
+#vl-drawer h3 { margin: 0; overflow-wrap: anywhere; }
+.vl-place { text-align: center; align-self: center; }
 .vl-empty { text-align: center; padding: 2.5rem 1rem; color: var(--body-text-color-subdued); }
 .vl-chunks { margin: 0; padding: 0; list-style: none; display: grid; gap: .25rem; }
-.vl-chunks li { display: grid; grid-template-columns: 5.2rem 1fr; gap: .6rem; font-size: .88rem; }
+.vl-chunks li { display: grid; grid-template-columns: 5.2rem 1fr auto; align-items: start;
+  gap: .6rem; font-size: .88rem; }
 .vl-chunks time { color: var(--body-text-color-subdued); font-variant-numeric: tabular-nums; }
 .vl-chunks span { overflow-wrap: anywhere; }
 .vl-cards { display: grid; gap: .6rem;

@@ -15,7 +15,7 @@ from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.library.archive import archive_name
 from voicelab.records import GenerationRequest
-from voicelab.ui.history import check_owner
+from voicelab.ui.refusals import check_owner
 
 __all__ = ["build"]
 

@@ -12,13 +12,13 @@ from typing import Any
 import gradio as gr
 
 from voicelab.audio import wav_bytes
-from voicelab.errors import Cancelled, VoicelabError
+from voicelab.errors import Cancelled, NotFound, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.records import MAX_SEED, GenerationRequest
 from voicelab.take import Take
 from voicelab.ui.rows import chunk_list, clock, facts
 
-__all__ = ["Controls", "build", "engine_choices"]
+__all__ = ["Controls", "build", "engine_choices", "voice_choices"]
 
 EXAMPLES = [
     "The fjord was quiet. A single boat drew a line across the water, and then even that was gone.",
@@ -43,6 +43,8 @@ class Controls:
     """The inputs, for the History tab to fill again: `use again`."""
 
     text: gr.Textbox
+    based_on: gr.State
+    voice: gr.Dropdown
     engine: gr.Dropdown
     language: gr.Dropdown
     seed: gr.Textbox
@@ -55,7 +57,8 @@ class Controls:
     def outputs(self) -> list[Any]:
         """In the order of `values`."""
         shape = [self.speed, self.gap_ms, self.normalize]
-        return [self.text, self.engine, self.language, self.seed, *shape, *self.sliders.values()]
+        voice = [self.voice, self.engine, self.language, self.seed]
+        return [self.text, self.based_on, *voice, *shape, *self.sliders.values()]
 
     def values(self, lab: VoiceLab, record: dict[str, Any]) -> list[Any]:
         """All settings of a take, for `outputs`."""
@@ -69,6 +72,8 @@ class Controls:
         ]
         return [
             record["text"],
+            record["id"],
+            gr.Dropdown(voice_choices(lab), value=record["profile_id"]),
             engine,
             _languages(lab, engine, record["language"]),
             seed,
@@ -77,6 +82,11 @@ class Controls:
             parameters.get("normalize", False),
             *sliders,
         ]
+
+
+def voice_choices(lab: VoiceLab) -> list[tuple[str, str]]:
+    """(name, id) of the profiles."""
+    return [(profile["name"], profile["id"]) for profile in lab.profiles.list()]
 
 
 def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
@@ -92,7 +102,7 @@ def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
     return [(lab.engine_info(name).label, name) for name in usable]
 
 
-def build(lab: VoiceLab) -> Controls:
+def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
     """Lay out the tab in the current block; its inputs."""
     with gr.Row():
         with gr.Column(scale=3):
@@ -110,6 +120,7 @@ def build(lab: VoiceLab) -> Controls:
                 stop = gr.Button("Stop", elem_id="vl-stop", scale=1, interactive=False)
             gr.Examples([[example] for example in EXAMPLES], [text], label="Examples")
         with gr.Column(scale=2):
+            voice = gr.Dropdown(voice_choices(lab), value="default", label="Voice")
             engine, language, clip, groups, sliders = _voice(lab)
             speed, gap_ms, normalize, seed = _shape(lab)
     with gr.Column(visible=False) as result:
@@ -127,19 +138,27 @@ def build(lab: VoiceLab) -> Controls:
         summary = gr.HTML(padding=False)
         with gr.Accordion("Chunks", open=True):
             chunks = gr.HTML(padding=False, elem_id="vl-chunks")
-    running = gr.State()
+    running, based_on = gr.State(), gr.State("")
 
     text.change(None, text, count, js=COUNT, api_visibility="private", show_progress="hidden")
     _follow_engine(lab, engine, language, clip, groups)
-    shape = [engine, language, clip, seed, speed, gap_ms, normalize]
-    inputs = [text, *shape, *sliders.values()]
+    tab.select(
+        lambda: gr.Dropdown(voice_choices(lab)),
+        None,
+        voice,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    shape = [voice, engine, language, clip, seed, speed, gap_ms, normalize]
+    inputs = [text, based_on, *shape, *sliders.values()]
     outputs = [live, whole, summary, chunks, running, stop, result]
     # gradio 6.8 plays a stream a second time only when it was cleared before.
     speak.click(
         lambda: (None, None), None, [live, whole], api_visibility="private", show_progress="hidden"
     ).then(_speaker(lab, list(sliders)), inputs, outputs, api_visibility="private")
     stop.click(_stopper(lab), running, None, api_visibility="private", show_progress="hidden")
-    return Controls(text, engine, language, seed, speed, gap_ms, normalize, sliders)
+    voices = (voice, engine, language, seed)
+    return Controls(text, based_on, *voices, speed, gap_ms, normalize, sliders)
 
 
 def _can_stream() -> bool:
@@ -211,6 +230,8 @@ def _follow_engine(
 def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
     def speak(
         text: str,
+        based_on: str,
+        voice: str,
         engine: str,
         language: str,
         clip: str | None,
@@ -229,6 +250,8 @@ def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
         try:
             request = GenerationRequest(
                 text=text,
+                based_on=_base(lab, based_on, seed),
+                voice=voice,
                 engine=engine,
                 language=language,
                 voice_clip=Path(clip) if clip else None,
@@ -248,6 +271,15 @@ def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
             raise gr.Error(str(error), print_exception=False, duration=None) from error
 
     return speak
+
+
+def _base(lab: VoiceLab, id: str, seed: str) -> str | None:
+    """The take that was used again, while its seed still stands in the box."""
+    try:
+        kept = bool(id) and str(lab.history.get(id)["seed"]) == seed.strip()
+    except NotFound:  # deleted meanwhile
+        return None
+    return id if kept else None
 
 
 def _seed(typed: str) -> int | None:

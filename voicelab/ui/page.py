@@ -1,11 +1,11 @@
-"""The three tabs, put together, and what they share."""
+"""The tabs, put together, and what they share."""
 
 from __future__ import annotations
 
 import gradio as gr
 
 from voicelab.lab import VoiceLab
-from voicelab.ui import endpoints, generate, history, stats
+from voicelab.ui import endpoints, generate, history, stats, voices
 from voicelab.ui.rows import header
 
 __all__ = ["build"]
@@ -17,10 +17,12 @@ def build(lab: VoiceLab) -> None:
     """Fill the Blocks in whose `with` it is called."""
     head = gr.HTML(_header(lab), padding=False)
     with gr.Tabs() as tabs:
-        with gr.Tab("Generate", id="generate"):
-            controls = generate.build(lab)
+        with gr.Tab("Generate", id="generate") as generate_tab:
+            controls = generate.build(lab, generate_tab)
         with gr.Tab("History", id="history") as history_tab:
             history.build(lab, controls, tabs, history_tab)
+        with gr.Tab("Voices", id="voices") as voices_tab:
+            voices.build(lab, voices_tab)
         with gr.Tab("Stats", id="stats") as stats_tab:
             stats.build(lab, stats_tab)
     endpoints.build(lab)

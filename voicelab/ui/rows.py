@@ -6,7 +6,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["cards", "chunk_list", "clock", "facts", "header", "size", "take_list"]
+__all__ = [
+    "bulk_bar",
+    "cards",
+    "chunk_list",
+    "clock",
+    "facts",
+    "header",
+    "profile_list",
+    "sample_list",
+    "size",
+    "take_list",
+    "version_list",
+    "waveform",
+]
 
 Record = Mapping[str, Any]
 
@@ -43,9 +56,12 @@ def take_list(records: Sequence[Record], searched: bool) -> str:
 
 def _take(record: Record) -> str:
     id = escape(record["id"], quote=True)
+    words = escape(record["text"][:600])
     return (
-        f"<article class='vl-take' role='listitem' data-id='{id}'>"
-        f"<p dir='auto'>{escape(record['text'][:600])}</p>"
+        f"<article class='vl-take' role='listitem' tabindex='0' data-id='{id}'>"
+        f"<label class='vl-pick'><input type='checkbox' data-pick='{id}' "
+        f"aria-label='Select this take'></label>"
+        f"<p dir='auto'>{words}</p>"
         f"<div class='vl-facts'>{_spans(_take_facts(record))}</div>"
         f"{_sound(record, id)}"
         f"<div class='vl-acts'>{_acts(record, id)}</div></article>"
@@ -62,7 +78,7 @@ def _take_facts(record: Record) -> list[str]:
 
 
 def _sound(record: Record, id: str) -> str:
-    if record["status"] == "completed":
+    if record["audio_path"]:
         return f"<audio controls preload='none' src='audio/{id}' aria-label='This take'></audio>"
     if record["status"] == "failed":
         return f"<div class='vl-failed'>Failed: {escape(record['error'] or '')}</div>"
@@ -77,8 +93,11 @@ def _acts(record: Record, id: str) -> str:
         f"<button type='button' data-act='favorite' aria-pressed='{pressed}'>{word}</button>",
         "<button type='button' data-act='reuse'>Use again</button>",
     ]
-    if record["status"] == "completed":
+    if record["status"] == "failed":
+        acts.append("<button type='button' data-act='resume'>Resume</button>")
+    if record["audio_path"]:
         acts += [
+            "<button type='button' data-act='open'>Versions and effects</button>",
             f"<a href='history/{id}/export-audio' download>Download</a>",
             f"<a href='history/{id}/export' download>Export</a>",
         ]
@@ -86,14 +105,117 @@ def _acts(record: Record, id: str) -> str:
     return "".join(acts)
 
 
-def chunk_list(chunks: Iterable[Record]) -> str:
-    """Each chunk's time and text."""
+def bulk_bar(profiles: Sequence[tuple[str, str]]) -> str:
+    """What can be done with the selected takes; shown by the page when there are some.
+
+    Args:
+        profiles: (id, name) of each.
+    """
+    options = "".join(
+        f"<option value='{escape(id, quote=True)}'>{escape(name)}</option>" for id, name in profiles
+    )
+    return (
+        "<div class='vl-bulk vl-acts' role='toolbar' aria-label='Selected takes'>"
+        "<label><input type='checkbox' data-all aria-label='Select all on this page'> "
+        "<span data-count>Select</span></label>"
+        "<button type='button' data-bulk='favorite'>Mark selected</button>"
+        "<button type='button' data-bulk='tag'>Tag</button>"
+        f"<select data-target aria-label='Profile to move to'>{options}</select>"
+        "<button type='button' data-bulk='move'>Move</button>"
+        "<button type='button' data-bulk='export'>Export ZIP</button>"
+        "<button type='button' data-bulk='delete'>Delete selected</button></div>"
+    )
+
+
+def waveform(peaks: Sequence[float]) -> str:
+    """An SVG of magnitudes 0..1."""
+    bars = "".join(
+        f"M{2 * x + 1} {20 - max(0.3, 19 * y):.1f}V{20 + max(0.3, 19 * y):.1f}"
+        for x, y in enumerate(peaks)
+    )
+    return (
+        f"<svg class='vl-wave' viewBox='0 0 {2 * len(peaks)} 40' preserveAspectRatio='none' "
+        f"aria-hidden='true'><path d='{bars}'/></svg>"
+    )
+
+
+def version_list(versions: Sequence[tuple[Record, Sequence[float]]]) -> str:
+    """The versions of a take, each with its waveform (peaks) and player."""
+    rows = "".join(_version(version, drawn) for version, drawn in versions)
+    return f"<div class='vl-list vl-versions' role='list'>{rows}</div>"
+
+
+def _version(version: Record, drawn: Sequence[float]) -> str:
+    id = escape(version["id"], quote=True)
+    label = escape(version["label"])
+    words = [f"{version['duration'] or 0:.1f} s", size(version["size_bytes"])]
+    acts = "<span class='vl-badge'>heard</span>"
+    if not version["is_default"]:
+        acts = "<button type='button' data-act='default'>Use this</button>"
+    return (
+        f"<article class='vl-take' role='listitem' data-id='{id}'>"
+        f"<div class='vl-facts'><b>{label}</b>{_spans(words)}</div>{waveform(drawn)}"
+        f"<audio controls preload='none' src='audio/version/{id}' aria-label='{label}'></audio>"
+        f"<div class='vl-acts'>{acts}"
+        "<button type='button' data-act='discard'>Delete</button></div></article>"
+    )
+
+
+def profile_list(profiles: Sequence[Record]) -> str:
+    """Each profile with its picture and counts."""
+    return f"<div class='vl-list' role='list'>{''.join(_profile(p) for p in profiles)}</div>"
+
+
+def _profile(profile: Record) -> str:
+    id = escape(profile["id"], quote=True)
+    picture = f"<img class='vl-face' alt='' src='profiles/{id}/avatar'>"
+    if not profile["avatar_path"]:
+        picture = f"<span class='vl-face' aria-hidden='true'>{escape(profile['name'][:1])}</span>"
+    words = [
+        profile["voice_type"],
+        profile["language"],
+        f"{profile['sample_count']} clips",
+        f"{profile['generation_count']} takes",
+    ]
+    acts = (
+        f"<button type='button' data-act='edit'>Change</button>"
+        f"<a href='profiles/{id}/export' download>Export</a>"
+    )
+    if profile["id"] != "default":
+        acts += "<button type='button' data-act='delete'>Delete</button>"
+    return (
+        f"<article class='vl-take vl-profile' role='listitem' data-id='{id}'>{picture}"
+        f"<div><p dir='auto'><b>{escape(profile['name'])}</b> "
+        f"{escape(profile['description'] or '')}</p>"
+        f"<div class='vl-facts'>{_spans(words)}</div>"
+        f"<div class='vl-acts'>{acts}</div></div></article>"
+    )
+
+
+def sample_list(samples: Sequence[Record]) -> str:
+    """The clips of a profile, to hear and to remove."""
+    rows = "".join(
+        f"<article class='vl-take' role='listitem' data-id='{escape(s['id'], quote=True)}'>"
+        f"<p dir='auto'>{escape(s['reference_text']) or '(no text)'}</p>"
+        f"<audio controls preload='none' aria-label='This clip' "
+        f"src='profiles/samples/{escape(s['id'], quote=True)}/audio'></audio>"
+        "<div class='vl-acts'><button type='button' data-act='remove'>Remove</button></div>"
+        "</article>"
+        for s in samples
+    )
+    return f"<div class='vl-list' role='list'>{rows}</div>" if rows else ""
+
+
+def chunk_list(chunks: Iterable[Record], again: bool = False) -> str:
+    """Each chunk's time and text; with `again`, a button to have it spoken once more."""
+    button = "<button type='button' data-act='chunk' data-index='{}'>Again</button>"
+    button = button if again else ""
     rows = "".join(
         f"<li><time>{clock(c['start_s'])}\u2013{clock(c['start_s'] + c['duration_s'])}</time>"
-        f"<span dir='auto'>{escape(c['text'])}</span></li>"
+        f"<span dir='auto'>{escape(c['text'])}</span>{button.format(c['index'])}</li>"
         for c in chunks
     )
-    return f"<ol class='vl-chunks'>{rows}</ol>" if rows else ""
+    return f"<ol class='vl-chunks vl-acts'>{rows}</ol>" if rows else ""
 
 
 def facts(record: Record) -> str:

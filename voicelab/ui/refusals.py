@@ -1,0 +1,27 @@
+"""What the page refuses, and how it says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from voicelab.errors import Forbidden, VoicelabError
+from voicelab.lab import VoiceLab
+
+__all__ = ["check_owner", "told"]
+
+
+def check_owner(lab: VoiceLab) -> None:
+    """Raise Forbidden when the server is open to everybody: then nobody may delete."""
+    if lab.settings.is_exposed:
+        raise Forbidden("Nothing can be deleted while the server is open to everybody.")
+
+
+def told(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """The function's result; our errors as Gradio's, so that people see the sentence."""
+    try:
+        return function(*arguments, **named)
+    except VoicelabError as error:
+        raise gr.Error(str(error), print_exception=False) from error

@@ -1,0 +1,234 @@
+"""One take opened: its versions side by side, its sentences, its effects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from voicelab.audio import peaks
+from voicelab.codecs import read
+from voicelab.effects import EFFECTS
+from voicelab.errors import NotFound, StorageError, VoicelabError
+from voicelab.lab import VoiceLab
+from voicelab.take import Take
+from voicelab.ui.refusals import check_owner, told
+from voicelab.ui.rows import chunk_list, version_list
+
+__all__ = ["Drawer", "build"]
+
+ACTS = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-act]');
+  if (!button) return;
+  const act = button.dataset.act;
+  if (act === 'discard' && !confirm('Delete this version?')) return;
+  const id = (button.closest('[data-id]') || {dataset: {}}).dataset.id || '';
+  trigger('click', {id, act, index: button.dataset.index || ''});
+});
+// A and B: whichever version is started goes on where the other one is.
+element.addEventListener('play', (event) => {
+  for (const other of element.querySelectorAll('audio')) {
+    if (other === event.target || other.paused) continue;
+    event.target.currentTime = Math.min(other.currentTime, event.target.duration || 1e9);
+    other.pause();
+  }
+}, true);
+"""
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """The opened take; `show` gives the values of `outputs` for a take's id."""
+
+    outputs: list[Any]
+    show: Callable[[str], list[Any]]
+
+
+def build(lab: VoiceLab) -> Drawer:
+    """Lay out the drawer, closed, in the current block."""
+    with gr.Column(visible=False, elem_id="vl-drawer") as drawer:
+        with gr.Row():
+            title = gr.HTML("", padding=False)
+            close = gr.Button("Close", size="sm", scale=0, min_width=80)
+        versions = gr.HTML("", js_on_load=ACTS, elem_id="vl-versions", padding=False)
+        with gr.Row():
+            again = gr.Button("Another reading", size="sm")
+            stop = gr.Button("Stop", size="sm", interactive=False)
+        progress = gr.HTML("", padding=False, elem_id="vl-remade")
+        with gr.Accordion("Effects", open=False):
+            editor = _effects(lab)
+        with gr.Accordion("Sentences", open=False):
+            chunks = gr.HTML("", js_on_load=ACTS, elem_id="vl-sentences", padding=False)
+    opened, running = gr.State(""), gr.State("")
+    outputs = [drawer, opened, title, versions, chunks]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def show(id: str) -> list[Any]:
+        return _shown(lab, id)
+
+    def act(id: str, event: gr.EventData) -> list[Any]:
+        chosen, wanted = str(event._data["id"]), event._data["act"]
+        try:
+            if wanted == "default":
+                lab.versions.set_default(id, chosen)
+            elif wanted == "discard":
+                check_owner(lab)
+                lab.versions.delete(id, chosen)
+        except VoicelabError as error:
+            gr.Warning(str(error))
+        return show(id)
+
+    remade = [*outputs, running, stop, progress]
+    versions.click(act, opened, outputs, **quiet)
+    chunks.click(_sentence(lab), opened, remade, api_visibility="private")
+    again.click(_reading(lab), opened, remade, api_visibility="private")
+    stop.click(lambda request_id: _cancel(lab, request_id), running, None, **quiet)
+    close.click(lambda: [gr.Column(visible=False), ""], None, [drawer, opened], **quiet)
+    _editing(lab, editor, opened, outputs)
+    return Drawer(outputs, show)
+
+
+@dataclass(frozen=True)
+class _Editor:
+    preset: gr.Dropdown
+    chain: gr.Dropdown
+    groups: dict[str, gr.Group]
+    sliders: dict[tuple[str, str], gr.Slider]
+    hear: gr.Button
+    apply: gr.Button
+    preview: gr.Audio
+    name: gr.Textbox
+    keep: gr.Button
+
+
+def _effects(lab: VoiceLab) -> _Editor:
+    with gr.Row():
+        preset = gr.Dropdown(_preset_names(lab), value="", label="Preset", filterable=False)
+        chain = gr.Dropdown(
+            [(effect.label, kind) for kind, effect in EFFECTS.items()],
+            multiselect=True,
+            label="Chain, in this order",
+        )
+    groups, sliders = {}, {}
+    for kind, effect in EFFECTS.items():
+        with gr.Group(visible=False) as groups[kind]:
+            gr.HTML(f"<b>{effect.label}</b> {effect.description}", elem_classes="vl-muted")
+            for p in effect.parameters:
+                unit = f" ({p.unit})" if p.unit else ""
+                sliders[kind, p.name] = gr.Slider(
+                    p.minimum, p.maximum, p.default, step=p.step, label=p.label + unit
+                )
+    with gr.Row():
+        hear = gr.Button("Hear it", size="sm")
+        apply = gr.Button("Keep as a version", size="sm", variant="primary")
+    preview = gr.Audio(label="Preview", interactive=False, visible=False, autoplay=True)
+    with gr.Row():
+        name = gr.Textbox(label="Name of a preset", max_length=100, scale=3)
+        keep = gr.Button("Keep as a preset", size="sm", elem_classes="vl-tight", scale=1)
+    return _Editor(preset, chain, groups, sliders, hear, apply, preview, name, keep)
+
+
+def _editing(lab: VoiceLab, editor: _Editor, opened: gr.State, outputs: list[Any]) -> None:
+    values = [editor.chain, *editor.sliders.values()]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def chain_of(kinds: list[str] | None, *numbers: float) -> list[dict[str, Any]]:
+        given = dict(zip(editor.sliders, numbers, strict=True))
+        return [
+            {
+                "type": kind,
+                "params": {name: value for (owner, name), value in given.items() if owner == kind},
+            }
+            for kind in kinds or []
+        ]
+
+    def follow(kinds: list[str] | None) -> list[Any]:
+        return [gr.Group(visible=kind in (kinds or [])) for kind in editor.groups]
+
+    def load(id: str) -> list[Any]:
+        steps = lab.presets.get(id)["effects_chain"] if id else []
+        given = {(s["type"], name): v for s in steps for name, v in s["params"].items()}
+        kinds = list(dict.fromkeys(step["type"] for step in steps))
+        numbers = [given.get(key, slider.value) for key, slider in editor.sliders.items()]
+        return [kinds, *numbers, *follow(kinds)]
+
+    def hear(id: str, *chosen: Any) -> Any:
+        pcm, rate = told(lab.versions.preview, id, chain_of(*chosen))
+        return gr.Audio(value=(rate, pcm), visible=True)
+
+    def apply(id: str, *chosen: Any) -> list[Any]:
+        told(lab.versions.apply, id, chain_of(*chosen))
+        return _shown(lab, id)
+
+    def keep(name: str, *chosen: Any) -> Any:
+        made = told(lab.presets.create, name, chain_of(*chosen))
+        return gr.Dropdown(_preset_names(lab), value=made["id"])
+
+    editor.chain.change(follow, editor.chain, list(editor.groups.values()), **quiet)
+    editor.preset.input(load, editor.preset, [*values, *editor.groups.values()], **quiet)
+    editor.hear.click(hear, [opened, *values], editor.preview, api_visibility="private")
+    editor.apply.click(apply, [opened, *values], outputs, api_visibility="private")
+    editor.keep.click(keep, [editor.name, *values], editor.preset, **quiet)
+
+
+def _preset_names(lab: VoiceLab) -> list[tuple[str, str]]:
+    return [("None", ""), *((preset["name"], preset["id"]) for preset in lab.presets.list())]
+
+
+def _shown(lab: VoiceLab, id: str) -> list[Any]:
+    try:
+        record = lab.history.get(id)
+    except NotFound:
+        return [gr.Column(visible=False), "", "", "", ""]
+    drawn = [(version, _peaks(lab, version)) for version in record["versions"]]
+    return [
+        gr.Column(visible=True),
+        id,
+        f"<h3 dir='auto'>{escape(record['text'][:120])}</h3>",
+        version_list(drawn),
+        chunk_list(record["chunks"], again=True),
+    ]
+
+
+def _peaks(lab: VoiceLab, version: dict[str, Any]) -> list[float]:
+    try:
+        return peaks(read(lab.files.path(version["audio_path"]))[0])
+    except (NotFound, StorageError):
+        return []
+
+
+def _cancel(lab: VoiceLab, request_id: str) -> None:
+    if request_id and lab.status.is_live(request_id):
+        lab.cancel(request_id)
+
+
+def _reading(lab: VoiceLab) -> Any:
+    def again(id: str, progress: gr.Progress = gr.Progress()):  # noqa: B008
+        yield from _remade(lab, told(lab.regenerate, id), progress)
+
+    return again
+
+
+def _sentence(lab: VoiceLab) -> Any:
+    def again(id: str, event: gr.EventData, progress: gr.Progress = gr.Progress()):  # noqa: B008
+        take = told(lab.regenerate_chunk, id, int(event._data["index"]))
+        yield from _remade(lab, take, progress)
+
+    return again
+
+
+def _remade(lab: VoiceLab, take: Take, progress: gr.Progress):
+    skipped = [gr.skip()] * 5
+    yield [*skipped, take.request_id, gr.Button(interactive=True), "Being made..."]
+    try:
+        with take:
+            for piece in take:
+                if piece.chunk is not None:
+                    progress((piece.chunk.index + 1, take.total_chunks), unit="chunks")
+    except VoicelabError as error:
+        gr.Warning(str(error))
+    yield [*_shown(lab, take.id), "", gr.Button(interactive=False), ""]
