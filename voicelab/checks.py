@@ -14,7 +14,7 @@ from voicelab.audio import Join
 from voicelab.effects import check_chain
 from voicelab.engines import EngineInfo, Rack
 from voicelab.errors import BadClip, Conflict, EngineUnavailable, InvalidInput
-from voicelab.library import Destination, Files, History, Profiles
+from voicelab.library import Destination, Files, History, Profiles, Storage
 from voicelab.records import DEFAULT_PROFILE, MAX_SEED, Generation, GenerationRequest, now
 from voicelab.runner import Job
 from voicelab.settings import Settings
@@ -38,12 +38,19 @@ class Checks:
     """What a request must pass, whichever door it came through.
 
     Args:
-        settings, rack, history, profiles, files: of the lab.
+        settings, rack, history, profiles, files, storage: of the lab.
     """
 
     def __init__(
-        self, settings: Settings, rack: Rack, history: History, profiles: Profiles, files: Files
+        self,
+        settings: Settings,
+        rack: Rack,
+        history: History,
+        profiles: Profiles,
+        files: Files,
+        storage: Storage,
     ):
+        self._storage = storage
         self._settings = settings
         self._history = history
         self._rack = rack
@@ -68,6 +75,8 @@ class Checks:
         planned = self._plan(text, language, shape, info)
         seed, seeds = self._seeds(request, planned)
         clip, more = self._clip(request, profile, info)
+        if destination.keeps:
+            self._storage.check_quota(profile["id"])
         record = Generation(
             **self._new_sound(info),
             id=str(uuid4()),
@@ -122,6 +131,7 @@ class Checks:
             raise Conflict("This take was cut into other chunks; make it anew instead.")
         if record["clip"]:
             self._files.path(record["clip"])
+        self._storage.check_quota(record["profile_id"])
         fields = {**record, **self._new_sound(info)}
         fields |= {"parameters": parameters | shape, "warnings": (*planned.warnings, *warnings)}
         first = seeds if isinstance(seeds, int) else seeds[0]

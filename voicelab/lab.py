@@ -23,6 +23,7 @@ from voicelab.library import (
     Nowhere,
     Presets,
     Profiles,
+    Storage,
     Versions,
     export_archive,
     export_many,
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["VoiceLab"]
 
 log = logging.getLogger(__name__)
+
+TIDY_S = 600
+"""Between two clean-ups by the storage policy."""
 
 
 class VoiceLab:
@@ -75,13 +79,17 @@ class VoiceLab:
         self.presets = Presets(self.store)
         self.versions = Versions(self.store, self.files)
         self.history = History(self.store, self.files, self.profiles, self.versions)
+        self.storage = Storage(self.store, self.files, self.history, self.versions)
         self.status = Status(self.store, self.settings.request_log)
         self.cache = ChunkCache(self.settings.data_dir / "cache", self.settings.cache_mb << 20)
         self.runner = Runner(self.rack, self.cache, self.settings.max_queue)
-        self.checks = Checks(self.settings, self.rack, self.history, self.profiles, self.files)
+        self.checks = Checks(
+            self.settings, self.rack, self.history, self.profiles, self.files, self.storage
+        )
         self._page: Lab | None = None
-        self._closed = False
+        self._closing = threading.Event()
         self._recover()
+        threading.Thread(target=self._keep_tidy, name="voicelab-tidy", daemon=True).start()
 
     @classmethod
     def open(cls, data_dir: str | Path | None = None, **settings: Any) -> VoiceLab:
@@ -297,9 +305,9 @@ class VoiceLab:
 
     def close(self) -> None:
         """Stop what runs, write what is due, release the data folder."""
-        if self._closed:
+        if self._closing.is_set():
             return
-        self._closed = True
+        self._closing.set()
         if self._page is not None:
             self._page.close()
         self.runner.close()
@@ -335,6 +343,26 @@ class VoiceLab:
             self.drain(take)
         except Exception as error:
             log.info("take %s: %s", take.id, error)
+
+    def _keep_tidy(self) -> None:
+        while not self._closing.is_set():
+            self._tidy()
+            self._closing.wait(TIDY_S)
+
+    def _tidy(self) -> None:
+        """What the storage policy asks for; a clean-up that fails fails nothing else."""
+        try:
+            report = self.storage.tidy()
+        except Exception:
+            log.warning("the clean-up failed", exc_info=True)
+            return
+        if report and (report["deleted"] or report["compressed"]):
+            log.info(
+                "storage: %d takes deleted, %d made FLAC, %d bytes freed",
+                len(report["deleted"]),
+                len(report["compressed"]),
+                report["freed_bytes"],
+            )
 
     def _ended(self, id: str) -> dict[str, Any]:
         record = self.history.get(id)

@@ -22,7 +22,10 @@ EngineName = Literal[
 
 
 class Settings(BaseSettings):
-    """A speech studio in one page: Chatterbox TTS with live progress, every take kept."""
+    """A speech studio in one page: Chatterbox TTS with live progress, every take kept.
+
+    `python -m voicelab storage --help` tells what the takes weigh, and cleans up.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="VOICELAB_",

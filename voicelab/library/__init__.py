@@ -7,6 +7,7 @@ from voicelab.library.history import Filters, History
 from voicelab.library.presets import Presets
 from voicelab.library.profile_archive import export_profile, import_profile
 from voicelab.library.profiles import Profiles
+from voicelab.library.storage import Policy, Storage
 from voicelab.library.versions import Versions
 
 __all__ = [
@@ -18,8 +19,10 @@ __all__ = [
     "NewTake",
     "NewVersion",
     "Nowhere",
+    "Policy",
     "Presets",
     "Profiles",
+    "Storage",
     "Versions",
     "export_archive",
     "export_many",

@@ -13,14 +13,15 @@ import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, BinaryIO
 from uuid import uuid4
 
 import orjson
 from pydantic import Field
 
-from voicelab.audio import WavWriter
+from voicelab.audio import WavWriter, wav_bytes
+from voicelab.codecs import read
 from voicelab.errors import BadArchive, Conflict
 from voicelab.library.files import Files
 from voicelab.library.history import History, Record
@@ -140,7 +141,7 @@ def export_archive(record: Record, files: Files) -> bytes:
     versions = sorted(record["versions"], key=lambda version: not version["is_default"])
     if not versions:
         raise Conflict("This take has no audio to export.")
-    audio = {version["id"]: files.path(version["audio_path"]).read_bytes() for version in versions}
+    audio = {version["id"]: _wav(files.path(version["audio_path"])) for version in versions}
     entries = [_version_entry(version, audio[version["id"]]) for version in versions]
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -223,10 +224,15 @@ def keep_takes(
     return ids
 
 
+def _wav(path: Path) -> bytes:
+    """The studio reads WAV alone, so what is FLAC here goes out as WAV."""
+    return path.read_bytes() if path.suffix == ".wav" else wav_bytes(*read(path))
+
+
 def _version_entry(version: Record, audio: bytes) -> Record:
     ours = ("id", "label", "is_default", "effects_chain", "source_version_id", "seed", "chunks")
     return {key: version.get(key) for key in ours} | {
-        "filename": PurePosixPath(version["audio_path"]).name,
+        "filename": PurePosixPath(version["audio_path"]).stem + ".wav",
         "sha256": hashlib.sha256(audio).hexdigest(),
     }
 

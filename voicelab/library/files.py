@@ -16,7 +16,7 @@ from voicelab.audio import WavWriter, storage_error, to_pcm16
 from voicelab.codecs import CLIP_RATE, prepare_clip
 from voicelab.errors import NotFound, StoreFull
 
-__all__ = ["Files"]
+__all__ = ["CLIPS", "TAKES", "Files"]
 
 TAKES, CLIPS = "generations", "clips"
 
@@ -109,14 +109,36 @@ class Files:
                 "reserve, so no new take was started. Free some space and try again."
             )
 
-    def total_bytes(self) -> int:
-        """Of everything in the folder."""
-        return sum(
-            entry.stat().st_size
-            for folder, _, names in os.walk(self.root)
-            for entry in (Path(folder, name) for name in names)
-            if entry.is_file()
-        )
+    def exists(self, relative: str | None) -> bool:
+        """Whether a record's file is there."""
+        try:
+            return bool(relative) and self.path(str(relative)).is_file()
+        except NotFound:
+            return False
+
+    def free_bytes(self) -> int:
+        """Of the disk."""
+        return shutil.disk_usage(self.root).free
+
+    def folder_bytes(self) -> dict[str, int]:
+        """Bytes by top-level folder; "" is the data folder's own files."""
+        found: dict[str, int] = {}
+        for folder, _, names in os.walk(self.root):
+            top = Path(folder).relative_to(self.root).parts[:1]
+            for name in names:
+                with contextlib.suppress(OSError):  # a temporary file may be gone already
+                    size = os.lstat(Path(folder, name)).st_size
+                    found["".join(top)] = found.get("".join(top), 0) + size
+        return found
+
+    def audio_files(self) -> Iterator[tuple[str, int, float]]:
+        """(relative path, bytes, time of change) of takes and clips; links are passed over."""
+        for folder in (TAKES, CLIPS):
+            with contextlib.suppress(FileNotFoundError), os.scandir(self.root / folder) as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
+                        status = entry.stat(follow_symlinks=False)
+                        yield f"{folder}/{entry.name}", status.st_size, status.st_mtime
 
     def sweep_temporary(self) -> int:
         """Remove what a killed process left half-written; how many files."""

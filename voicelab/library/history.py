@@ -151,6 +151,10 @@ class History:
             self._files.delete(path)
         return len(records)
 
+    def profile_names(self) -> dict[str, str]:
+        """Profile id -> name."""
+        return self._profiles.names()
+
     def requests(self, profile_id: str) -> list[str]:
         """The last request of each take of a profile."""
         query = Query(where={"profile_id": profile_id})

@@ -251,8 +251,8 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
             "Content-Disposition": attachment(name),
             "X-Content-Type-Options": "nosniff",
         }
-        if format == "wav":
-            return AudioFile(path, media_type="audio/wav", headers=headers)
+        if path.suffix == FORMATS[format].suffix:
+            return AudioFile(path, media_type=FORMATS[format].content_type, headers=headers)
         content = encode(*read(path), format)
         return Response(content, media_type=FORMATS[format].content_type, headers=headers)
 
@@ -261,7 +261,8 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
     async def file(relative: str | None) -> Response:
         path = await to_thread.run_sync(_path, lab, relative)
         headers = {"X-Content-Type-Options": "nosniff"}
-        return AudioFile(path, media_type="audio/wav", headers=headers)
+        kind = FORMATS[path.suffix.removeprefix(".")].content_type
+        return AudioFile(path, media_type=kind, headers=headers)
 
     async def audio(id: str) -> Response:
         """The default version; Range works."""
@@ -278,7 +279,7 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
         )
 
 
-def _path(lab: VoiceLab, relative: str | None) -> Any:
+def _path(lab: VoiceLab, relative: str | None) -> Path:
     if not relative:
         raise NotFound("This take has no audio yet.")
     return lab.files.path(relative)

@@ -10,6 +10,7 @@ __all__ = [
     "bulk_bar",
     "cards",
     "chunk_list",
+    "cleanup_report",
     "clock",
     "facts",
     "header",
@@ -125,6 +126,24 @@ def bulk_bar(profiles: Sequence[tuple[str, str]]) -> str:
         "<button type='button' data-bulk='export'>Export ZIP</button>"
         "<button type='button' data-bulk='delete'>Delete selected</button></div>"
     )
+
+
+def cleanup_report(report: Record) -> str:
+    """What went, or would go, in a clean-up."""
+    verb = "would go" if report["dry_run"] else "went"
+    counts = [
+        f"{len(report['deleted'])} takes {verb}",
+        f"{len(report['compressed'])} to FLAC",
+        f"{len(report['orphan_files'])} files of no take",
+        f"{len(report['missing_files'])} without their file",
+        f"{size(report['freed_bytes'])} freed",
+    ]
+    rows = "".join(
+        f"<li><time>{escape(take['created_at'][:10])}</time>"
+        f"<span dir='auto'>{escape(take['text'])} ({escape(take['reason'])})</span></li>"
+        for take in report["deleted"][:100]
+    )
+    return f"<div class='vl-facts'>{_spans(counts)}</div><ol class='vl-chunks'>{rows}</ol>"
 
 
 def waveform(peaks: Sequence[float]) -> str:

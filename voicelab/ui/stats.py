@@ -9,6 +9,7 @@ import pandas
 
 from voicelab.lab import VoiceLab
 from voicelab.status import memory_info
+from voicelab.ui import storage
 from voicelab.ui.rows import cards, size
 
 __all__ = ["build"]
@@ -32,6 +33,12 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             title="Real-time factor (median)",
             height=240,
         )
+    gr.HTML("<h3>Storage</h3>", padding=False)
+    with gr.Row():
+        space = gr.BarPlot(None, x="what", y="MB", title="What takes the space", height=240)
+        owners = gr.BarPlot(None, x="voice", y="MB", title="By voice", height=240)
+        ages = gr.BarPlot(None, x="age", y="MB", title="By age", height=240, sort=None)
+    policy = storage.build(lab)
     gr.HTML("<h3>Requests</h3>", padding=False)
     live = gr.Dataframe(headers=LIVE, interactive=False, wrap=True, show_label=False)
     timer = gr.Timer(LIVE_POLL_S, active=False)
@@ -40,9 +47,11 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
     def numbers() -> list[Any]:
         frame = lab.history.to_pandas()
         drawn = (_per_day, _per_engine, _per_voice, _speed)
-        return [_cards(lab), *(_bars(count(frame)) for count in drawn)]
+        return [_cards(lab), *(_bars(count(frame)) for count in drawn), *_space(lab)]
 
-    tab.select(numbers, None, [totals, days, engines, voices, factors], **quiet)
+    plots = [days, engines, voices, factors, space, owners, ages]
+    tab.select(numbers, None, [totals, *plots], **quiet)
+    tab.select(policy.show, None, policy.outputs, **quiet)
     tab.select(lambda: (_requests(lab), gr.Timer(active=True)), None, [live, timer], **quiet)
     timer.tick(lambda: (_requests(lab), _cards(lab)), None, [live, totals], **quiet)
 
@@ -60,6 +69,18 @@ def _cards(lab: VoiceLab) -> str:
             ("memory", f"{memory['cpu_memory_mb']:,.0f} MB"),
         ]
     )
+
+
+def _space(lab: VoiceLab) -> list[gr.BarPlot]:
+    usage = lab.storage.usage()
+    folders = [(n, usage[f"{n}_bytes"]) for n in ("takes", "clips", "profiles", "cache", "records")]
+    profiles = [(e["profile_name"], e["size_bytes"]) for e in usage["by_profile"][:8]]
+    ages = [(e["label"], e["size_bytes"]) for e in usage["by_age"]]
+    parts = (("what", folders), ("voice", profiles), ("age", ages))
+    return [
+        _bars(pandas.DataFrame([(n, b / 1e6) for n, b in rows], columns=[name, "MB"]))
+        for name, rows in parts
+    ]
 
 
 def _bars(frame: pandas.DataFrame) -> gr.BarPlot:

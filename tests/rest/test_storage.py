@@ -1,0 +1,83 @@
+"""Storage, its policy and its clean-up by REST."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.conftest import MakeLab
+from voicelab.lab import VoiceLab
+from voicelab.rest import build
+
+TEXT = "A short take."
+
+
+def speak(client: TestClient) -> str:
+    return client.post("/v1/audio/speech", json={"input": TEXT}).headers["x-generation-id"]
+
+
+def test_a_policy_is_set_and_cleans_up(client: TestClient) -> None:
+    ids = [speak(client) for _ in range(3)]
+    assert client.get("/storage").json()["takes"] == 3
+    body = {"max_takes": 1}
+    policy = client.put("/storage/policy", json=body).json()
+    assert policy == client.get("/storage/policy").json() and policy["max_takes"] == 1
+    told = client.post("/storage/cleanup").json()
+    assert told["dry_run"] and [e["id"] for e in told["deleted"]] == ids[:2]
+    assert client.get("/history").json()["total"] == 3
+    done = client.post("/storage/cleanup", params={"dry_run": False}).json()
+    assert [e["id"] for e in done["deleted"]] == ids[:2]
+    assert [r["id"] for r in client.get("/history").json()["items"]] == ids[2:]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"max_takes": -1},
+        {"max_takes": 1.5},
+        {"max_age_days": "soon"},
+        {"quota_action": "shout"},
+        {"unknown": 1},
+        [],
+    ],
+    ids=str,
+)
+def test_a_bad_policy_is_422(client: TestClient, body: object) -> None:
+    answer = client.put("/storage/policy", json=body)
+    assert answer.status_code == 422 and set(answer.json()) == {"error"}
+    assert client.put("/storage/policy", content=b'{"max_age_days": NaN}').status_code == 422
+    assert client.get("/storage/policy").json()["max_takes"] is None
+
+
+def test_a_quota_is_413(client: TestClient) -> None:
+    speak(client)
+    client.put("/storage/policy", json={"quota_mb": 0.001})
+    answer = client.post("/v1/audio/speech", json={"input": TEXT})
+    assert answer.status_code == 413 and "quota" in answer.json()["error"]["message"]
+
+
+def test_a_compressed_take_is_served_as_what_it_is(client: TestClient, lab: VoiceLab) -> None:
+    id = speak(client)
+    wav = client.get(f"/audio/{id}")
+    assert wav.headers["content-type"] == "audio/wav"
+    for table in ("versions", "generations"):
+        for (row,) in lab.store.values(table, ("id",)):
+            lab.store.patch(table, row, {"created_at": "2020-01-01T00:00:00.000000Z"})
+    client.put("/storage/policy", json={"flac_after_days": 1})
+    client.post("/storage/cleanup", params={"dry_run": False})
+    flac = client.get(f"/audio/{id}")
+    assert flac.headers["content-type"] == "audio/flac" and flac.content[:4] == b"fLaC"
+    assert client.get(f"/history/{id}/export-audio").content == wav.content
+    exported = client.get(f"/history/{id}/export-audio", params={"format": "flac"})
+    assert exported.content == flac.content
+    # What goes out can come in again.
+    archive = client.get(f"/history/{id}/export").content
+    again = client.post("/history/import", files={"file": archive}).json()["id"]
+    assert client.get(f"/audio/{again}").content == wav.content
+
+
+def test_strangers_may_not_clean_up(make_lab: MakeLab) -> None:
+    with TestClient(build(make_lab(host="0.0.0.0"))) as client:
+        assert client.post("/storage/cleanup").status_code == 200
+        assert client.post("/storage/cleanup", params={"dry_run": False}).status_code == 403
+        assert client.put("/storage/policy", json={"max_takes": 0}).status_code == 403

@@ -1,0 +1,60 @@
+"""What the takes weigh, the policy by which they go, and the clean-up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from voicelab.lab import VoiceLab
+from voicelab.library import Policy
+from voicelab.rest.json import Json
+from voicelab.rest.security import refuse_when_exposed
+
+__all__ = ["router"]
+
+
+class PolicyBody(BaseModel):
+    """PUT /storage/policy: the whole policy; null never."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    max_age_days: float | None = Field(None, ge=0, le=36_500)
+    max_takes: int | None = Field(None, ge=0, le=10**9)
+    max_total_mb: float | None = Field(None, ge=0, le=10**9)
+    quota_mb: float | None = Field(None, ge=0, le=10**9, description="of each profile")
+    quota_action: Literal["refuse", "evict"] = "refuse"
+    flac_after_days: float | None = Field(None, ge=0, le=36_500)
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab."""
+    routes = APIRouter(tags=["storage"])
+    refuse = refuse_when_exposed(lab.settings)
+
+    @routes.get("/storage", response_model=None)
+    def storage() -> Response:
+        """Bytes by folder, by profile and by age, and what is free."""
+        return Json(lab.storage.usage())
+
+    @routes.get("/storage/policy", response_model=None)
+    def get_policy() -> Response:
+        """The policy in force."""
+        return Json(asdict(lab.storage.policy()))
+
+    @routes.put("/storage/policy", response_model=None, dependencies=[Depends(refuse)])
+    def set_policy(body: PolicyBody) -> Response:
+        """Put a policy in force."""
+        return Json(asdict(lab.storage.set_policy(Policy(**body.model_dump()))))
+
+    @routes.post("/storage/cleanup", response_model=None)
+    def cleanup(dry_run: bool = True) -> Response:
+        """What the policy sends away, and what no record owns; done with dry_run=false."""
+        if not dry_run:
+            refuse()
+        return Json(lab.storage.cleanup(dry_run))
+
+    return routes

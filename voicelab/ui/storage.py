@@ -1,0 +1,80 @@
+"""The storage policy in the Stats tab: set, tried without doing, done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import gradio as gr
+
+from voicelab.lab import VoiceLab
+from voicelab.library import Policy
+from voicelab.ui.refusals import check_owner, told
+from voicelab.ui.rows import cleanup_report
+
+__all__ = ["PolicyForm", "build"]
+
+NUMBERS = (
+    ("max_age_days", "Delete takes after (days)"),
+    ("max_takes", "Keep at most (takes)"),
+    ("max_total_mb", "Keep at most (MiB)"),
+    ("flac_after_days", "Compress to FLAC after (days)"),
+    ("quota_mb", "Quota of each voice (MiB)"),
+)
+
+
+@dataclass(frozen=True)
+class PolicyForm:
+    """The fields; `show` gives the values of `outputs`."""
+
+    outputs: list[Any]
+    show: Callable[[], list[Any]]
+
+
+def build(lab: VoiceLab) -> PolicyForm:
+    """Lay out the policy, closed, in the current block."""
+    with gr.Accordion("Clean-up policy (favourites and takes of stories always stay)", open=False):
+        with gr.Row():
+            fields: list[Any] = [
+                gr.Number(None, label=label, minimum=0, min_width=150) for _, label in NUMBERS
+            ]
+            action = gr.Radio(["refuse", "evict"], value="refuse", label="At the quota")
+        with gr.Row():
+            save = gr.Button("Save", size="sm", variant="primary")
+            plan = gr.Button("What would go?", size="sm")
+            clean = gr.Button("Clean up now", size="sm", variant="stop")
+        report = gr.HTML("", padding=False, elem_id="vl-cleanup")
+        sure = gr.Checkbox(False, visible=False)
+    fields.append(action)
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def show() -> list[Any]:
+        policy = asdict(lab.storage.policy())
+        return [*(policy[name] for name, _ in NUMBERS), policy["quota_action"]]
+
+    def keep(*values: Any) -> None:
+        told(check_owner, lab)
+        *numbers, quota_action = values
+        given = dict(zip((name for name, _ in NUMBERS), numbers, strict=True))
+        if given["max_takes"] is not None:
+            given["max_takes"] = int(given["max_takes"])
+        policy = told(Policy, **given, quota_action=quota_action)
+        told(lab.storage.set_policy, policy)
+        gr.Info("The policy is kept; it is applied every ten minutes.")
+
+    def cleanup(dry_run: bool) -> str:
+        if not dry_run:
+            told(check_owner, lab)
+        return cleanup_report(told(lab.storage.cleanup, dry_run))
+
+    save.click(keep, fields, None, **quiet)
+    plan.click(lambda: cleanup(True), None, report, api_visibility="private")
+    clean.click(
+        lambda sure: cleanup(False) if sure else gr.skip(),
+        sure,
+        report,
+        api_visibility="private",
+        js="() => confirm('Delete what the policy says?')",
+    )
+    return PolicyForm(fields, show)
