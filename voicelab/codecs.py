@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +27,7 @@ __all__ = [
     "measure_loudness",
     "prepare_clip",
     "read",
+    "resampled",
     "stretch",
 ]
 
@@ -154,6 +155,23 @@ def stretch(samples: NDArray[np.float32], sample_rate: int, speed: float) -> NDA
     return np.concatenate([frame.to_ndarray()[0] for frame in frames])[
         : round(len(samples) / speed)
     ]
+
+
+def resampled(
+    blocks: Iterable[NDArray[np.float32]], sample_rate: int, target_rate: int
+) -> Iterator[NDArray[np.float32]]:
+    """Blocks of float32 (n,) at another rate, in Hz, as they come."""
+    import av
+
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=target_rate)
+    for block in blocks:
+        for frame in _frames(block, sample_rate, "fltp"):
+            # Blocks follow each other; their places in time are not needed.
+            frame.pts = None
+            for ready in resampler.resample(frame):
+                yield ready.to_ndarray()[0]
+    for ready in resampler.resample(None):
+        yield ready.to_ndarray()[0]
 
 
 def measure_loudness(samples: NDArray[np.float32], sample_rate: int) -> float | None:

@@ -24,12 +24,15 @@ from voicelab.library import (
     Presets,
     Profiles,
     Storage,
+    Stories,
     Versions,
     export_archive,
     export_many,
     export_profile,
+    export_story,
     import_archive,
     import_profile,
+    import_story,
 )
 from voicelab.records import GenerationRequest
 from voicelab.runner import Runner
@@ -79,6 +82,7 @@ class VoiceLab:
         self.presets = Presets(self.store)
         self.versions = Versions(self.store, self.files)
         self.history = History(self.store, self.files, self.profiles, self.versions)
+        self.stories = Stories(self.store, self.files, self.history, self.versions)
         self.storage = Storage(self.store, self.files, self.history, self.versions)
         self.status = Status(self.store, self.settings.request_log)
         self.cache = ChunkCache(self.settings.data_dir / "cache", self.settings.cache_mb << 20)
@@ -115,6 +119,10 @@ class VoiceLab:
         keeping = NewTake(self.history, self.versions) if request.store else Nowhere()
         self.runner.check()
         return self._begin(self.checks.blueprint(request, keeping))
+
+    def check(self, request: GenerationRequest) -> None:
+        """Whether a request could be spoken: raises what `stream` would, and does nothing."""
+        self.checks.blueprint(request, Nowhere())
 
     def generate(
         self,
@@ -275,6 +283,22 @@ class VoiceLab:
         """Add the profile of a ZIP; raises BadArchive, TooLarge, StoreFull."""
         self.files.check_free()
         return import_profile(file, store=self.store, profiles=self.profiles, files=self.files)
+
+    def export_story(self, id: str, sink: BinaryIO) -> None:
+        """A story with its takes as a ZIP, written to `sink`; raises NotFound, Conflict."""
+        export_story(self.stories.get(id), self.history, self.files, sink)
+
+    def import_story(self, file: BinaryIO) -> dict[str, Any]:
+        """Add the story of a ZIP; raises BadArchive, TooLarge, StoreFull."""
+        self.files.check_free()
+        return import_story(
+            file,
+            store=self.store,
+            files=self.files,
+            profiles=self.profiles,
+            versions=self.versions,
+            stories=self.stories,
+        )
 
     def audio_path(self, id: str) -> Path:
         """The WAV of a take's default version; raises NotFound while there is none."""

@@ -100,7 +100,7 @@ def test_a_phone_shows_every_tab_without_scrolling_sideways(
 ) -> None:
     record = page_lab.generate("A word " * 40, progress=False).record
     page.set_viewport_size(PHONE)
-    for tab in ("Generate", "History", "Voices", "Stats"):
+    for tab in ("Generate", "History", "Voices", "Stories", "Stats"):
         opened(page, url, tab, "?__theme=dark")
         page.wait_for_timeout(800)
         width = page.evaluate("document.documentElement.scrollWidth")
@@ -220,6 +220,55 @@ def test_a_voice_is_made_from_a_clip(
     page.locator("#vl-profiles").get_by_role("button", name="Delete").click()
     expect(page.locator("#vl-profiles article")).to_have_count(1)
     assert [profile["name"] for profile in page_lab.profiles.list()] == ["Default"]
+
+
+def test_a_script_becomes_a_story_that_is_edited(
+    page: Page, url: str, page_lab: VoiceLab, pictures: Path
+) -> None:
+    page_lab.profiles.create("Anna")
+    page.set_viewport_size(DESKTOP)
+    opened(page, url, "Stories")
+    page.get_by_label("New story").fill("The <i>wind</i>")
+    page.get_by_role("button", name="Make").click()
+    expect(page.get_by_text("Nothing in this story yet")).to_be_visible()
+    page.get_by_label("Script").fill("Anna: Did you hear that?\nDefault: It was only the wind.")
+    page.get_by_role("button", name="Speak the script").click()
+    items = page.locator(".vl-item")
+    expect(items).to_have_count(2)
+    first = items.filter(has_text="Did you hear")
+    first.focus()
+    page.keyboard.press("Shift+ArrowRight")
+    expect(first).to_have_attribute("data-start", "1000")
+    page.screenshot(path=pictures / "stories.png")
+    (story,) = page_lab.stories.list()
+
+    def starts() -> list[int]:
+        return [item["start_time_ms"] for item in page_lab.stories.get(story["id"])["items"]]
+
+    box = first.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 220, box["y"] + 20, steps=5)
+    page.mouse.up()
+    expect(first).not_to_have_attribute("data-start", "1000")
+    assert max(starts()) > 1500
+    first.click()
+    expect(page.get_by_label("number input for Volume")).to_be_visible()
+    page.get_by_label("Fade in (ms)").fill("50")
+    page.get_by_role("button", name="Save").last.click()
+    page.get_by_role("button", name="Split in the middle").click()
+    expect(items).to_have_count(3)
+    assert {item["fade_in_ms"] for item in page_lab.stories.get(story["id"])["items"]} == {0, 50}
+    with page.expect_download() as download:
+        page.get_by_role("link", name="SRT").click()
+    assert "Did you hear" in Path(download.value.path()).read_text()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete the story").click()
+    expect(items).to_have_count(0)
+    assert page_lab.stories.list() == []
+    page_lab.delete_profile(page_lab.profiles.resolve("Anna")["id"])
+    page_lab.delete_many([record["id"] for record in page_lab.history])
 
 
 def test_the_reference_pages_need_no_internet(page: Page, url: str, outside: list[str]) -> None:

@@ -8,6 +8,8 @@ from voicelab.library.presets import Presets
 from voicelab.library.profile_archive import export_profile, import_profile
 from voicelab.library.profiles import Profiles
 from voicelab.library.storage import Policy, Storage
+from voicelab.library.stories import Stories
+from voicelab.library.story_archive import export_story, import_story
 from voicelab.library.versions import Versions
 
 __all__ = [
@@ -23,10 +25,13 @@ __all__ = [
     "Presets",
     "Profiles",
     "Storage",
+    "Stories",
     "Versions",
     "export_archive",
     "export_many",
     "export_profile",
+    "export_story",
     "import_archive",
     "import_profile",
+    "import_story",
 ]

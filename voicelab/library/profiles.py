@@ -22,7 +22,7 @@ from voicelab.library.versions import GENERATIONS
 from voicelab.records import DEFAULT_PROFILE, now
 from voicelab.store import Query, Store
 
-__all__ = ["OPENAI_VOICES", "UNASSIGNED", "Profiles", "check_picture"]
+__all__ = ["OPENAI_VOICES", "UNASSIGNED", "Profiles", "check_picture", "check_text"]
 
 OPENAI_VOICES = frozenset(
     (
@@ -215,7 +215,7 @@ class Profiles:
             raise Conflict("The default profile is the engine's own voice: make a new profile.")
         if len(self.samples(id)) >= MAX_SAMPLES:
             raise Conflict(f"A profile has at most {MAX_SAMPLES} clips.")
-        text = _text("reference_text", reference_text, 0, 2000)
+        text = check_text("reference_text", reference_text, 0, 2000)
         return self.keep_sample(id, prepare_clip(clip), text)
 
     def keep_sample(self, id: str, samples: NDArray[np.float32], reference_text: str) -> Record:
@@ -285,15 +285,15 @@ class Profiles:
         if "name" in checked:
             checked["name"] = self._free_name(checked["name"], id)
         if "description" in checked:
-            checked["description"] = _text("description", checked["description"] or "", 0, 500)
+            checked["description"] = check_text("description", checked["description"] or "", 0, 500)
         if "language" in checked:
-            checked["language"] = _text("language", checked["language"], 1, 20)
+            checked["language"] = check_text("language", checked["language"], 1, 20)
         if checked.get("effects_chain") is not None:
             checked["effects_chain"] = check_chain(checked["effects_chain"]) or None
         return checked
 
     def _free_name(self, name: Any, id: str | None) -> str:
-        name = _text("name", name, 1, 100)
+        name = check_text("name", name, 1, 100)
         if name.casefold() in OPENAI_VOICES:
             raise Conflict(f"'{name}' is one of OpenAI's names for the default voice.")
         for other, taken in self.names().items():
@@ -302,7 +302,8 @@ class Profiles:
         return name
 
 
-def _text(name: str, value: Any, least: int, most: int) -> str:
+def check_text(name: str, value: Any, least: int, most: int) -> str:
+    """The text without space around it; raises InvalidInput for a length or a character."""
     text = value.strip() if isinstance(value, str) else ""
     if not (isinstance(value, str) and least <= len(text) <= most) or CONTROLS.search(text):
         raise InvalidInput(

@@ -7,7 +7,17 @@ from fastapi_offline import FastAPIOffline
 
 import voicelab
 from voicelab.lab import VoiceLab
-from voicelab.rest import catalog, generate, history, profiles, speech, status, storage, versions
+from voicelab.rest import (
+    catalog,
+    generate,
+    history,
+    profiles,
+    speech,
+    status,
+    storage,
+    stories,
+    versions,
+)
 from voicelab.rest.errors import exception_handlers
 from voicelab.rest.schemas import ErrorBody
 from voicelab.rest.security import Guard
@@ -26,6 +36,16 @@ def build(lab: VoiceLab) -> FastAPI:
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     application.state.lab = lab
-    for module in (status, history, versions, speech, generate, profiles, storage, catalog):
+    for module in (
+        status,
+        history,
+        versions,
+        speech,
+        generate,
+        profiles,
+        stories,
+        storage,
+        catalog,
+    ):
         application.include_router(module.router(lab))
     return application

@@ -58,6 +58,19 @@ CSS = """
   background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); }
 #vl-drawer { border: 1px solid var(--color-accent); border-radius: 12px; padding: .9rem; }
 #vl-drawer h3 { margin: 0; overflow-wrap: anywhere; }
+.vl-story { overflow-x: auto; padding-bottom: .2rem; }
+.vl-lane { position: relative; height: 52px; min-width: 560px; margin-bottom: 4px;
+  border-radius: 8px; background: var(--background-fill-secondary); }
+.vl-item { position: absolute; top: 4px; bottom: 4px; overflow: hidden; border-radius: 6px;
+  padding: .25rem .5rem; font-size: .75rem; line-height: 1.25; cursor: grab; touch-action: none;
+  background: var(--color-accent); color: white; border: 1px solid var(--background-fill-primary);
+  user-select: none; }
+.vl-item:focus-visible { outline: 2px solid var(--body-text-color); outline-offset: 1px; }
+.vl-item[aria-current=true] { box-shadow: 0 0 0 2px var(--body-text-color); }
+.vl-ruler { position: relative; height: 1.2rem; min-width: 560px; font-size: .75rem;
+  color: var(--body-text-color-subdued); }
+.vl-ruler span { position: absolute; font-variant-numeric: tabular-nums; }
+.vl-whole { width: 100%; height: 40px; margin: .5rem 0 .4rem; display: block; }
 .vl-place { text-align: center; align-self: center; }
 .vl-empty { text-align: center; padding: 2.5rem 1rem; color: var(--body-text-color-subdued); }
 .vl-chunks { margin: 0; padding: 0; list-style: none; display: grid; gap: .25rem; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from voicelab.lab import VoiceLab
-from voicelab.ui import endpoints, generate, history, stats, voices
+from voicelab.ui import endpoints, generate, history, stats, stories, voices
 from voicelab.ui.rows import header
 
 __all__ = ["build"]
@@ -23,6 +23,8 @@ def build(lab: VoiceLab) -> None:
             history.build(lab, controls, tabs, history_tab)
         with gr.Tab("Voices", id="voices") as voices_tab:
             voices.build(lab, voices_tab)
+        with gr.Tab("Stories", id="stories") as stories_tab:
+            stories.build(lab, stories_tab)
         with gr.Tab("Stats", id="stats") as stats_tab:
             stats.build(lab, stats_tab)
     endpoints.build(lab)

@@ -14,10 +14,13 @@ __all__ = [
     "clock",
     "facts",
     "header",
+    "item_words",
     "profile_list",
     "sample_list",
     "size",
+    "story_exports",
     "take_list",
+    "timeline",
     "version_list",
     "waveform",
 ]
@@ -260,3 +263,74 @@ def cards(values: Sequence[tuple[str, str]]) -> str:
 
 def _spans(words: Iterable[str]) -> str:
     return "".join(f"<span>{escape(str(word))}</span>" for word in words)
+
+
+def timeline(story: Record, chosen: str) -> str:
+    """A story's tracks, each item a block at its place in time."""
+    items = story["items"]
+    if not items:
+        return (
+            "<div class='vl-empty'>Nothing in this story yet: speak a script, or add a take.</div>"
+        )
+    length = max(1000, round(story["duration_ms"] * 1.1))
+    tracks = range(max(item["track"] for item in items) + 2)
+    lanes = "".join(
+        f"<div class='vl-lane' data-track='{track}' data-length='{length}' role='list' "
+        f"aria-label='Track {track + 1}'>"
+        f"{''.join(_item(i, length, chosen) for i in items if i['track'] == track)}</div>"
+        for track in tracks
+    )
+    marks = "".join(
+        f"<span style='left:{100 * part / 5:.0f}%'>{clock(length * part / 5000)}</span>"
+        for part in range(5)
+    )
+    return (
+        f"<div class='vl-story'>{lanes}<div class='vl-ruler' aria-hidden='true'>{marks}</div></div>"
+    )
+
+
+def _item(item: Record, length: int, chosen: str) -> str:
+    id = escape(item["id"], quote=True)
+    left = 100 * item["start_time_ms"] / length
+    width = max(0.4, 100 * item["duration_ms"] / length)
+    words = escape(f"{item['profile_name']}: {item['text'][:120]}", quote=True)
+    begin = clock(item["start_time_ms"] / 1000)
+    return (
+        f"<div class='vl-item' role='listitem' tabindex='0' data-id='{id}' "
+        f"data-start='{item['start_time_ms']}' data-track='{item['track']}' "
+        f"aria-current='{'true' if item['id'] == chosen else 'false'}' title='{words}' "
+        f"aria-label='{words}, at {begin}' style='left:{left:.3f}%;width:{width:.3f}%;"
+        f"opacity:{0.45 + 0.55 * min(1.0, item['volume']):.2f}'>"
+        f"<b>{escape(item['profile_name'])}</b> "
+        f"<span dir='auto'>{escape(item['text'][:120])}</span></div>"
+    )
+
+
+def item_words(item: Record) -> str:
+    """What the selected item says, and how long."""
+    length = f"{item['duration_ms'] / 1000:.2f} s of {item['source_duration_ms'] / 1000:.2f} s"
+    return (
+        f"<p dir='auto'><b>{escape(item['profile_name'])}</b> {escape(item['text'][:300])} "
+        f"<span class='vl-muted'>({length})</span></p>"
+    )
+
+
+def story_exports(story: Record) -> str:
+    """A player, and the links to all formats."""
+    if not story["items"]:
+        return ""
+    id = escape(story["id"], quote=True)
+    names = (("wav", "WAV"), ("flac", "FLAC"), ("mp3", "MP3"), ("m4b", "m4b with chapters"))
+    kinds = (*names, ("srt", "SRT"), ("vtt", "VTT"))
+    links = "".join(
+        f"<a href='stories/{id}/export-audio?format={kind}' download>{label}</a>"
+        for kind, label in kinds
+    )
+    stamp = escape(story["updated_at"], quote=True)
+    return (
+        f"<audio controls preload='none' class='vl-whole' aria-label='The whole story' "
+        f"src='stories/{id}/export-audio?format=wav&amp;at={stamp}'></audio>"
+        f"<div class='vl-acts'>{links}<a href='stories/{id}/export' download>ZIP</a></div>"
+        "<p class='vl-muted'>Drag a block, or with the keyboard: arrows move it by 100 ms (Shift: "
+        "1 s) and between tracks, Enter opens it, Delete takes it out.</p>"
+    )

@@ -1,0 +1,386 @@
+"""Stories: takes laid out in time on tracks, trimmed, faded, and mixed to one file.
+
+An item names a take, never a copy of its audio. It follows the take's default version unless
+one is pinned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from uuid import uuid4
+
+from voicelab.errors import Conflict, InvalidInput, NotFound
+from voicelab.library.files import Files
+from voicelab.library.history import STORY_ITEMS, History
+from voicelab.library.profiles import check_text
+from voicelab.library.versions import GENERATIONS, Versions
+from voicelab.mix import Chapter, Clip, Cue, captions, mix, write
+from voicelab.records import now
+from voicelab.store import Query, Store
+
+__all__ = ["STORIES", "Stories"]
+
+STORIES = "stories"
+GAP_MS = 200
+"""Between an item and one that is added behind it."""
+
+MAX_ITEMS = 2000
+MAX_START_MS = 12 * 3_600_000
+LEAST_MS = 10
+CAPTION_MS = 500
+RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "start_time_ms": (0, MAX_START_MS),
+        "track": (0, 31),
+        "trim_start_ms": (0, MAX_START_MS),
+        "trim_end_ms": (0, MAX_START_MS),
+        "volume": (0, 2),
+        "fade_in_ms": (0, 60_000),
+        "fade_out_ms": (0, 60_000),
+    }
+)
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What is heard of an item."""
+
+    path: str
+    duration_ms: int
+    sample_rate: int
+    chunks: list[Record]
+
+
+class Stories:
+    """The stories of a store.
+
+    Args:
+        store, files, history, versions: of the lab.
+    """
+
+    def __init__(self, store: Store, files: Files, history: History, versions: Versions):
+        self._store = store
+        self._files = files
+        self._history = history
+        self._versions = versions
+
+    def list(self) -> list[Record]:
+        """All stories without their items, the newest first."""
+        stories, _ = self._store.page(STORIES, Query())
+        counts: dict[str, int] = {}
+        for (id,) in self._store.values(STORY_ITEMS, ("story_id",)):
+            counts[id] = counts.get(id, 0) + 1
+        return [story | {"item_count": counts.get(story["id"], 0)} for story in stories]
+
+    def create(self, name: str, description: str = "") -> Record:
+        """A new story.
+
+        Args:
+            name: 1-100 characters.
+            description: at most 500.
+
+        Raises:
+            InvalidInput.
+        """
+        moment = now()
+        story = {
+            "id": str(uuid4()),
+            "name": check_text("name", name, 1, 100),
+            "description": check_text("description", description, 0, 500),
+            "created_at": moment,
+            "updated_at": moment,
+        }
+        self._store.insert(STORIES, story)
+        return self.get(story["id"])
+
+    def get(self, id: str) -> Record:
+        """A story with its items in time order; raises NotFound."""
+        story = self._store.get(STORIES, id)
+        if story is None:
+            raise NotFound(f"There is no story {id[:40]}.", param="story_id")
+        items = [self._shown(item) for item in self._items(id)]
+        ends = [item["start_time_ms"] + item["duration_ms"] for item in items]
+        return story | {
+            "item_count": len(items),
+            "duration_ms": max(ends, default=0),
+            "items": items,
+        }
+
+    def update(self, id: str, name: str | None = None, description: str | None = None) -> Record:
+        """Set what is not None; raises NotFound, InvalidInput."""
+        self.get(id)
+        fields = {}
+        if name is not None:
+            fields["name"] = check_text("name", name, 1, 100)
+        if description is not None:
+            fields["description"] = check_text("description", description, 0, 500)
+        self._store.patch(STORIES, id, {**fields, "updated_at": now()})
+        return self.get(id)
+
+    def delete(self, id: str) -> None:
+        """Remove a story; its takes stay. Raises NotFound."""
+        self.get(id)
+        with self._store.batch():
+            for item in self._items(id):
+                self._store.delete(STORY_ITEMS, item["id"])
+            self._store.delete(STORIES, id)
+
+    def add_item(self, id: str, generation_id: str, **fields: Any) -> Record:
+        """Put a take into a story; the item.
+
+        Args:
+            id: of the story.
+            generation_id: of a take with audio.
+            **fields: version_id, start_time_ms (after the last item of the track + 200 ms when
+                None), track, trim_start_ms, trim_end_ms, volume, fade_in_ms, fade_out_ms.
+
+        Raises:
+            NotFound; InvalidInput: a value out of range.
+            Conflict: the take has no audio, or the story is full.
+        """
+        items = self._items(id)
+        if self._store.get(STORIES, id) is None:
+            self.get(id)
+        if len(items) >= MAX_ITEMS:
+            raise Conflict(f"A story has at most {MAX_ITEMS} items.")
+        track = fields.get("track") or 0
+        item: Record = {
+            "id": str(uuid4()),
+            "story_id": id,
+            "generation_id": generation_id,
+            "version_id": None,
+            "start_time_ms": None,
+            "track": 0,
+            "trim_start_ms": 0,
+            "trim_end_ms": 0,
+            "volume": 1.0,
+            "fade_in_ms": 0,
+            "fade_out_ms": 0,
+            "created_at": now(),
+        }
+        item |= {key: value for key, value in fields.items() if value is not None}
+        if item["start_time_ms"] is None:
+            _check("track", track)
+            item["start_time_ms"] = self._behind([i for i in items if i["track"] == track])
+        self._check_item(item)
+        with self._store.batch():
+            self._store.insert(STORY_ITEMS, item)
+            self._touch(id)
+        return self._shown(item)
+
+    def change_item(self, id: str, item_id: str, **fields: Any) -> Record:
+        """Move, trim, pin, fade or set the volume of an item; the item.
+
+        Raises:
+            NotFound; InvalidInput: a value out of range, or nothing would be left to hear.
+        """
+        item = self._item(id, item_id) | fields
+        self._check_item(item)
+        with self._store.batch():
+            self._store.patch(STORY_ITEMS, item_id, fields)
+            self._touch(id)
+        return self._shown(item)
+
+    def split(self, id: str, item_id: str, at_ms: int) -> list[Record]:
+        """Cut an item in two, `at_ms` after its beginning; both.
+
+        Raises:
+            NotFound; InvalidInput: the cut is not inside.
+        """
+        item = self._item(id, item_id)
+        length = self._shown(item)["duration_ms"]
+        _check_within("split_time_ms", at_ms, LEAST_MS, length - LEAST_MS)
+        first = {"trim_end_ms": item["trim_end_ms"] + length - at_ms, "fade_out_ms": 0}
+        second = item | {
+            "id": str(uuid4()),
+            "start_time_ms": item["start_time_ms"] + at_ms,
+            "trim_start_ms": item["trim_start_ms"] + at_ms,
+            "fade_in_ms": 0,
+            "created_at": now(),
+        }
+        with self._store.batch():
+            self._store.patch(STORY_ITEMS, item_id, first)
+            self._store.insert(STORY_ITEMS, second)
+            self._touch(id)
+        return [self._shown(item | first), self._shown(second)]
+
+    def duplicate(self, id: str, item_id: str) -> Record:
+        """The same once more, behind the last item of its track; the new item."""
+        item = self._item(id, item_id)
+        kept = {key: item[key] for key in (*RANGES, "version_id") if key != "start_time_ms"}
+        return self.add_item(id, item["generation_id"], **kept)
+
+    def reorder(self, id: str, item_ids: Sequence[str]) -> Record:
+        """Lay items one after the other in this order, 200 ms apart; the story.
+
+        Args:
+            id: of the story.
+            item_ids: of all items of one track, each once.
+
+        Raises:
+            NotFound; InvalidInput: not the items of one track.
+        """
+        items = {item["id"]: item for item in self._items(id)}
+        tracks = {items[each]["track"] for each in item_ids if each in items}
+        expected = {each for each, item in items.items() if item["track"] in tracks}
+        if len(tracks) != 1 or set(item_ids) != expected or len(item_ids) != len(expected):
+            raise InvalidInput("item_ids are all items of one track, each once.", param="item_ids")
+        start = min(items[each]["start_time_ms"] for each in item_ids)
+        with self._store.batch():
+            for each in item_ids:
+                self._store.patch(STORY_ITEMS, each, {"start_time_ms": start})
+                start += self._shown(items[each])["duration_ms"] + GAP_MS
+            self._touch(id)
+        return self.get(id)
+
+    def remove_item(self, id: str, item_id: str) -> None:
+        """Take an item out; its take stays. Raises NotFound."""
+        self._item(id, item_id)
+        with self._store.batch():
+            self._store.delete(STORY_ITEMS, item_id)
+            self._touch(id)
+
+    def export(self, id: str, kind: str, path: Path) -> None:
+        """Write a story as wav, flac, mp3, m4b, srt or vtt.
+
+        Raises:
+            NotFound; Conflict: it is empty.
+            StoreFull, StorageError: nothing is left at `path`.
+        """
+        story = self.get(id)
+        if not story["items"]:
+            raise Conflict("The story is empty.")
+        if kind in ("srt", "vtt"):
+            path.write_text(captions(self.cues(id), kind), encoding="utf-8")
+            return
+        clips = [self._clip(item) for item in self._items(id)]
+        rate = max(self._heard(item).sample_rate for item in self._items(id))
+        blocks = mix(clips, rate)
+        write(blocks, path, kind, rate, chapters=_chapters(story["items"]), title=story["name"])
+
+    def cues(self, id: str) -> list[Cue]:
+        """Captions from the chunks' times, as far as they are heard, in time order."""
+        found = [cue for item in self._items(id) for cue in self._item_cues(item)]
+        return sorted(found, key=lambda cue: cue.start_s)
+
+    def _item_cues(self, item: Record) -> list[Cue]:
+        heard, shown = self._heard(item), self._shown(item)
+        chunks = heard.chunks or [
+            {"start_s": 0.0, "duration_s": heard.duration_ms / 1000, "text": shown["text"]}
+        ]
+        first = item["trim_start_ms"] / 1000
+        last = first + shown["duration_ms"] / 1000
+        offset = item["start_time_ms"] / 1000 - first
+        cues = []
+        for chunk in chunks:
+            start = max(first, chunk["start_s"])
+            end = min(last, chunk["start_s"] + chunk["duration_s"])
+            # What is all but trimmed away cannot be read.
+            if end - start >= min(CAPTION_MS / 1000, chunk["duration_s"] / 2) and end > start:
+                cues.append(Cue(start + offset, end + offset, chunk["text"]))
+        return cues
+
+    def _items(self, id: str) -> list[Record]:
+        items, _ = self._store.page(STORY_ITEMS, Query(where={"story_id": id}))
+        keys = ("start_time_ms", "track", "created_at")
+        return sorted(items, key=lambda item: tuple(item[key] for key in keys))
+
+    def _item(self, id: str, item_id: str) -> Record:
+        item = self._store.get(STORY_ITEMS, item_id)
+        if item is None or item["story_id"] != id:
+            raise NotFound(f"There is no item {item_id[:40]} in this story.", param="item_id")
+        return item
+
+    def _shown(self, item: Record) -> Record:
+        """An item with what a list needs of its take."""
+        take = self._store.get(GENERATIONS, item["generation_id"]) or {}
+        length = self._heard(item).duration_ms
+        return item | {
+            "text": take.get("text", ""),
+            "profile_id": take.get("profile_id"),
+            "profile_name": self._history.profile_names().get(take.get("profile_id", ""), ""),
+            "engine": take.get("engine"),
+            "source_duration_ms": length,
+            "duration_ms": max(0, length - item["trim_start_ms"] - item["trim_end_ms"]),
+        }
+
+    def _heard(self, item: Record) -> _Heard:
+        take = self._store.get(GENERATIONS, item["generation_id"])
+        if take is None:
+            raise NotFound(f"There is no take {item['generation_id'][:40]}.", param="generation_id")
+        source = take
+        if item["version_id"]:
+            source = self._versions.get(item["version_id"], item["generation_id"])
+        if not source["audio_path"] or source["duration"] is None:
+            raise Conflict("This take has no audio yet.")
+        return _Heard(
+            source["audio_path"],
+            math.floor(source["duration"] * 1000),
+            take["sample_rate"] or 24_000,
+            source.get("chunks") or [],
+        )
+
+    def _clip(self, item: Record) -> Clip:
+        return Clip(
+            path=self._files.path(self._heard(item).path),
+            start_ms=item["start_time_ms"],
+            trim_start_ms=item["trim_start_ms"],
+            trim_end_ms=item["trim_end_ms"],
+            volume=item["volume"],
+            fade_in_ms=item["fade_in_ms"],
+            fade_out_ms=item["fade_out_ms"],
+        )
+
+    def _check_item(self, item: Record) -> None:
+        for name in RANGES:
+            _check(name, item[name])
+        length = self._heard(item).duration_ms
+        if length - item["trim_start_ms"] - item["trim_end_ms"] < LEAST_MS:
+            raise InvalidInput(
+                f"Of {length} ms nothing would be left to hear after trimming "
+                f"{item['trim_start_ms']} ms and {item['trim_end_ms']} ms.",
+                param="trim_start_ms",
+            )
+
+    def _behind(self, items: Sequence[Record]) -> int:
+        ends = [item["start_time_ms"] + self._shown(item)["duration_ms"] for item in items]
+        return max(ends) + GAP_MS if ends else 0
+
+    def _touch(self, id: str) -> None:
+        self._store.patch(STORIES, id, {"updated_at": now()})
+
+
+def _chapters(items: Sequence[Record]) -> list[Chapter]:
+    """A chapter wherever another voice begins to speak, named after it and its first words."""
+    starts = [
+        item
+        for before, item in zip([None, *items], items, strict=False)
+        if before is None or before["profile_id"] != item["profile_id"]
+    ]
+    ends = [item["start_time_ms"] / 1000 for item in starts[1:]]
+    last = max(item["start_time_ms"] + item["duration_ms"] for item in items) / 1000
+    return [
+        Chapter(item["start_time_ms"] / 1000, end, f"{item['profile_name']}: {item['text'][:60]}")
+        for item, end in zip(starts, [*ends, last], strict=True)
+    ]
+
+
+def _check(name: str, value: Any) -> None:
+    least, most = RANGES[name]
+    _check_within(name, value, least, most, whole=name != "volume")
+
+
+def _check_within(name: str, value: Any, least: float, most: float, whole: bool = True) -> None:
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+        number = "a whole number" if whole else "a number"
+        raise InvalidInput(
+            f"{name} is {str(value)[:40]}; {number} from {least:g} to {most:g} is allowed.",
+            param=name,
+        )

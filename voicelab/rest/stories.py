@@ -1,0 +1,240 @@
+"""Stories: their items in time, dialogue scripts, export as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, File, Query, UploadFile
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from voicelab.dialogue import Line, parse_script, speak_lines
+from voicelab.errors import BadArchive
+from voicelab.lab import VoiceLab
+from voicelab.mix import EXPORTS
+from voicelab.rest.json import Json
+from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.uploads import made_file
+
+__all__ = ["router"]
+
+Milliseconds = Annotated[int, Field(ge=0, le=43_200_000)]
+Id = Annotated[str, Field(max_length=100)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class StoryBody(_Body):
+    """POST /stories."""
+
+    name: str = Field(min_length=1, max_length=100)
+    description: str | None = Field(None, max_length=500)
+
+
+class StoryPatch(_Body):
+    """PUT /stories/{id}: what is given is set."""
+
+    name: str | None = Field(None, min_length=1, max_length=100)
+    description: str | None = Field(None, max_length=500)
+
+
+class ItemBody(_Body):
+    """POST /stories/{id}/items."""
+
+    generation_id: Id
+    version_id: Id | None = None
+    start_time_ms: Milliseconds | None = Field(None, description="after the track's last if null")
+    track: int | None = Field(None, ge=0, le=31)
+    trim_start_ms: Milliseconds | None = None
+    trim_end_ms: Milliseconds | None = None
+    volume: float | None = Field(None, ge=0, le=2)
+    fade_in_ms: int | None = Field(None, ge=0, le=60_000)
+    fade_out_ms: int | None = Field(None, ge=0, le=60_000)
+
+
+class MoveBody(_Body):
+    """PUT .../move."""
+
+    start_time_ms: Milliseconds
+    track: int | None = Field(None, ge=0, le=31)
+
+
+class TrimBody(_Body):
+    """PUT .../trim: what is left out at either end, and fades."""
+
+    trim_start_ms: Milliseconds | None = None
+    trim_end_ms: Milliseconds | None = None
+    fade_in_ms: int | None = Field(None, ge=0, le=60_000)
+    fade_out_ms: int | None = Field(None, ge=0, le=60_000)
+
+
+class VolumeBody(_Body):
+    """PUT .../volume."""
+
+    volume: float = Field(ge=0, le=2, description="0 is silence")
+
+
+class VersionBody(_Body):
+    """PUT .../version: pin one, or follow the default with null."""
+
+    version_id: Id | None
+
+
+class SplitBody(_Body):
+    """POST .../split."""
+
+    split_time_ms: Milliseconds = Field(description="after the item's beginning")
+
+
+class ReorderBody(_Body):
+    """PUT /stories/{id}/items/reorder."""
+
+    item_ids: list[Id] = Field(min_length=1, max_length=2000)
+
+
+class LineBody(_Body):
+    """One line of a dialogue."""
+
+    profile: str | None = Field(None, max_length=200, description="name or id")
+    text: str
+
+
+class ScriptBody(_Body):
+    """POST /stories/{id}/generate: lines, or a script of "Name: line" rows."""
+
+    lines: list[LineBody] | None = Field(None, max_length=500)
+    script: str | None = Field(None, max_length=200_000)
+
+    def spoken(self) -> list[Line]:
+        """What is to be said."""
+        given = [Line(line.text, line.profile) for line in self.lines or ()]
+        return [*given, *parse_script(self.script or "")]
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab."""
+    routes = APIRouter(tags=["stories"])
+    _stories(routes, lab)
+    _items(routes, lab)
+    _files(routes, lab)
+    return routes
+
+
+def _stories(routes: APIRouter, lab: VoiceLab) -> None:
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+
+    @routes.get("/stories", response_model=None)
+    def list_stories() -> Response:
+        """All stories, the newest first."""
+        return Json(lab.stories.list())
+
+    @routes.post("/stories", response_model=None)
+    def create_story(body: StoryBody) -> Response:
+        """A new story."""
+        return Json(lab.stories.create(body.name, body.description or ""))
+
+    @routes.get("/stories/{id}", response_model=None)
+    def get_story(id: str) -> Response:
+        """A story with its items in time order."""
+        return Json(lab.stories.get(id))
+
+    @routes.put("/stories/{id}", response_model=None)
+    def update_story(id: str, body: StoryPatch) -> Response:
+        """Rename or describe it."""
+        return Json(lab.stories.update(id, body.name, body.description))
+
+    @routes.delete("/stories/{id}", response_model=None, dependencies=owner)
+    def delete_story(id: str) -> Response:
+        """A story; its takes stay."""
+        lab.stories.delete(id)
+        return Json({"message": "Story deleted successfully"})
+
+    @routes.post("/stories/{id}/generate", response_model=None)
+    def generate_story(id: str, body: ScriptBody) -> Response:
+        """Speak a dialogue and put it behind what the story has."""
+        return Json(speak_lines(lab, id, body.spoken()))
+
+
+def _items(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.post("/stories/{id}/items", response_model=None)
+    def add_item(id: str, body: ItemBody) -> Response:
+        """Put a take into a story."""
+        return Json(lab.stories.add_item(id, **body.model_dump()))
+
+    @routes.put("/stories/{id}/items/reorder", response_model=None)
+    def reorder_items(id: str, body: ReorderBody) -> Response:
+        """Lay the items of a track one after the other in this order."""
+        return Json(lab.stories.reorder(id, body.item_ids))
+
+    def change(kind: str, body_type: type[_Body], sentence: str) -> None:
+        def change_item(id: str, iid: str, body: _Body) -> Response:
+            fields = body.model_dump(exclude_unset=True)
+            if kind != "version":
+                fields = {key: value for key, value in fields.items() if value is not None}
+            return Json(lab.stories.change_item(id, iid, **fields))
+
+        change_item.__annotations__["body"] = body_type
+        change_item.__doc__ = sentence
+        change_item.__name__ = f"{kind}_item"
+        path = f"/stories/{{id}}/items/{{iid}}/{kind}"
+        routes.add_api_route(path, change_item, methods=["PUT"], response_model=None)
+
+    change("move", MoveBody, "Another start or track.")
+    change("trim", TrimBody, "Leave out a part at either end; fade in and out.")
+    change("volume", VolumeBody, "0 is silence, 1 as it was made, 2 twice as loud.")
+    change("version", VersionBody, "Pin a version, or follow the take's default.")
+
+    @routes.post("/stories/{id}/items/{iid}/split", response_model=None)
+    def split_item(id: str, iid: str, body: SplitBody) -> Response:
+        """Cut an item in two; both."""
+        return Json(lab.stories.split(id, iid, body.split_time_ms))
+
+    @routes.post("/stories/{id}/items/{iid}/duplicate", response_model=None)
+    def duplicate_item(id: str, iid: str) -> Response:
+        """The same once more, behind the last item of its track."""
+        return Json(lab.stories.duplicate(id, iid))
+
+    @routes.delete("/stories/{id}/items/{iid}", response_model=None)
+    def remove_item(id: str, iid: str) -> Response:
+        """Take an item out; its take stays."""
+        lab.stories.remove_item(id, iid)
+        return Json({"message": "Item removed successfully"})
+
+
+def _files(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/stories/{id}/export-audio", response_model=None)
+    def export_story_audio(
+        id: str,
+        format: Annotated[
+            Literal["wav", "mp3", "flac", "m4b", "srt", "vtt"],
+            Query(description="mp3 and m4b have chapters; srt and vtt are captions"),
+        ] = "wav",
+    ) -> Response:
+        """The whole story as one file."""
+        name = f"{lab.stories.get(id)['name'][:60]}.{format}"
+
+        def write(path: Path) -> None:
+            lab.stories.export(id, format, path)
+
+        return made_file(write, name, EXPORTS[format])
+
+    @routes.get("/stories/{id}/export", response_model=None)
+    def export_story(id: str) -> Response:
+        """The story with its takes as a ZIP."""
+        name = f"story-{lab.stories.get(id)['name'][:30].strip()}.voicelab.zip"
+
+        def write(path: Path) -> None:
+            with path.open("wb") as sink:
+                lab.export_story(id, sink)
+
+        return made_file(write, name, "application/zip")
+
+    @routes.post("/stories/import", response_model=None)
+    def import_story(file: Annotated[UploadFile, File()]) -> Response:
+        """Add the story of a ZIP with its takes."""
+        if not file.size:
+            raise BadArchive("The file is empty.", param="file")
+        return Json(lab.import_story(file.file))

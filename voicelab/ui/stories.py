@@ -1,0 +1,310 @@
+"""The Stories tab: a script becomes a dialogue, takes are laid out in time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from voicelab.dialogue import parse_script, speak_lines
+from voicelab.errors import NotFound, VoicelabError
+from voicelab.lab import VoiceLab
+from voicelab.library import Filters
+from voicelab.ui.refusals import check_owner, told
+from voicelab.ui.rows import item_words, story_exports, timeline
+
+__all__ = ["build"]
+
+SCRIPT = "Anna: Did you hear that?\nBen: It was only the wind."
+TIMELINE = """
+const msPerPixel = (lane) => Number(lane.dataset.length) / lane.getBoundingClientRect().width;
+const send = (item, fields) => trigger('click', {act: 'move', id: item.dataset.id, ...fields});
+element.addEventListener('pointerdown', (event) => {
+  const item = event.target.closest('.vl-item');
+  if (!item || event.button) return;
+  event.preventDefault();
+  item.focus();
+  const lane = item.parentElement, from = event.clientX, left = item.offsetLeft;
+  let moved = false;
+  item.setPointerCapture(event.pointerId);
+  const drag = (e) => {
+    if (!moved && Math.abs(e.clientX - from) < 4) return;
+    moved = true;
+    item.style.left = Math.max(0, left + e.clientX - from) + 'px';
+  };
+  item.addEventListener('pointermove', drag);
+  item.addEventListener('pointerup', (e) => {
+    item.removeEventListener('pointermove', drag);
+    if (!moved) return trigger('click', {act: 'select', id: item.dataset.id});
+    const under = document.elementsFromPoint(e.clientX, e.clientY);
+    const target = under.map((n) => n.closest('.vl-lane')).find(Boolean) || lane;
+    const start = Math.max(0, left + e.clientX - from) * msPerPixel(lane);
+    send(item, {start: Math.round(start), track: Number(target.dataset.track)});
+  }, {once: true});
+});
+element.addEventListener('keydown', (event) => {
+  const item = event.target.closest('.vl-item');
+  if (!item) return;
+  const start = Number(item.dataset.start), track = Number(item.dataset.track);
+  const step = event.shiftKey ? 1000 : 100;
+  const keys = {
+    ArrowLeft: () => send(item, {start: Math.max(0, start - step), track}),
+    ArrowRight: () => send(item, {start: start + step, track}),
+    ArrowUp: () => send(item, {start, track: Math.max(0, track - 1)}),
+    ArrowDown: () => send(item, {start, track: Math.min(31, track + 1)}),
+    Enter: () => trigger('click', {act: 'select', id: item.dataset.id}),
+    Delete: () => trigger('click', {act: 'remove', id: item.dataset.id}),
+  };
+  if (!keys[event.key]) return;
+  event.preventDefault();
+  keys[event.key]();
+});
+"""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """The fields of the selected item."""
+
+    panel: gr.Column
+    chosen: gr.State
+    words: gr.HTML
+    start: gr.Number
+    track: gr.Number
+    trim_start: gr.Number
+    trim_end: gr.Number
+    volume: gr.Slider
+    fade_in: gr.Number
+    fade_out: gr.Number
+    version: gr.Dropdown
+
+    @property
+    def fields(self) -> list[Any]:
+        trims = [self.trim_start, self.trim_end]
+        fades = [self.fade_in, self.fade_out]
+        return [self.start, self.track, *trims, self.volume, *fades, self.version]
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.panel, self.chosen, self.words, *self.fields]
+
+
+def build(lab: VoiceLab, tab: gr.Tab) -> None:
+    """Lay out the tab in the current block."""
+    with gr.Row():
+        story = gr.Dropdown([], label="Story", scale=3)
+        name = gr.Textbox(label="New story", placeholder="its name", max_length=100, scale=2)
+        make = gr.Button("Make", size="sm", elem_classes="vl-tight", scale=0)
+        bring = gr.UploadButton(
+            "Import", file_types=[".zip"], size="sm", elem_classes="vl-tight", scale=0
+        )
+    with gr.Column(visible=False) as opened:
+        lanes = gr.HTML("", js_on_load=TIMELINE, elem_id="vl-timeline", padding=False)
+        exports = gr.HTML("", padding=False)
+        item = _item()
+        with gr.Row():
+            save = gr.Button("Save", size="sm", variant="primary", visible=False)
+            split = gr.Button("Split in the middle", size="sm", visible=False)
+            double = gr.Button("Duplicate", size="sm", visible=False)
+            remove = gr.Button("Remove", size="sm", visible=False)
+        script = gr.Textbox(
+            label="Script",
+            info="Name: line, one a row; the names are those of the Voices tab.",
+            placeholder=SCRIPT,
+            lines=4,
+        )
+        speak = gr.Button("Speak the script", variant="primary", size="sm")
+        with gr.Row():
+            takes = gr.Dropdown([], label="A take of the history", scale=4)
+            add = gr.Button("Add", size="sm", elem_classes="vl-tight", scale=0)
+            drop = gr.Button("Delete the story", size="sm", elem_classes="vl-tight", scale=0)
+    buttons = [save, split, double, remove]
+    shown = [story, opened, lanes, exports, takes, *item.outputs, *buttons]
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+
+    def show(id: str | None, chosen: str = "") -> list[Any]:
+        return _shown(lab, id, chosen)
+
+    def work(id: str, chosen: str, action: str, *values: Any) -> list[Any]:
+        left = told(_change, lab, id, chosen, action, *values)
+        return show(id, left)
+
+    def act(id: str, event: gr.EventData) -> list[Any]:
+        data = event._data
+        wanted, chosen = data["act"], str(data["id"])
+        if wanted == "move":
+            fields = {"start_time_ms": int(data["start"]), "track": int(data["track"])}
+            told(lab.stories.change_item, id, chosen, **fields)
+        elif wanted == "remove":
+            return work(id, chosen, "remove")
+        return show(id, chosen)
+
+    tab.select(show, story, shown, **quiet)
+    story.input(show, story, shown, **quiet)
+    lanes.click(act, story, shown, **quiet)
+    for button, action in zip(buttons, ("save", "split", "double", "remove"), strict=True):
+        button.click(
+            lambda id, chosen, *values, action=action: work(id, chosen, action, *values),
+            [story, item.chosen, *item.fields],
+            shown,
+            **quiet,
+        )
+    make.click(
+        lambda words: [*show(told(lab.stories.create, words)["id"]), ""],
+        name,
+        [*shown, name],
+        **quiet,
+    )
+    add.click(lambda id, take: _added(lab, id, take), [story, takes], shown, **quiet)
+    drop.click(
+        lambda id, sure: _dropped(lab, id) if sure else show(id),
+        [story, gr.Checkbox(False, visible=False)],
+        shown,
+        js="(id) => [id, confirm('Delete this story? Its takes stay.')]",
+        **quiet,
+    )
+    bring.upload(lambda path: _imported(lab, path), bring, shown, api_visibility="private")
+    speak.click(_speaker(lab), [story, script], shown, api_visibility="private")
+
+
+def _item() -> _Item:
+    chosen = gr.State("")
+    with gr.Column(visible=False, elem_id="vl-item") as panel:
+        words = gr.HTML("", padding=False)
+        with gr.Row():
+            names = ("Start (ms)", "Track", "Trim the start (ms)", "Trim the end (ms)")
+            start, track, trim_start, trim_end = (
+                gr.Number(0, label=label, minimum=0, precision=0, min_width=120) for label in names
+            )
+        with gr.Row():
+            volume = gr.Slider(0, 2, 1, step=0.01, label="Volume")
+            fade_in = gr.Number(0, label="Fade in (ms)", minimum=0, precision=0, min_width=120)
+            fade_out = gr.Number(0, label="Fade out (ms)", minimum=0, precision=0, min_width=120)
+            version = gr.Dropdown([("The default", "")], value="", label="Version")
+    return _Item(
+        panel,
+        chosen,
+        words,
+        start,
+        track,
+        trim_start,
+        trim_end,
+        volume,
+        fade_in,
+        fade_out,
+        version,
+    )
+
+
+def _change(lab: VoiceLab, id: str, chosen: str, action: str, *values: Any) -> str:
+    """Do what a button asks for; the item that is selected afterwards."""
+    if action == "remove":
+        lab.stories.remove_item(id, chosen)
+        return ""
+    if action == "double":
+        return lab.stories.duplicate(id, chosen)["id"]
+    if action == "split":
+        items = {item["id"]: item for item in lab.stories.get(id)["items"]}
+        lab.stories.split(id, chosen, items[chosen]["duration_ms"] // 2)
+        return chosen
+    start, track, trim_start, trim_end, volume, fade_in, fade_out, version = values
+    lab.stories.change_item(
+        id,
+        chosen,
+        start_time_ms=start,
+        track=track,
+        trim_start_ms=trim_start,
+        trim_end_ms=trim_end,
+        volume=volume,
+        fade_in_ms=fade_in,
+        fade_out_ms=fade_out,
+        version_id=version or None,
+    )
+    return chosen
+
+
+def _added(lab: VoiceLab, id: str, take: str | None) -> list[Any]:
+    if not take:
+        raise gr.Error("Choose a take first.", print_exception=False)
+    return _shown(lab, id, told(lab.stories.add_item, id, take)["id"])
+
+
+def _dropped(lab: VoiceLab, id: str) -> list[Any]:
+    told(check_owner, lab)
+    told(lab.stories.delete, id)
+    return _shown(lab, None, "")
+
+
+def _imported(lab: VoiceLab, path: str) -> list[Any]:
+    with Path(path).open("rb") as file:
+        return _shown(lab, told(lab.import_story, file)["id"], "")
+
+
+def _speaker(lab: VoiceLab) -> Any:
+    def speak(
+        id: str,
+        script: str,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by its default
+    ) -> Iterator[list[Any]]:
+        lines = parse_script(script)
+        progress((0, len(lines)), unit="lines")
+        try:
+            speak_lines(
+                lab, id, lines, source="ui", progress=lambda *done: progress(done, unit="lines")
+            )
+        except VoicelabError as error:
+            raise gr.Error(str(error), print_exception=False, duration=None) from error
+        yield _shown(lab, id, "")
+
+    return speak
+
+
+def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
+    """Everything the tab shows of a story, and of the selected item."""
+    stories = [(story["name"], story["id"]) for story in lab.stories.list()]
+    known = {value for _, value in stories}
+    id = id if id in known else next((value for _, value in stories), None)
+    picker = gr.Dropdown(stories, value=id)
+    if id is None:
+        hidden = [gr.Button(visible=False)] * 4
+        blank = [gr.Column(visible=False), "", "", 0, 0, 0, 0, 1, 0, 0, ""]
+        return [picker, gr.Column(visible=False), "", "", gr.skip(), *blank, *hidden]
+    story = lab.stories.get(id)
+    item = next((each for each in story["items"] if each["id"] == chosen), None)
+    return [
+        picker,
+        gr.Column(visible=True),
+        timeline(story, chosen),
+        story_exports(story),
+        gr.Dropdown(_takes(lab), value=None),
+        *_selected(lab, item),
+        *[gr.Button(visible=item is not None)] * 4,
+    ]
+
+
+def _selected(lab: VoiceLab, item: dict[str, Any] | None) -> list[Any]:
+    if item is None:
+        return [gr.Column(visible=False), "", "", *[gr.skip()] * 8]
+    keys = ("start_time_ms", "track", "trim_start_ms", "trim_end_ms", "volume")
+    try:
+        rows = lab.history.get(item["generation_id"])["versions"]
+    except NotFound:
+        rows = []
+    versions = [("The default", ""), *((row["label"], row["id"]) for row in rows)]
+    return [
+        gr.Column(visible=True),
+        item["id"],
+        item_words(item),
+        *(item[key] for key in keys),
+        item["fade_in_ms"],
+        item["fade_out_ms"],
+        gr.Dropdown(versions, value=item["version_id"] or ""),
+    ]
+
+
+def _takes(lab: VoiceLab) -> list[tuple[str, str]]:
+    records, _ = lab.history.list(Filters(status="completed"), limit=100)
+    return [(f"{r['profile_name']}: {r['text'][:70]}", r["id"]) for r in records]
