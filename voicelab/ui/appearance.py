@@ -88,6 +88,8 @@ CSS = """
 .dark audio { color-scheme: dark; }
 @media (max-width: 640px) {
   .gradio-container { padding: .5rem !important; }
+  /* All five tabs side by side, instead of some in a menu. */
+  .tab-container button { padding: 0 .5rem !important; font-size: .85rem !important; }
   .vl-chunks li { grid-template-columns: 1fr; gap: 0; }
 }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; } }
