@@ -15,7 +15,7 @@ from voicelab.ui.rows import cards, size
 __all__ = ["build"]
 
 LIVE_POLL_S = 2.0
-COLUMNS = ("created_at", "engine", "profile_id", "duration", "real_time_factor")
+COLUMNS = (*("created_at", "engine", "profile_id", "duration", "real_time_factor", "size_bytes"),)
 LIVE = ["request", "status", "progress", "step", "engine", "source", "text"]
 
 
@@ -46,28 +46,37 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def numbers() -> list[Any]:
-        frame = lab.history.to_pandas(columns=COLUMNS)
-        frame["voice"] = frame["profile_id"].map(lab.profiles.names()).fillna("Unassigned")
+        frame = _takes(lab)
         drawn = (_per_day, _per_engine, _per_voice, _speed)
-        return [_cards(lab), *(_bars(count(frame)) for count in drawn), *_space(lab)]
+        return [_cards(lab, frame), *(_bars(count(frame)) for count in drawn), *_space(lab)]
 
     plots = [days, engines, voices, factors, space, owners, ages]
     tab.select(numbers, None, [totals, *plots], **quiet)
     tab.select(policy.show, None, policy.outputs, **quiet)
     tab.select(lambda: (_requests(lab), gr.Timer(active=True)), None, [live, timer], **quiet)
-    timer.tick(lambda: (_requests(lab), _cards(lab)), None, [live, totals], **quiet)
+    timer.tick(lambda: (_requests(lab), _cards(lab, _takes(lab))), None, [live, totals], **quiet)
 
 
-def _cards(lab: VoiceLab) -> str:
-    takes, requests, memory = lab.history.stats(), lab.status.statistics(), memory_info()
+def _takes(lab: VoiceLab) -> pandas.DataFrame:
+    """What the numbers and plots need of all takes."""
+    frame = lab.history.to_pandas(columns=COLUMNS)
+    frame["voice"] = frame["profile_id"].map(lab.profiles.names()).fillna("Unassigned")
+    for name in ("duration", "size_bytes", "real_time_factor"):
+        frame[name] = pandas.to_numeric(frame[name])
+    return frame
+
+
+def _cards(lab: VoiceLab, frame: pandas.DataFrame) -> str:
+    requests, memory = lab.status.statistics(), memory_info()
+    factor = frame["real_time_factor"].mean() if len(frame) else 0.0
     return cards(
         [
-            ("takes", f"{takes['total_generations']:,}"),
-            ("minutes of sound", f"{takes['total_duration_seconds'] / 60:.1f}"),
-            ("on disk", size(takes["total_size_bytes"])),
+            ("takes", f"{len(frame):,}"),
+            ("minutes of sound", f"{frame['duration'].sum() / 60:.1f}"),
+            ("on disk", size(float(frame["size_bytes"].sum()))),
             ("requests", f"{requests['total_requests']:,}"),
             ("succeeded", f"{requests['success_rate']:.1f} %"),
-            ("real-time factor", f"{takes['average_real_time_factor']:.2f}"),
+            ("real-time factor", f"{0.0 if pandas.isna(factor) else factor:.2f}"),
             ("memory", f"{memory['cpu_memory_mb']:,.0f} MB"),
         ]
     )
@@ -106,7 +115,7 @@ def _per_voice(frame: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _speed(frame: pandas.DataFrame) -> pandas.DataFrame:
-    factor = pandas.to_numeric(frame["real_time_factor"]).groupby(frame["engine"]).median()
+    factor = frame["real_time_factor"].groupby(frame["engine"]).median()
     return factor.dropna().round(3).rename_axis("engine").reset_index(name="real-time factor")
 
 
