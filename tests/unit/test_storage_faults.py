@@ -20,6 +20,7 @@ from voicelab.codecs import read
 from voicelab.errors import Conflict, NotFound, Protected, TooLarge
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy, Storage, flac
+from voicelab.store import Query
 
 LATER_S = 30 * 86_400
 
@@ -357,3 +358,19 @@ def test_ten_thousand_takes_are_weighed_and_sorted_at_once(lab: VoiceLab) -> Non
             assert action()
             times.append(time.perf_counter() - began)
         assert min(times) < limit_s
+
+
+def test_many_go_at_the_cost_of_one(lab: VoiceLab) -> None:
+    with lab.store.batch():
+        for n in range(500):
+            lab.store.insert("notes", {"id": str(n)})
+    assert lab.store.delete_many("notes", []) == 0 and lab.store.count("notes") == 500
+    assert lab.store.delete_many("notes", ["nobody"]) == 0
+    assert lab.store.delete_many("notes", ["1", "1", "2", "nobody"]) == 2
+    assert lab.store.delete_many("notes", [str(n) for n in range(499)]) == 497
+    assert [row["id"] for row in lab.store.page("notes", Query())[0]] == ["499"]
+    assert lab.store.delete("notes", "499") and not lab.store.delete("notes", "499")
+    with pytest.raises(RuntimeError), lab.store.batch():
+        lab.store.delete_many("profiles", ["default"])
+        raise RuntimeError
+    assert lab.store.get("profiles", "default")

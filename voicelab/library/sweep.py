@@ -20,6 +20,9 @@ GONE = "The audio file is gone."
 YOUNG_S = 3600
 """Files that no record names are left alone for so long: a running take may own them."""
 
+AT_ONCE = 100
+"""Takes changed in one commit."""
+
 Record = dict[str, Any]
 
 
@@ -77,25 +80,32 @@ class Sweep:
         A take without any file becomes failed, so that it can be made again; one that has
         another version left is heard as that; one whose file came back is whole again.
         """
-        with self._store.batch():
-            missing, found = self.missing(), self.restorable()
-            for id in dict.fromkeys(row["generation_id"] for row in missing):
-                self._lose(id)
-            for id in found:
-                self._follow(id)
-                self._store.patch(GENERATIONS, id, {"status": "completed", "error": None})
+        missing, found = self.missing(), self.restorable()
+        self._each(list(dict.fromkeys(row["generation_id"] for row in missing)), self._lose)
+        self._each(found, self._restore)
         return missing, found
 
-    def _lose(self, id: str) -> None:
-        take = self._store.get(GENERATIONS, id)
-        if take is None or take["status"] != "completed":
+    def _each(self, ids: list[str], change: Callable[[Record], None]) -> None:
+        """In many commits, so that readers do not wait for the whole library."""
+        for start in range(0, len(ids), AT_ONCE):
+            with self._store.batch():
+                for take in self._store.get_many(GENERATIONS, ids[start : start + AT_ONCE]):
+                    change(take)
+
+    def _lose(self, take: Record) -> None:
+        if take["status"] != "completed":
             return
-        if self._there(id):
-            self._follow(id)
+        if self._there(take["id"]):
+            self._follow(take["id"])
             return
         # The versions keep their paths: should the files come back, they still have an owner.
         lost = {"status": "failed", "error": GONE, "audio_path": None, "size_bytes": 0}
-        self._store.patch(GENERATIONS, id, lost)
+        self._store.patch(GENERATIONS, take["id"], lost)
+
+    def _restore(self, take: Record) -> None:
+        if take["error"] == GONE and self._there(take["id"]):
+            self._follow(take["id"])
+            self._store.patch(GENERATIONS, take["id"], {"status": "completed", "error": None})
 
     def _follow(self, id: str) -> None:
         there = self._there(id)
