@@ -32,7 +32,7 @@ GAP_MS = 200
 MAX_ITEMS = 2000
 MAX_START_MS = 12 * 3_600_000
 LEAST_MS = 10
-CAPTION_MS = 500
+CAPTION_MS = 300
 RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         "start_time_ms": (0, MAX_START_MS),
@@ -282,7 +282,7 @@ class Stories:
             start = max(first, chunk["start_s"])
             end = min(last, chunk["start_s"] + chunk["duration_s"])
             # What is all but trimmed away cannot be read.
-            if end - start >= min(CAPTION_MS / 1000, chunk["duration_s"] / 2) and end > start:
+            if end - start >= min(CAPTION_MS / 1000, chunk["duration_s"] / 4) and end > start:
                 cues.append(Cue(start + offset, end + offset, chunk["text"]))
         return cues
 

@@ -46,6 +46,8 @@ CSS = """
 .vl-bulk select { font: inherit; font-size: .8rem; padding: .25rem .4rem; border-radius: 6px;
   border: 1px solid var(--border-color-primary); color: var(--body-text-color);
   background: var(--input-background-fill); max-width: 9rem; }
+.vl-pick input, .vl-bulk input { border: 1px solid var(--body-text-color-subdued) !important; }
+.vl-bulk select { margin: 0; }
 .vl-bulk label { font-size: .85rem; color: var(--body-text-color); margin-right: .3rem; }
 .vl-wave { width: 100%; height: 44px; margin-top: .3rem; display: block; }
 .vl-wave path { stroke: var(--color-accent); stroke-width: 1.2; fill: none; }
@@ -60,10 +62,12 @@ CSS = """
 #vl-drawer h3 { margin: 0; overflow-wrap: anywhere; }
 .vl-story { overflow-x: auto; padding-bottom: .2rem; }
 .vl-lane { position: relative; height: 52px; min-width: 560px; margin-bottom: 4px;
-  border-radius: 8px; background: var(--background-fill-secondary); }
+  border-radius: 8px; background: var(--block-background-fill);
+  border: 1px solid var(--border-color-primary); }
+.vl-item, .vl-item * { color: white !important; }
 .vl-item { position: absolute; top: 4px; bottom: 4px; overflow: hidden; border-radius: 6px;
   padding: .25rem .5rem; font-size: .75rem; line-height: 1.25; cursor: grab; touch-action: none;
-  background: var(--color-accent); color: white; border: 1px solid var(--background-fill-primary);
+  background: var(--color-accent); border: 1px solid var(--background-fill-primary);
   user-select: none; }
 .vl-item:focus-visible { outline: 2px solid var(--body-text-color); outline-offset: 1px; }
 .vl-item[aria-current=true] { box-shadow: 0 0 0 2px var(--body-text-color); }
@@ -88,6 +92,8 @@ CSS = """
 .dark audio { color-scheme: dark; }
 @media (max-width: 640px) {
   .gradio-container { padding: .5rem !important; }
+  /* All five tabs side by side, instead of some in a menu. */
+  .tab-container button { padding: 0 .5rem !important; font-size: .85rem !important; }
   .vl-chunks li { grid-template-columns: 1fr; gap: 0; }
 }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; } }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from voicelab.lab import VoiceLab
@@ -36,7 +38,9 @@ def build(lab: VoiceLab) -> None:
             active=lab.rack.state().state in ("not_started", "initializing")
         )
 
-    timer.tick(refresh, None, [head, timer], api_visibility="private", show_progress="hidden")
+    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    timer.tick(refresh, None, [head, timer], **quiet)
+    gr.on(None, refresh, None, [head, timer], **quiet)  # when the page is opened
 
 
 def _header(lab: VoiceLab) -> str:

@@ -122,7 +122,7 @@ def bulk_bar(profiles: Sequence[tuple[str, str]]) -> str:
         "<div class='vl-bulk vl-acts' role='toolbar' aria-label='Selected takes'>"
         "<label><input type='checkbox' data-all aria-label='Select all on this page'> "
         "<span data-count>Select</span></label>"
-        "<button type='button' data-bulk='favorite'>Mark selected</button>"
+        "<button type='button' data-bulk='favorite'>Favourite selected</button>"
         "<button type='button' data-bulk='tag'>Tag</button>"
         f"<select data-target aria-label='Profile to move to'>{options}</select>"
         "<button type='button' data-bulk='move'>Move</button>"
@@ -198,8 +198,8 @@ def _profile(profile: Record) -> str:
     words = [
         profile["voice_type"],
         profile["language"],
-        f"{profile['sample_count']} clips",
-        f"{profile['generation_count']} takes",
+        _counted(profile["sample_count"], "clip"),
+        _counted(profile["generation_count"], "take"),
     ]
     acts = (
         f"<button type='button' data-act='edit'>Change</button>"
@@ -214,6 +214,10 @@ def _profile(profile: Record) -> str:
         f"<div class='vl-facts'>{_spans(words)}</div>"
         f"<div class='vl-acts'>{acts}</div></div></article>"
     )
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
 def sample_list(samples: Sequence[Record]) -> str:

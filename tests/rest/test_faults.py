@@ -1,0 +1,144 @@
+"""The faults of the studio whose contract this keeps, each by its symptom.
+
+Others of them stand beside what they are about: volume 0, reordering and deleted takes in
+test_stories.py; archives that drop versions or take junk in test_archive.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.conftest import MakeLab, wait_for
+from voicelab.engines import tone
+from voicelab.lab import VoiceLab
+from voicelab.rest import build
+
+TEXT = "A short take."
+
+
+def speak(client: TestClient, text: str = TEXT, **fields: object) -> str:
+    answer = client.post("/v1/audio/speech", json={"input": text, **fields})
+    return answer.headers["x-generation-id"]
+
+
+def test_deleting_a_profile_does_not_leave_its_takes_in_the_statistics(client) -> None:
+    anna = client.post("/profiles", json={"name": "Anna"}).json()["id"]
+    speak(client, voice="Anna")
+    speak(client)
+    assert client.delete(f"/profiles/{anna}").json()["generations"] == 1
+    stats = client.get("/history/stats").json()
+    assert stats["total_generations"] == 1
+    assert stats["generations_by_profile"] == {"default": 1}
+    names = {item["profile_name"] for item in client.get("/history").json()["items"]}
+    assert names == {"Default"}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=501", "offset=-1", "limit=x"])
+def test_a_limit_of_zero_is_not_a_crash(client, query: str) -> None:
+    answer = client.get(f"/history?{query}")
+    assert answer.status_code == 400 and set(answer.json()) == {"error"}
+
+
+def test_the_audio_of_a_pending_take_is_404_not_a_crash(make_lab: MakeLab) -> None:
+    with TestClient(build(make_lab(tone_delay_s=5))) as client:
+        id = client.post("/generate", json={"text": TEXT}).json()["id"]
+        for path in (f"/audio/{id}", f"/history/{id}/export-audio"):
+            answer = client.get(path)
+            assert answer.status_code == 404 and set(answer.json()) == {"error"}
+        assert client.get(f"/history/{id}/export").status_code == 409
+        client.post(f"/generate/{id}/cancel")
+        wait_for(lambda: client.get(f"/history/{id}").json()["status"] == "failed")
+
+
+def test_percent_and_underscore_are_not_wildcards(client) -> None:
+    speak(client, "It was 100% certain.")
+    speak(client, "A file_name stood there.")
+    speak(client, "Nothing of both, but 100 files.")
+    for words, count in (("%", 1), ("100%", 1), ("_", 1), ("file_name", 1), ("f%e", 0), ("*", 0)):
+        assert client.get("/history", params={"search": words}).json()["total"] == count, words
+
+
+def test_deleting_a_running_take_leaves_no_file(make_lab: MakeLab) -> None:
+    lab = make_lab(tone_delay_s=0.2)
+    with TestClient(build(lab)) as client:
+        id = client.post("/generate", json={"text": TEXT * 20}).json()["id"]
+        wait_for(lambda: client.get("/status/progress").json()["is_processing"])
+        assert client.delete(f"/history/{id}").status_code == 200
+        wait_for(lambda: not client.get("/status/progress").json()["is_processing"])
+        assert client.get(f"/history/{id}").status_code == 404
+        folder = lab.files.root / "generations"
+        assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def test_the_seed_of_a_random_take_is_kept_and_makes_it_again(client) -> None:
+    id = speak(client)
+    seed = client.get(f"/history/{id}").json()["seed"]
+    assert isinstance(seed, int)
+    again = speak(client, seed=seed)
+    assert client.get(f"/audio/{id}").content == client.get(f"/audio/{again}").content
+
+
+def test_a_take_that_comes_out_silent_is_not_called_completed(
+    client, lab: VoiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = lab.rack.engine("tone")
+    real = engine.speak
+
+    def silent(utterances, cancelled):
+        for spoken in real(utterances, cancelled):
+            yield tone.Spoken(spoken.index, np.zeros_like(spoken.audio))
+
+    monkeypatch.setattr(engine, "speak", silent)
+    answer = client.post("/v1/audio/speech", json={"input": TEXT})
+    assert answer.status_code == 500 and "silent" in answer.json()["error"]["message"]
+    assert client.get("/history").json()["items"][0]["status"] == "failed"
+
+
+def test_a_quiet_take_is_not_trimmed_to_nothing(client) -> None:
+    quiet = speak(client, level=0.05)
+    loud = speak(client, level=1.0)
+    durations = [client.get(f"/history/{id}").json()["duration"] for id in (quiet, loud)]
+    assert durations[0] == pytest.approx(durations[1], abs=0.1)
+
+
+def test_tables_of_the_history_hold_every_take_and_no_formula(client) -> None:
+    for text in ("=1+1 is what it says.", 'Ünïcode, "quoted",\nwith a comma.', TEXT):
+        speak(client, text)
+    lines = client.get("/history/export?format=jsonl").text.splitlines()
+    assert len(lines) == 3
+    table = client.get("/history/export?format=csv")
+    assert table.headers["content-type"].startswith("text/csv")
+    import csv
+    import io
+
+    rows = list(csv.DictReader(io.StringIO(table.text)))
+    assert [row["text"] for row in rows][::-1][:2] == [
+        "'=1+1 is what it says.",
+        'Ünïcode, "quoted",\nwith a comma.',
+    ]
+    assert client.get("/history/export?search=comma&format=jsonl").text.count("\n") == 1
+    assert client.get("/history/export?format=exe").status_code == 400
+
+
+def test_many_takes_are_changed_at_once(client) -> None:
+    anna = client.post("/profiles", json={"name": "Anna"}).json()["id"]
+    ids = [speak(client) for _ in range(3)]
+    body = {"ids": [*ids[:2], "none"], "is_favorited": True, "add_tags": ["x"], "profile_id": anna}
+    assert client.patch("/history", json=body).json() == {"changed": 2}
+    found = {item["id"]: item for item in client.get("/history").json()["items"]}
+    assert [found[id]["is_favorited"] for id in ids] == [True, True, False]
+    assert found[ids[0]]["tags"] == ["x"] and found[ids[0]]["profile_name"] == "Anna"
+    for body, code in (
+        ({"ids": ids, "profile_id": "none"}, 404),
+        ({"ids": ids, "add_tags": ["x" * 51]}, 422),
+        ({"ids": "all"}, 422),
+        ({"ids": ids, "text": "new"}, 422),
+    ):
+        assert client.patch("/history", json=body).status_code == code
+    archive = client.post("/history/export", json={"ids": ids[:2]})
+    assert archive.headers["content-type"] == "application/zip"
+    imported = client.post("/history/import", files={"file": archive.content}).json()
+    assert len(imported["imported"]) == 2
+    assert client.post("/history/export", json={"ids": ["none"]}).status_code == 404

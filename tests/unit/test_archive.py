@@ -1,0 +1,262 @@
+"""Archives of takes: what goes out comes in equal, many at once, and nothing hostile gets in."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import MakeLab
+from voicelab.audio import wav_bytes
+from voicelab.codecs import encode, read
+from voicelab.errors import BadArchive, Conflict, TooLarge
+from voicelab.lab import VoiceLab
+from voicelab.records import GenerationRequest
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "voicebox"
+TAKE_KEYS = (
+    *("text", "language", "duration", "seed", "instruct", "engine", "model_size", "parameters"),
+    *("chunks", "is_favorited", "tags", "label", "sample_rate", "profile_name", "size_bytes"),
+)
+VERSION_KEYS = ("label", "is_default", "effects_chain", "duration", "seed", "chunks")
+GAIN = [{"type": "gain", "params": {"gain_db": -6}}]
+words = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=30)
+
+
+def made(lab: VoiceLab, text: str = "A short take.", **fields) -> str:
+    return lab.drain(lab.stream(GenerationRequest(text, **fields)))["id"]
+
+
+def take(lab: VoiceLab, id: str) -> dict:
+    """A take without ids, times and paths: its sounds in their place."""
+    record = lab.history.get(id)
+    versions = sorted(record["versions"], key=lambda v: (not v["is_default"], v["created_at"]))
+    numbers = {version["id"]: number for number, version in enumerate(versions)}
+    return {key: record[key] for key in TAKE_KEYS} | {
+        "versions": [
+            {key: version[key] for key in VERSION_KEYS}
+            | {
+                "source": numbers.get(version["source_version_id"]),
+                "sound": read(lab.files.path(version["audio_path"]))[0].tolist(),
+            }
+            for version in versions
+        ]
+    }
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory):
+    from voicelab.settings import Settings
+
+    folder = tmp_path_factory.mktemp("archives")
+    with VoiceLab(Settings(engine="tone", data_dir=folder, min_free_disk_mb=0)) as lab:
+        yield lab
+
+
+@given(
+    text=words.filter(lambda text: any(c.isalnum() for c in text)),
+    profile=words.filter(str.strip),
+    tags=st.lists(words.filter(str.strip).map(str.strip), max_size=4, unique=True),
+    versions=st.lists(st.sampled_from(["gain", "again"]), max_size=3),
+    default=st.integers(0, 3),
+    favorite=st.booleans(),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_what_goes_out_comes_in_equal(
+    shared: VoiceLab, text, profile, tags, versions, default, favorite
+) -> None:
+    lab = shared
+    voice = lab.profiles.named(lab.profiles.free_name(profile.strip()[:80]))
+    id = made(lab, text, voice=voice["id"], seed=3)
+    for kind in versions:
+        if kind == "gain":
+            lab.versions.apply(id, GAIN)
+        else:
+            lab.drain(lab.regenerate(id))
+    rows = lab.versions.of(id)
+    lab.versions.set_default(id, rows[default % len(rows)]["id"])
+    lab.history.change(id, is_favorited=favorite, tags=tags, label="mine")
+    (again,) = lab.import_archive(io.BytesIO(lab.export_archive(id)))
+    assert take(lab, again["id"]) == take(lab, id)
+    assert again["id"] != id and again["source"] == "import"
+    lab.delete_many([id, again["id"]])
+
+
+def test_an_imported_take_can_be_made_again(shared: VoiceLab) -> None:
+    id = made(shared, "The same words.", seed=8)
+    (again,) = shared.import_archive(io.BytesIO(shared.export_archive(id)))
+    made_again = shared.drain(shared.retry(again["id"]))
+    sounds = [read(shared.audio_path(each))[0] for each in (id, made_again["id"])]
+    assert np.array_equal(*sounds)
+
+
+def test_many_takes_travel_in_one_zip(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    ids = [made(lab, text) for text in ("One.", "Two: ünïcode 日本語.", "One.")]
+    sink = io.BytesIO()
+    lab.export_many(ids, sink)
+    with zipfile.ZipFile(sink) as archive:
+        names = archive.namelist()
+        assert len(names) == 3 and all(name.endswith(".voicebox.zip") for name in names)
+        single = archive.read(names[1])
+    again = lab.import_archive(sink)
+    assert [record["text"] for record in again] == ["One.", "Two: ünïcode 日本語.", "One."]
+    assert lab.import_archive(io.BytesIO(single))[0]["text"].startswith("Two")
+    lab.history.patch(ids[0], status="failed")
+    lab.versions._store.delete("versions", lab.versions.of(ids[0])[0]["id"])
+    with pytest.raises(Conflict, match="no audio"):
+        lab.export_many(ids, io.BytesIO())
+
+
+def test_one_bad_take_among_many_refuses_all(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    good = lab.export_archive(made(lab))
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("1.voicebox.zip", good)
+        archive.writestr("2.voicebox.zip", b"junk")
+    files = sorted(path.name for path in lab.files.root.rglob("*"))
+    with pytest.raises(BadArchive):
+        lab.import_archive(sink)
+    assert len(lab.history) == 1
+    assert sorted(path.name for path in lab.files.root.rglob("*")) == files
+
+
+def test_an_archive_within_an_archive_within_an_archive_is_no_take(shared: VoiceLab) -> None:
+    content = shared.export_archive(made(shared))
+    for _ in range(2):
+        sink = io.BytesIO()
+        with zipfile.ZipFile(sink, "w") as archive:
+            archive.writestr("inner.voicebox.zip", content)
+        content = sink.getvalue()
+    with pytest.raises(BadArchive, match="manifest"):
+        shared.import_archive(io.BytesIO(content))
+
+
+MANIFEST = {
+    "version": "1.0",
+    "generation": {"text": "Hi.", "language": "en", "seed": 1, "duration": 0.1},
+    "profile": {"name": "Default", "language": "en"},
+    "versions": [{"id": "v", "label": "original", "is_default": True, "filename": "a.wav"}],
+}
+WRONG = (None, 5, -1, 1.5, True, "x" * 300_000, "a\x00b", [], {}, [1], {"a": 1}, "NaN")
+
+
+def fields() -> list[tuple[str, str]]:
+    return [
+        (part, name)
+        for part, names in {
+            "": ("version", "generation", "profile", "versions"),
+            "generation": (
+                *("text", "language", "duration", "seed", "instruct", "created_at", "engine"),
+                *("model_size", "parameters", "chunks", "is_favorited", "tags", "label"),
+            ),
+            "profile": ("name", "language"),
+            "versions": (
+                *("id", "label", "is_default", "effects_chain", "filename", "sha256"),
+                *("source_version_id", "seed", "chunks"),
+            ),
+        }.items()
+        for name in names
+    ]
+
+
+def archive(manifest: object, audio: bytes | None = None) -> io.BytesIO:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("manifest.json", json.dumps(manifest))
+        sound = wav_bytes(np.full(2400, 900, np.int16), 24_000) if audio is None else audio
+        file.writestr("audio/a.wav", sound)
+    return sink
+
+
+@pytest.mark.parametrize(("part", "name"), fields(), ids=lambda value: value or "manifest")
+def test_a_wrong_type_in_any_field_is_refused_or_harmless(
+    shared: VoiceLab, part: str, name: str
+) -> None:
+    """Whatever stands there: one clear error and nothing left, or a take that every list shows."""
+    for wrong in WRONG:
+        manifest = json.loads(json.dumps(MANIFEST))
+        target = manifest[part] if part else manifest
+        (target[0] if isinstance(target, list) else target)[name] = wrong
+        before = sorted(path.name for path in shared.files.root.rglob("*.wav"))
+        count = len(shared.history)
+        try:
+            records = shared.import_archive(archive(manifest))
+        except BadArchive as error:
+            assert "manifest.json" in error.message or "archive" in error.message
+            assert len(shared.history) == count
+            assert sorted(path.name for path in shared.files.root.rglob("*.wav")) == before
+        else:
+            assert shared.history.list(limit=500)[1] == count + 1
+            assert shared.history.stats()["total_generations"] == count + 1
+            shared.export_archive(records[0]["id"])
+            shared.delete(records[0]["id"])
+
+
+def test_a_seed_that_is_a_word_does_not_break_every_list(shared: VoiceLab) -> None:
+    manifest = {**MANIFEST, "generation": {**MANIFEST["generation"], "seed": "abc"}}
+    with pytest.raises(BadArchive, match="seed"):
+        shared.import_archive(archive(manifest))
+    assert isinstance(shared.history.list()[1], int)
+
+
+@pytest.mark.parametrize("kind", ["junk", "empty", "text", "mp3 cut", "wav lies", "nothing"])
+def test_audio_that_is_none_is_refused(shared: VoiceLab, kind: str) -> None:
+    whole = wav_bytes(np.full(2400, 900, np.int16), 24_000)
+    audio = {
+        "junk": bytes(range(256)) * 20,
+        "empty": b"",
+        "text": b"This is a text.",
+        "mp3 cut": encode(np.full(2400, 900, np.int16), 24_000, "mp3")[:40],
+        "wav lies": whole[:24] + struct.pack("<I", 1) + whole[28:],
+        "nothing": whole[:44],
+    }[kind]
+    with pytest.raises(BadArchive, match=r"a\.wav"):
+        shared.import_archive(archive(MANIFEST, audio))
+
+
+def test_an_exported_flac_can_be_imported_again(shared: VoiceLab) -> None:
+    pcm = np.arange(-3000, 3000, dtype=np.int16)
+    manifest = json.loads(json.dumps(MANIFEST))
+    manifest["versions"][0]["filename"] = "a.flac"
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as file:
+        file.writestr("manifest.json", json.dumps(manifest))
+        file.writestr("audio/a.flac", encode(pcm, 24_000, "flac"))
+    (record,) = shared.import_archive(sink)
+    assert np.array_equal(read(shared.audio_path(record["id"]))[0], pcm)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=60, deadline=None)
+def test_random_bytes_are_refused(shared: VoiceLab, content: bytes) -> None:
+    with pytest.raises(BadArchive):
+        shared.import_archive(io.BytesIO(content))
+
+
+@given(st.integers(0, 10**6), st.integers(0, 255))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_flipped_byte_is_refused_or_harmless(shared: VoiceLab, place: int, value: int) -> None:
+    content = bytearray((FIXTURES / "generation_single.voicebox.zip").read_bytes())
+    content[place % len(content)] = value
+    try:
+        records = shared.import_archive(io.BytesIO(bytes(content)))
+    except (BadArchive, TooLarge):
+        return
+    assert records[0]["status"] == "completed"
+    shared.delete_many([record["id"] for record in records])
+
+
+@pytest.mark.parametrize("cut", [1, 10, 100, 1000, 10_000])
+def test_a_cut_archive_is_refused(shared: VoiceLab, cut: int) -> None:
+    content = (FIXTURES / "generation_versions.voicebox.zip").read_bytes()
+    with pytest.raises(BadArchive):
+        shared.import_archive(io.BytesIO(content[:-cut]))
