@@ -27,6 +27,18 @@ import urllib.request  # noqa: E402
 
 import httpx  # noqa: E402
 
+LISTS = {
+    "history": "/history?limit=50",
+    "search_common": "/history?limit=50&search=words+take",
+    "search_rare": "/history?limit=50&search=number+77",
+    "search_absent": "/history?limit=50&search=nowhere",
+    "favorites": "/history?limit=50&favorite=true",
+    "history_stats": "/history/stats",
+    "profiles": "/profiles",
+    "storage": "/storage",
+}
+"""Figure -> what is asked: lists, searches and totals over all takes."""
+
 
 def median_ms(action: Callable[[], object], times: int) -> float:
     """Median of `times` calls, in milliseconds, after three that do not count."""
@@ -53,12 +65,12 @@ def import_s(code: str) -> float:
 
 def fill(folder: Path, takes: int) -> None:
     """Records of that many takes, written in one commit."""
-    from voicelab.library.profiles import Profiles
+    from voicelab.library import Files, Profiles
     from voicelab.records import Generation
     from voicelab.store import TinyStore
 
     store = TinyStore(folder)
-    Profiles(store)
+    Profiles(store, Files(folder))
     with store.batch():
         for n in range(takes):
             record = Generation(
@@ -75,7 +87,8 @@ def fill(folder: Path, takes: int) -> None:
                 status="completed",
                 error=None,
                 is_favorited=False,
-                created_at=f"2026-01-01T00:00:{n // 60:02d}.{n:06d}Z",
+                created_at=f"2026-01-{1 + n // 86_400:02d}T{n // 3600 % 24:02d}:{n // 60 % 60:02d}"
+                f":{n % 60:02d}.{n % 10**6:06d}Z",
             )
             store.insert("generations", record.document())
     store.close()
@@ -154,7 +167,10 @@ def measure(url: str) -> dict[str, float]:
             "speech_14mb_whole_request_ms": round(statistics.median(run[1] for run in runs), 1),
             "audio_14mb_ms": median_ms(lambda: client.get(f"/audio/{id}"), 15),
             "status_progress_p50_ms": median_ms(lambda: client.get("/status/progress"), 300),
-            "history_p50_ms": median_ms(lambda: client.get("/history?limit=50"), 100),
+            **{
+                f"{name}_p50_ms": median_ms(lambda path=path: client.get(path), 50)
+                for name, path in LISTS.items()
+            },
         }
 
 

@@ -168,3 +168,11 @@ for n in range(100000):
     store = TinyStore(tmp_path)
     assert store.count("t") >= 41
     store.close()
+
+
+def test_values_are_fields_of_what_matches(store: TinyStore) -> None:
+    fill(store)
+    store.insert("t", {"id": "odd"})
+    assert sorted(store.values("t", ("id",), Query(where={"n": 3}))) == [("i3",)]
+    assert set(store.values("t", ("id", "n"))) == {*((f"i{n}", n) for n in range(5)), ("odd", None)}
+    assert store.values("none", ("id", "n")) == []

@@ -244,23 +244,32 @@ class History:
 
     def each(self, filters: Filters | None = None) -> Iterator[Record]:
         """All matching takes, newest first, one after the other."""
-        offset = 0
-        while True:
-            records, total = self.list(filters, limit=500, offset=offset)
-            yield from records
-            offset += 500
-            if offset >= total:
-                return
+        documents, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
+        names = self._profiles.names()
+        return (_wire(document, names) for document in documents)
 
-    def to_pandas(self, filters: Filters | None = None) -> pandas.DataFrame:
-        """All matching takes as a table, newest first, a column for each key of a record."""
+    def to_pandas(
+        self, filters: Filters | None = None, columns: Sequence[str] = ()
+    ) -> pandas.DataFrame:
+        """All matching takes as a table.
+
+        Args:
+            filters: see `Filters`.
+            columns: keys of a record; in no order of rows, but fast over many takes. All keys,
+                newest first, when empty.
+        """
         import pandas
 
-        records = list(self.each(filters))
-        frame = pandas.DataFrame.from_records(
-            records or [], columns=list(records[0]) if records else KEYS
-        )
-        frame["created_at"] = pandas.to_datetime(frame["created_at"], utc=True)
+        if columns:
+            rows = self._store.values(GENERATIONS, columns, self._query(filters or Filters()))
+            frame = pandas.DataFrame(rows, columns=list(columns))
+        else:
+            records = list(self.each(filters))
+            frame = pandas.DataFrame.from_records(
+                records, columns=list(records[0]) if records else KEYS
+            )
+        if "created_at" in frame:
+            frame["created_at"] = pandas.to_datetime(frame["created_at"], utc=True)
         return frame
 
     def __iter__(self) -> Iterator[Record]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,11 @@ class TinyStore:
     ) -> list[tuple[Any, ...]]:
         """See `Store.values`."""
         rows = self._found(table, query or Query())
-        return [tuple(row.get(field) for field in fields) for row in rows]
+        try:  # all documents have all fields, but for those of older versions
+            picked = list(map(itemgetter(*fields), rows))
+            return [(value,) for value in picked] if len(fields) == 1 else picked
+        except KeyError:
+            return [tuple(row.get(field) for field in fields) for row in rows]
 
     def count(self, table: str, query: Query | None = None) -> int:
         """See `Store.count`."""

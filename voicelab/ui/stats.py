@@ -15,6 +15,7 @@ from voicelab.ui.rows import cards, size
 __all__ = ["build"]
 
 LIVE_POLL_S = 2.0
+COLUMNS = ("created_at", "engine", "profile_id", "duration", "real_time_factor")
 LIVE = ["request", "status", "progress", "step", "engine", "source", "text"]
 
 
@@ -45,7 +46,8 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def numbers() -> list[Any]:
-        frame = lab.history.to_pandas()
+        frame = lab.history.to_pandas(columns=COLUMNS)
+        frame["voice"] = frame["profile_id"].map(lab.profiles.names()).fillna("Unassigned")
         drawn = (_per_day, _per_engine, _per_voice, _speed)
         return [_cards(lab), *(_bars(count(frame)) for count in drawn), *_space(lab)]
 
@@ -90,8 +92,8 @@ def _bars(frame: pandas.DataFrame) -> gr.BarPlot:
 
 
 def _per_day(frame: pandas.DataFrame) -> pandas.DataFrame:
-    day = frame["created_at"].dt.strftime("%Y-%m-%d")
-    return day.value_counts().sort_index().rename_axis("day").reset_index(name="takes")
+    days = frame["created_at"].dt.floor("D").value_counts().sort_index()
+    return pandas.DataFrame({"day": days.index.strftime("%Y-%m-%d"), "takes": days.to_numpy()})
 
 
 def _per_engine(frame: pandas.DataFrame) -> pandas.DataFrame:
@@ -99,9 +101,7 @@ def _per_engine(frame: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _per_voice(frame: pandas.DataFrame) -> pandas.DataFrame:
-    minutes = (
-        pandas.to_numeric(frame["duration"]).fillna(0).groupby(frame["profile_name"]).sum() / 60
-    )
+    minutes = pandas.to_numeric(frame["duration"]).fillna(0).groupby(frame["voice"]).sum() / 60
     return minutes.round(2).rename_axis("voice").reset_index(name="minutes")
 
 
