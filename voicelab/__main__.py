@@ -10,13 +10,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from voicelab.errors import VoicelabError
+from voicelab.errors import StorageError, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import Files, History, Profiles, Storage, Versions
 from voicelab.settings import Settings
 from voicelab.store import TinyStore
 
 __all__ = ["main"]
+
+LISTED = 20
+"""Takes that a report names one by one."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,40 +58,67 @@ def _storage(arguments: list[str]) -> None:
     options.add_argument("--cleanup", action="store_true", help="do it, not only say it")
     options.add_argument("--json", action="store_true", help="print JSON")
     chosen = options.parse_args(arguments)
-    store = TinyStore(chosen.data_dir)
-    try:
-        files = Files(chosen.data_dir)
-        versions = Versions(store, files)
-        history = History(store, files, Profiles(store, files), versions)
-        storage = Storage(store, files, history, versions)
-        with tqdm(unit=" things", disable=not chosen.cleanup) as bar:
-            report = storage.cleanup(not chosen.cleanup, progress=lambda _: bar.update())
-        usage = storage.usage()
-    finally:
-        store.close()
+    usage, report = _clean(chosen.data_dir, chosen.cleanup)
     if chosen.json:
         print(json.dumps({"usage": usage, "cleanup": report}))
     else:
-        print("\n".join(_table(usage, report)))
+        print("\n".join([*_usage(usage), *_report(report)]))
 
 
-def _table(usage: dict, report: dict) -> list[str]:
-    def mib(size_bytes: float) -> str:
-        return f"{size_bytes / 2**20:10.1f} MiB"
+def _clean(folder: Path, cleanup: bool) -> tuple[dict, dict]:
+    if not (folder / "db.json").is_file():
+        raise StorageError(f"There is no data folder {folder}; name it with --data-dir.")
+    store = TinyStore(folder)
+    try:
+        files = Files(folder)
+        versions = Versions(store, files)
+        history = History(store, files, Profiles(store, files), versions)
+        storage = Storage(store, files, history, versions)
+        report = storage.cleanup()
+        if cleanup:
+            things = sum(len(report[name]) for name in ("deleted", "orphan_files", "compressed"))
+            with tqdm(total=things, unit="thing") as bar:
+                report = storage.cleanup(dry_run=False, progress=lambda _: bar.update())
+        return storage.usage(), report
+    finally:
+        store.close()
 
+
+def _usage(usage: dict) -> list[str]:
     folders = ("takes", "clips", "profiles", "cache", "records", "free")
-    lines = [f"{name:12}{mib(usage[f'{name}_bytes'])}" for name in folders]
-    lines += [
-        f"  {entry['profile_name']:24}{entry['takes']:7} takes{mib(entry['size_bytes'])}"
-        for entry in usage["by_profile"]
-    ]
-    word = "would go" if report["dry_run"] else "gone"
-    lines += [
-        f"takes {word}: {len(report['deleted'])}, made FLAC: {len(report['compressed'])}, "
-        f"files of no take: {len(report['orphan_files'])}, takes without their file: "
-        f"{len(report['missing_files'])}, bytes freed: {report['freed_bytes']:,}"
-    ]
+    lines = [f"{name:26}{_mib(usage[f'{name}_bytes'])}" for name in folders]
+    for title, part, name in (("voice", "by_profile", "profile_name"), ("age", "by_age", "label")):
+        lines.append(f"by {title}")
+        lines += [
+            f"  {entry[name][:23]:24}{_mib(entry['size_bytes'])}{entry['takes']:8,} takes"
+            for entry in usage[part]
+        ]
     return lines
+
+
+def _report(report: dict) -> list[str]:
+    would = "would " if report["dry_run"] else ""
+    lines = [f"{would}go: {len(report['deleted'])} takes"]
+    for take in report["deleted"][:LISTED]:
+        lines.append(
+            f"  {take['created_at'][:10]}  {take['reason']:6} {' '.join(take['text'].split())}"
+        )
+    if len(report["deleted"]) > LISTED:
+        lines.append(f"  and {len(report['deleted']) - LISTED:,} more (--json lists all)")
+    return [
+        *lines,
+        f"{would}become FLAC: {len(report['compressed'])}; kept as WAV after an error: "
+        f"{len(report['not_compressed'])}",
+        f"{would}go, files of no take: {len(report['orphan_files'])}",
+        f"versions without their file: {len(report['missing_files'])}; takes whose file is there "
+        f"again: {len(report['restored'])}",
+        f"{would}free {_mib(report['freed_bytes']).strip()}"
+        + (", and what FLAC saves" if report["dry_run"] and report["compressed"] else ""),
+    ]
+
+
+def _mib(size_bytes: float) -> str:
+    return f"{size_bytes / 2**20:12,.1f} MiB"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ __all__ = [
     "normalize_loudness",
     "peaks",
     "storage_error",
+    "sync_folder",
     "to_float",
     "to_pcm16",
     "trim_silence",
@@ -271,7 +272,7 @@ class WavWriter:
             os.fsync(self._file.fileno())
             self._file.close()
             self._temporary.replace(self.path)
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         except OSError as error:
             self.discard()
             raise storage_error(error) from error
@@ -296,7 +297,8 @@ class WavWriter:
             self.discard()
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk: a rename is lasting only after it."""
     if os.name == "nt":  # folders cannot be opened there; NTFS journals the rename
         return
     descriptor = os.open(folder, os.O_RDONLY)

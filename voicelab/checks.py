@@ -131,7 +131,7 @@ class Checks:
             raise Conflict("This take was cut into other chunks; make it anew instead.")
         if record["clip"]:
             self._files.path(record["clip"])
-        self._storage.check_quota(record["profile_id"])
+        self._storage.check_quota(record["profile_id"], sparing=record["id"])
         fields = {**record, **self._new_sound(info)}
         fields |= {"parameters": parameters | shape, "warnings": (*planned.warnings, *warnings)}
         first = seeds if isinstance(seeds, int) else seeds[0]

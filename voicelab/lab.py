@@ -83,8 +83,10 @@ class VoiceLab:
         self.versions = Versions(self.store, self.files)
         self.history = History(self.store, self.files, self.profiles, self.versions)
         self.stories = Stories(self.store, self.files, self.history, self.versions)
-        self.storage = Storage(self.store, self.files, self.history, self.versions)
         self.status = Status(self.store, self.settings.request_log)
+        self.storage = Storage(
+            *(self.store, self.files, self.history, self.versions), is_live=self.status.is_live
+        )
         self.cache = ChunkCache(self.settings.data_dir / "cache", self.settings.cache_mb << 20)
         self.runner = Runner(self.rack, self.cache, self.settings.max_queue)
         self.checks = Checks(
@@ -93,7 +95,8 @@ class VoiceLab:
         self._page: Lab | None = None
         self._closing = threading.Event()
         self._recover()
-        threading.Thread(target=self._keep_tidy, name="voicelab-tidy", daemon=True).start()
+        self._tidying = threading.Thread(target=self._keep_tidy, name="voicelab-tidy", daemon=True)
+        self._tidying.start()
 
     @classmethod
     def open(cls, data_dir: str | Path | None = None, **settings: Any) -> VoiceLab:
@@ -336,6 +339,7 @@ class VoiceLab:
             self._page.close()
         self.runner.close()
         self.rack.close()
+        self._tidying.join()  # what it writes after the folder is released harms the next owner
         self.store.close()
 
     def __enter__(self) -> VoiceLab:
@@ -376,10 +380,12 @@ class VoiceLab:
     def _tidy(self) -> None:
         """What the storage policy asks for; a clean-up that fails fails nothing else."""
         try:
-            report = self.storage.tidy()
+            report = self.storage.tidy(stop=self._closing.is_set)
         except Exception:
             log.warning("the clean-up failed", exc_info=True)
             return
+        for failed in report["not_compressed"] if report else ():
+            log.warning("version %s stays a WAV: %s", failed["version_id"], failed["error"])
         if report and (report["deleted"] or report["compressed"]):
             log.info(
                 "storage: %d takes deleted, %d made FLAC, %d bytes freed",

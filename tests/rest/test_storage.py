@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from fastapi.testclient import TestClient
 
@@ -35,7 +37,14 @@ def test_a_policy_is_set_and_cleans_up(client: TestClient) -> None:
     [
         {"max_takes": -1},
         {"max_takes": 1.5},
+        {"max_takes": True},
+        {"max_takes": "5"},
         {"max_age_days": "soon"},
+        {"max_age_days": True},
+        {"max_age_days": 36_501},
+        {"max_total_mb": -0.1},
+        {"quota_mb": 1e10},
+        {"flac_after_days": [1]},
         {"quota_action": "shout"},
         {"unknown": 1},
         [],
@@ -45,7 +54,9 @@ def test_a_policy_is_set_and_cleans_up(client: TestClient) -> None:
 def test_a_bad_policy_is_422(client: TestClient, body: object) -> None:
     answer = client.put("/storage/policy", json=body)
     assert answer.status_code == 422 and set(answer.json()) == {"error"}
-    assert client.put("/storage/policy", content=b'{"max_age_days": NaN}').status_code == 422
+    for number in (b"NaN", b"Infinity", b"1e999"):
+        body = b'{"max_age_days": %s}' % number
+        assert client.put("/storage/policy", content=body).status_code == 422
     assert client.get("/storage/policy").json()["max_takes"] is None
 
 
@@ -54,6 +65,21 @@ def test_a_quota_is_413(client: TestClient) -> None:
     client.put("/storage/policy", json={"quota_mb": 0.001})
     answer = client.post("/v1/audio/speech", json={"input": TEXT})
     assert answer.status_code == 413 and "quota" in answer.json()["error"]["message"]
+    id = client.get("/history").json()["items"][0]["id"]
+    assert client.post(f"/history/{id}/regenerate").status_code == 413
+    assert client.get("/history").json()["total"] == 1
+
+
+def test_usage_names_what_no_take_has(client: TestClient, lab: VoiceLab) -> None:
+    speak(client)
+    assert client.get("/storage").json()["orphan_files"] == 0
+    orphan = lab.files.root / "generations" / "orphan.wav"
+    orphan.write_bytes(b"12345")
+    os.utime(orphan, (1e9, 1e9))
+    usage = client.get("/storage").json()
+    assert (usage["orphan_files"], usage["orphan_bytes"]) == (1, 5)
+    assert client.post("/storage/cleanup?dry_run=false").json()["freed_bytes"] == 5
+    assert not orphan.exists() and client.get("/storage").json()["orphan_files"] == 0
 
 
 def test_a_compressed_take_is_served_as_what_it_is(client: TestClient, lab: VoiceLab) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,14 +126,20 @@ def test_favourites_stories_and_running_takes_stay(lab, storage, takes) -> None:
         {"max_total_mb": 2e9},
         {"quota_mb": "x"},
         {"quota_action": "shout"},
+        {"quota_action": None},
         {"flac_after_days": -0.1},
+        {"flac_after_days": [1]},
+        {"max_takes": True},
     ],
     ids=str,
 )
 def test_a_bad_policy_names_its_field(fields: dict) -> None:
-    with pytest.raises(InvalidInput) as raised:
+    ((name, value),) = fields.items()
+    with pytest.raises(
+        InvalidInput, match=rf"^{name} is {re.escape(str(value))}; .* allowed"
+    ) as raised:
         Policy(**fields)
-    assert raised.value.param in fields
+    assert raised.value.param == name
 
 
 def test_a_policy_outlives_the_process(make_lab: MakeLab) -> None:
@@ -181,7 +189,7 @@ def test_old_takes_become_flac_and_sound_the_same(lab, storage, takes) -> None:
     assert storage.cleanup(dry_run=False)["compressed"] == []
 
 
-@pytest.mark.parametrize("step", ["encode", "_write", "read", "array_equal", "_follow"])
+@pytest.mark.parametrize("step", ["_encode", "_sync", "array_equal", "sync_folder", "_follow"])
 def test_compression_that_fails_at_any_step_leaves_the_wav(
     lab, storage, takes, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -190,16 +198,21 @@ def test_compression_that_fails_at_any_step_leaves_the_wav(
     def broken(*_: object) -> bool:
         if step == "array_equal":
             return False
-        raise StorageError("broken")
+        raise OSError(errno.EIO, "broken") if step == "_sync" else StorageError("broken")
 
-    target = flac.np if step == "array_equal" else flac
-    before = snapshot(lab.files.root / "generations")
+    folder = lab.files.root / "generations"
+    before = snapshot(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(target, step, broken)
-        with pytest.raises(StorageError):
-            storage.cleanup(dry_run=False)
-    assert snapshot(lab.files.root / "generations") == before
+        patch.setattr(flac.np if step == "array_equal" else flac, step, broken)
+        report = storage.cleanup(dry_run=False)
+    assert {e["id"] for e in report["not_compressed"]} == set(takes[:2])
+    assert report["compressed"] == [] and all(e["error"] for e in report["not_compressed"])
+    after = snapshot(folder)
+    assert {path: after[path] for path in before} == before
+    assert {Path(path).suffix for path in after} <= {".wav", ".flac"}
     assert all(lab.audio_path(id).suffix == ".wav" for id in takes)
+    assert len(storage.cleanup(dry_run=False)["compressed"]) == 2
+    assert len(snapshot(folder)) == 4
 
 
 def test_what_a_kill_between_flac_and_wav_leaves_is_swept(lab, storage, takes) -> None:
@@ -289,7 +302,7 @@ def test_the_command_tells_and_cleans(make_lab: MakeLab) -> None:
     assert busy.returncode == 1 and "is in use by process" in busy.stderr
     lab.close()
     told = command("--data-dir", folder)
-    assert told.returncode == 0 and "takes would go: 1" in told.stdout
+    assert told.returncode == 0 and "would go: 1 takes" in told.stdout
     done = command("--data-dir", folder, "--cleanup", "--json")
     assert len(json.loads(done.stdout)["cleanup"]["deleted"]) == 1
     assert len(make_lab().history) == 0

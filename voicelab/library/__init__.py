@@ -4,10 +4,11 @@ from voicelab.library.archive import export_archive, export_many, import_archive
 from voicelab.library.destination import Destination, FailedTake, NewTake, NewVersion, Nowhere
 from voicelab.library.files import Files
 from voicelab.library.history import Filters, History
+from voicelab.library.policy import Policy
 from voicelab.library.presets import Presets
 from voicelab.library.profile_archive import export_profile, import_profile
 from voicelab.library.profiles import Profiles
-from voicelab.library.storage import Policy, Storage
+from voicelab.library.storage import Storage
 from voicelab.library.stories import Stories
 from voicelab.library.story_archive import export_story, import_story
 from voicelab.library.versions import Versions

@@ -87,6 +87,12 @@ class FailedTake(NewTake):
         """See `Destination`."""
         self.history.patch(record.id, status="pending", error=None, request_id=request_id)
 
+    def complete(self, record: Generation, processed: Record | None) -> Record:
+        """See `Destination`. Versions whose loss made the take fail are replaced by it."""
+        super().complete(record, processed)
+        self.versions.forget_lost(record.id)
+        return self.history.get(record.id)
+
 
 @dataclass(frozen=True)
 class NewVersion(NewTake):

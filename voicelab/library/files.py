@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from voicelab.codecs import CLIP_RATE, prepare_clip
 from voicelab.errors import NotFound, StoreFull
 
 __all__ = ["CLIPS", "TAKES", "Files"]
+
+log = logging.getLogger(__name__)
 
 TAKES, CLIPS = "generations", "clips"
 
@@ -53,15 +56,19 @@ class Files:
         return self.root / relative
 
     def delete(self, relative: str | None) -> int:
-        """Remove a file if it is there; the bytes it had."""
+        """Remove a file if it is there; the bytes it had. Of a link only the link goes."""
         if not relative:
             return 0
+        path = self.root / relative
         try:
-            path = self.path(relative)
-        except NotFound:
+            inside = path.parent.resolve().is_relative_to(self.root)
+            if not inside or not (path.is_symlink() or path.is_file()):
+                return 0
+            size = path.lstat().st_size
+            path.unlink()
+        except OSError:  # somebody holds it open; the record is gone, so the sweep will take it
+            log.warning("%s could not be removed", relative, exc_info=True)
             return 0
-        size = path.stat().st_size
-        path.unlink(missing_ok=True)
         return size
 
     def keep_clip(self, clip: Path | NDArray[np.float32]) -> str:
@@ -76,7 +83,9 @@ class Files:
         samples = prepare_clip(clip) if isinstance(clip, Path) else clip
         digest = hashlib.sha256(to_pcm16(samples).tobytes()).hexdigest()
         relative = f"{CLIPS}/{digest}.wav"
-        if not (self.root / relative).exists():
+        try:
+            os.utime(self.target(relative))  # young again: no sweep may take what is used again
+        except FileNotFoundError:
             self.write(relative, samples, CLIP_RATE)
         return relative
 

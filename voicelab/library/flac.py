@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from voicelab.audio import storage_error
-from voicelab.codecs import encode, read
-from voicelab.errors import StorageError
+from voicelab.audio import storage_error, sync_folder
+from voicelab.errors import Conflict, NotFound, StorageError
 from voicelab.library.files import Files
 from voicelab.library.versions import GENERATIONS, VERSIONS
 from voicelab.store import Query, Store
 
 __all__ = ["compress"]
+
+BLOCK = 1 << 18
+"""Samples held at once: a book of ten hours needs no more memory than a sentence."""
 
 
 def compress(version: dict[str, Any], store: Store, files: Files) -> int:
@@ -23,22 +25,31 @@ def compress(version: dict[str, Any], store: Store, files: Files) -> int:
 
     Killed at any point, it leaves the WAV, or both files, of which the sweep removes one.
 
+    Args:
+        version: its row, as it was when the work was planned.
+        store, files: of the lab.
+
     Raises:
-        StorageError: what was written is not what was read; nothing has changed.
-        StoreFull: nothing has changed.
+        NotFound: the version or its file is gone.
+        Conflict: it has another file by now.
+        StorageError: what was written is not what was read; the WAV stays.
+        StoreFull: the WAV stays.
     """
     source = str(version["audio_path"])
     target = source.removesuffix(".wav") + ".flac"
-    pcm, rate = read(files.path(source))
-    with files.kept(target):
-        _write(files.target(target), encode(pcm, rate, "flac"))
-        again, _ = read(files.path(target))
-        if not np.array_equal(pcm, again):
-            raise StorageError(f"The FLAC of {source} is not the same sound; it was kept as WAV.")
-        before, after = (files.path(path).stat().st_size for path in (source, target))
+    before = files.path(source).stat().st_size
+    _write(files.path(source), files.target(target))
+    after = files.path(target).stat().st_size
+    try:
         with store.batch():
-            store.patch(VERSIONS, version["id"], {"audio_path": target, "size_bytes": after})
+            fields = {"audio_path": target, "size_bytes": after}
+            store.patch(VERSIONS, version["id"], fields, expected={"audio_path": source})
             _follow(version["generation_id"], source, target, store)
+    except (NotFound, Conflict):
+        if not store.count(VERSIONS, Query(where={"audio_path": target})):
+            files.delete(target)
+        raise
+    # Any other failure may have come after the commit reached the disk: both files stay then.
     files.delete(source)
     return before - after
 
@@ -55,14 +66,53 @@ def _follow(generation_id: str, source: str, target: str, store: Store) -> None:
     store.patch(GENERATIONS, generation_id, fields)
 
 
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
+def _write(source: Path, target: Path) -> None:
+    """Under its own name only when it is whole, on the disk, and the same sound."""
+    import soundfile
+
+    temporary = target.with_name(f".{target.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        _encode(source, temporary)
+        _sync(temporary)
+        _compare(source, temporary)
+        temporary.replace(target)
+        sync_folder(target.parent)
+    except soundfile.SoundFileError as error:
+        raise StorageError(f"{source.name} could not be made FLAC; it was kept as WAV.") from error
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise storage_error(error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _encode(source: Path, target: Path) -> None:
+    import soundfile
+
+    with soundfile.SoundFile(source) as wav:
+        if wav.subtype != "PCM_16":
+            raise StorageError(f"{source.name} is not 16-bit; it was kept as it is.")
+        shape = (wav.samplerate, wav.channels, "PCM_16")
+        with soundfile.SoundFile(target, "w", *shape, format="FLAC") as flac:
+            for block in wav.blocks(BLOCK, dtype="int16"):
+                flac.write(block)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)  # Windows flushes nothing that is open for reading only
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _compare(source: Path, target: Path) -> None:
+    import soundfile
+
+    with soundfile.SoundFile(source) as wav, soundfile.SoundFile(target) as flac:
+        same = (wav.samplerate, wav.channels, wav.frames) == (
+            *(flac.samplerate, flac.channels, flac.frames),
+        )
+        for block in wav.blocks(BLOCK, dtype="int16"):
+            same = same and np.array_equal(block, flac.read(BLOCK, dtype="int16"))
+    if not same:
+        raise StorageError(f"The FLAC of {source.name} is not the same sound; it stays a WAV.")

@@ -166,13 +166,10 @@ class History:
         owner = ("id", "generation_id", "audio_path")
         versions = [v for v in self._store.values(VERSIONS, owner) if v[1] in gone]
         items = self._store.values(STORY_ITEMS, ("id", "generation_id"))
-        for id, _, _ in versions:
-            self._store.delete(VERSIONS, id)
-        for id, generation_id in items:
-            if generation_id in gone:
-                self._store.delete(STORY_ITEMS, id)
-        for id in gone:
-            self._store.delete(GENERATIONS, id)
+        told = [id for id, generation_id in items if generation_id in gone]
+        self._store.delete_many(VERSIONS, [id for id, _, _ in versions])
+        self._store.delete_many(STORY_ITEMS, told)
+        self._store.delete_many(GENERATIONS, gone)
         clips = {record["clip"] for record in records if record.get("clip")}
         kept = {clip for (clip,) in self._store.values(GENERATIONS, ("clip",))}
         paths = {record["audio_path"] for record in records} | {path for _, _, path in versions}

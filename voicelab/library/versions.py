@@ -75,10 +75,16 @@ class Versions:
 
     def set_default(self, generation_id: str, id: str) -> Record:
         """Make it the sound of its take; the version. Raises NotFound."""
-        version = self.get(id, generation_id)
         with self._store.batch():
-            self._make_default(version)
+            self._make_default(self.get(id, generation_id))
         return self.get(id)
+
+    def forget_lost(self, generation_id: str) -> None:
+        """Drop the versions whose file is gone; those that are there stay."""
+        with self._store.batch():
+            for version in self.of(generation_id):
+                if not self._files.exists(version["audio_path"]):
+                    self.delete(generation_id, version["id"])
 
     def delete(self, generation_id: str, id: str) -> None:
         """Remove one; the oldest takes over when it was the default.
@@ -87,11 +93,11 @@ class Versions:
             NotFound: no such version of this take.
             Protected: it is the last one.
         """
-        version = self.get(id, generation_id)
-        others = [other for other in self.of(generation_id) if other["id"] != id]
-        if not others:
-            raise Protected("The last version cannot be deleted: delete the take.")
         with self._store.batch():
+            version = self.get(id, generation_id)
+            others = [other for other in self.of(generation_id) if other["id"] != id]
+            if not others:
+                raise Protected("The last version cannot be deleted: delete the take.")
             if version["is_default"]:
                 self._make_default(others[0])
             self._store.delete(VERSIONS, id)

@@ -20,7 +20,7 @@ __all__ = ["router"]
 class PolicyBody(BaseModel):
     """PUT /storage/policy: the whole policy; null never."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     max_age_days: float | None = Field(None, ge=0, le=36_500)
     max_takes: int | None = Field(None, ge=0, le=10**9)

@@ -6,7 +6,7 @@ top-level fields, ranges, and folded substrings: nothing of any one database cro
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -84,6 +84,10 @@ class Store(Protocol):
 
     def delete(self, table: str, id: str) -> bool:
         """Remove one; False when there was none."""
+        ...
+
+    def delete_many(self, table: str, ids: Collection[str]) -> int:
+        """Remove those that exist, at about the cost of one; how many there were."""
         ...
 
     def page(

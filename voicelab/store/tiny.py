@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -177,14 +177,17 @@ class TinyStore:
 
     def delete(self, table: str, id: str) -> bool:
         """See `Store.delete`."""
+        return self.delete_many(table, (id,)) == 1
+
+    def delete_many(self, table: str, ids: Collection[str]) -> int:
+        """See `Store.delete_many`."""
         with self._changing():
-            ids = dict(self._ids.get(table, {}))
-            number = ids.pop(id, None)
-            if number is None:
-                return False
-            self._db.table(table).remove(doc_ids=[number])
-            self._ids[table] = ids
-            return True
+            kept = dict(self._ids.get(table, {}))
+            numbers = [kept.pop(id) for id in dict.fromkeys(ids) if id in kept]
+            if numbers:  # to TinyDB an empty list is every document
+                self._db.table(table).remove(doc_ids=numbers)
+                self._ids[table] = kept
+            return len(numbers)
 
     def page(
         self, table: str, query: Query, *, limit: int | None = None, offset: int = 0

@@ -141,6 +141,8 @@ def cleanup_report(report: Record) -> str:
         f"{len(report['missing_files'])} without their file",
         f"{size(report['freed_bytes'])} freed",
     ]
+    if report["not_compressed"]:
+        counts.append(f"{len(report['not_compressed'])} stay WAV after an error")
     rows = "".join(
         f"<li><time>{escape(take['created_at'][:10])}</time>"
         f"<span dir='auto'>{escape(take['text'])} ({escape(take['reason'])})</span></li>"

@@ -1,0 +1,121 @@
+"""Files that no record names, and records whose file is gone.
+
+A file goes only when it is an hour old. A record never goes: its text and settings are worth
+keeping, and the disk that held the file may only be away.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from voicelab.library.files import Files
+from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
+from voicelab.store import Query, Store
+
+__all__ = ["GONE", "YOUNG_S", "Sweep"]
+
+GONE = "The audio file is gone."
+YOUNG_S = 3600
+"""Files that no record names are left alone for so long: a running take may own them."""
+
+AT_ONCE = 100
+"""Takes changed in one commit."""
+
+Record = dict[str, Any]
+
+
+class Sweep:
+    """Compares the records of a store with the files of its folder, both ways.
+
+    Args:
+        store, files, versions: of the lab.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        files: Files,
+        versions: Versions,
+        clock: Callable[[], float] = time.time,
+    ):
+        self._store = store
+        self._files = files
+        self._versions = versions
+        self._clock = clock
+
+    def orphans(self, young_s: float = YOUNG_S) -> list[Record]:
+        """Files of takes and clips that no record names: path and size_bytes of each.
+
+        Args:
+            young_s: seconds since their last change for which files are left alone.
+        """
+        limit = self._clock() - young_s
+        found = [entry for entry in self._files.audio_files() if entry[2] < limit]
+        named = {path for (path,) in self._store.values(VERSIONS, ("audio_path",))}
+        for pair in self._store.values(GENERATIONS, ("audio_path", "clip")):
+            named.update(pair)
+        return [{"path": path, "size_bytes": size} for path, size, _ in found if path not in named]
+
+    def missing(self) -> list[Record]:
+        """Versions whose file is not there: id, generation_id, audio_path of each."""
+        names = ("id", "generation_id", "audio_path")
+        there = {path for path, _, _ in self._files.audio_files()}
+        rows: list[Record] = [
+            dict(zip(names, row, strict=True)) for row in self._store.values(VERSIONS, names)
+        ]
+        return [row for row in rows if row["audio_path"] not in there and self._is_gone(row)]
+
+    def restorable(self) -> list[str]:
+        """Takes that failed because their file was gone, and whose file is there again."""
+        query = Query(where={"status": "failed", "error": GONE})
+        ids = [id for (id,) in self._store.values(GENERATIONS, ("id",), query)]
+        return [id for id in ids if self._there(id)]
+
+    def mark(self) -> tuple[list[Record], list[str]]:
+        """Make the takes say what is there; what is `missing`, and what was `restorable`.
+
+        A take without any file becomes failed, so that it can be made again; one that has
+        another version left is heard as that; one whose file came back is whole again.
+        """
+        missing, found = self.missing(), self.restorable()
+        self._each(list(dict.fromkeys(row["generation_id"] for row in missing)), self._lose)
+        self._each(found, self._restore)
+        return missing, found
+
+    def _each(self, ids: list[str], change: Callable[[Record], None]) -> None:
+        """In many commits, so that readers do not wait for the whole library."""
+        for start in range(0, len(ids), AT_ONCE):
+            with self._store.batch():
+                for take in self._store.get_many(GENERATIONS, ids[start : start + AT_ONCE]):
+                    change(take)
+
+    def _lose(self, take: Record) -> None:
+        if take["status"] != "completed":
+            return
+        if self._there(take["id"]):
+            self._follow(take["id"])
+            return
+        # The versions keep their paths: should the files come back, they still have an owner.
+        lost = {"status": "failed", "error": GONE, "audio_path": None, "size_bytes": 0}
+        self._store.patch(GENERATIONS, take["id"], lost)
+
+    def _restore(self, take: Record) -> None:
+        if take["error"] == GONE and self._there(take["id"]):
+            self._follow(take["id"])
+            self._store.patch(GENERATIONS, take["id"], {"status": "completed", "error": None})
+
+    def _follow(self, id: str) -> None:
+        there = self._there(id)
+        heard = next((version for version in there if version["is_default"]), there[0])
+        self._versions.set_default(id, heard["id"])
+        size_bytes = sum(version["size_bytes"] for version in there)
+        self._store.patch(GENERATIONS, id, {"size_bytes": size_bytes})
+
+    def _there(self, id: str) -> list[Record]:
+        return [version for version in self._versions.of(id) if not self._is_gone(version)]
+
+    def _is_gone(self, version: Record) -> bool:
+        return not self._files.exists(version["audio_path"])
