@@ -338,7 +338,7 @@ def _version_row(take: ArchivedTake, version: _Version, files: Files) -> dict[st
         "source_version_id": version.source_version_id,
         "is_default": version is default,
         "created_at": now(),
-        "duration": sound.duration_s,
+        "duration": round(sound.duration_s, 4),
         "size_bytes": 44 + sound.pcm.nbytes,
         "seed": given.seed if version.seed is None else version.seed,
         "chunks": [chunk.model_dump() for chunk in chunks],
