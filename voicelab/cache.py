@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import math
 import os
 import struct
 import threading
@@ -99,14 +100,21 @@ class ChunkCache:
             known[key] = HEADER.size + len(body)
             self._make_room(known)
 
-    def clear(self) -> int:
-        """Remove all; how many bytes went."""
+    def prune(self, unused_since: float) -> int:
+        """Remove chunks last used before this Unix time; how many bytes went."""
+        freed = 0
         with self._lock:
             known = self._known()
-            freed = sum(known.values())
             for key in list(known):
-                self._remove(known, key)
-            return freed
+                with contextlib.suppress(OSError):
+                    if (self._folder / key).stat().st_mtime < unused_since:
+                        freed += known[key]
+                        self._remove(known, key)
+        return freed
+
+    def clear(self) -> int:
+        """Remove all; how many bytes went."""
+        return self.prune(math.inf)
 
     def _known(self) -> dict[str, int]:
         """Key -> bytes, the one unused for longest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -381,6 +382,8 @@ class VoiceLab:
         """What the storage policy asks for; a clean-up that fails fails nothing else."""
         try:
             report = self.storage.tidy(stop=self._closing.is_set)
+            if (days := self.storage.policy().max_age_days) is not None:
+                self.cache.prune(time.time() - days * 86_400)
         except Exception:
             log.warning("the clean-up failed", exc_info=True)
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from voicelab.cache import ChunkCache, chunk_key
 from voicelab.codecs import read
 from voicelab.errors import Conflict, EngineUnavailable, InvalidInput, NotFound, SpeechFailed
 from voicelab.lab import VoiceLab
+from voicelab.library import Policy
 from voicelab.records import GenerationRequest
 
 SENTENCES = [f"This is sentence number {n} of a text that is cut into chunks." for n in range(5)]
@@ -244,3 +246,15 @@ def test_a_damaged_chunk_is_as_if_it_were_not_there(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_fails_no_take(lab: VoiceLab) -> None:
     (lab.files.root / "cache").write_text("in the way")
     assert made(lab)["status"] == "completed"
+
+
+def test_chunks_older_than_the_policys_age_go(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    made(lab, SENTENCES[0])
+    made(lab, SENTENCES[1])
+    first, second = sorted((lab.files.root / "cache").iterdir())
+    os.utime(first, (1e9, 1e9))
+    lab.storage.set_policy(Policy(max_age_days=30))
+    lab._tidy()
+    assert not first.exists() and second.exists()
+    assert lab.cache.size_bytes == second.stat().st_size
