@@ -18,6 +18,7 @@ from voicelab.audio import wav_bytes
 from voicelab.codecs import encode, read
 from voicelab.errors import BadArchive, Conflict, TooLarge
 from voicelab.lab import VoiceLab
+from voicelab.library.zips import Budget
 from voicelab.records import GenerationRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "voicebox"
@@ -260,3 +261,29 @@ def test_a_cut_archive_is_refused(shared: VoiceLab, cut: int) -> None:
     content = (FIXTURES / "generation_versions.voicebox.zip").read_bytes()
     with pytest.raises(BadArchive):
         shared.import_archive(io.BytesIO(content[:-cut]))
+
+
+def test_silence_that_unpacks_a_thousandfold_is_refused(
+    shared: VoiceLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minute = encode(np.ones(60 * 24_000, np.int16), 24_000, "flac")
+    manifest = json.loads(json.dumps(MANIFEST))
+    names = [f"{n}.flac" for n in range(8)]
+    manifest["versions"] = [{"filename": name} for name in names]
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as file:
+        file.writestr("manifest.json", json.dumps(manifest))
+        for name in names:
+            file.writestr(f"audio/{name}", minute)
+    assert len(sink.getvalue()) < 200_000
+    many = io.BytesIO()
+    with zipfile.ZipFile(many, "w") as file:
+        for n in range(3):
+            file.writestr(f"{n}.voicebox.zip", sink.getvalue())
+    # Eight minutes are 22 MiB of samples: one take fits into 40 MiB, three do not.
+    monkeypatch.setattr(Budget.__init__, "__defaults__", (40 * 2**20,))
+    count = len(shared.history)
+    with pytest.raises(TooLarge, match="40 MiB of sound"):
+        shared.import_archive(many)
+    assert len(shared.history) == count
+    shared.delete(shared.import_archive(sink)[0]["id"])

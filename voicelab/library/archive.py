@@ -27,7 +27,7 @@ from voicelab.library.files import Files
 from voicelab.library.history import History, Record
 from voicelab.library.profiles import Profiles
 from voicelab.library.versions import GENERATIONS, VERSIONS
-from voicelab.library.zips import Lenient, Sound, decoded, entry, manifest, opened
+from voicelab.library.zips import Budget, Lenient, Sound, decoded, entry, manifest, opened
 from voicelab.records import MAX_SEED, Generation, SpokenChunk, now
 from voicelab.store import Store
 
@@ -164,24 +164,28 @@ def export_many(records: Sequence[Record], files: Files, sink: BinaryIO) -> None
             archive.writestr(f"{number:04d}-{name}", export_archive(record, files))
 
 
-def read_takes(file: BinaryIO) -> list[ArchivedTake]:
+def read_takes(file: BinaryIO, budget: Budget | None = None) -> list[ArchivedTake]:
     """The takes of a ZIP, every field checked and every audio file decoded.
 
     Args:
         file: seekable; the archive of one take, or one of many.
+        budget: shared with other archives of the same import.
 
     Raises:
         BadArchive: not a ZIP, hostile, or a field or audio file is wrong.
         TooLarge: too many entries or bytes.
     """
+    budget = budget or Budget()
     with opened(file) as archive:
         inner = [name for name in archive.namelist() if name.endswith(SUFFIX)]
         if MANIFEST in archive.namelist() or not inner:
-            return [_read_take(archive)]
+            return [_read_take(archive, budget)]
         takes = []
         for name in inner:
-            with opened(io.BytesIO(entry(archive, name))) as one:
-                takes.append(_read_take(one))
+            content = entry(archive, name)
+            budget.spend(len(content))
+            with opened(io.BytesIO(content)) as one:
+                takes.append(_read_take(one, budget))
         return takes
 
 
@@ -253,9 +257,9 @@ def _manifest(record: Record, versions: list[Record]) -> Record:
     }
 
 
-def _read_take(archive: zipfile.ZipFile) -> ArchivedTake:
+def _read_take(archive: zipfile.ZipFile, budget: Budget) -> ArchivedTake:
     described = _read_manifest(archive)
-    return ArchivedTake(described, _read_sounds(archive, described))
+    return ArchivedTake(described, _read_sounds(archive, described, budget))
 
 
 def _read_manifest(archive: zipfile.ZipFile) -> _Manifest:
@@ -270,7 +274,9 @@ def _read_manifest(archive: zipfile.ZipFile) -> _Manifest:
     return _Manifest(generation=page.generation or page, profile=page.profile)
 
 
-def _read_sounds(archive: zipfile.ZipFile, described: _Manifest) -> list[tuple[_Version, Sound]]:
+def _read_sounds(
+    archive: zipfile.ZipFile, described: _Manifest, budget: Budget
+) -> list[tuple[_Version, Sound]]:
     names = [name for name in archive.namelist() if name.lower().endswith((".wav", ".flac"))]
     by_base = {PurePosixPath(name).name: name for name in names}
     versions = described.versions
@@ -285,7 +291,9 @@ def _read_sounds(archive: zipfile.ZipFile, described: _Manifest) -> list[tuple[_
         content = entry(archive, by_base[version.filename])
         if version.sha256 and hashlib.sha256(content).hexdigest() != version.sha256:
             raise BadArchive(f"{version.filename[:100]} is not the file it was.", param="file")
-        found.append((version, decoded(version.filename, content)))
+        sound = decoded(version.filename, content)
+        budget.spend(sound.pcm.nbytes)
+        found.append((version, sound))
     return found
 
 

@@ -17,7 +17,7 @@ from voicelab.library.history import History
 from voicelab.library.profiles import Profiles
 from voicelab.library.stories import Stories
 from voicelab.library.versions import Versions
-from voicelab.library.zips import Lenient, entry, manifest, opened
+from voicelab.library.zips import Budget, Lenient, entry, manifest, opened
 from voicelab.store import Store
 
 __all__ = ["export_story", "import_story"]
@@ -94,7 +94,8 @@ def import_story(
         if "manifest.json" not in archive.namelist():
             raise BadArchive("The archive has no manifest.json.", param="file")
         described = manifest(archive, "manifest.json", _Manifest)
-        takes = {id: _take(archive, id) for id in _wanted(described)}
+        budget = Budget()
+        takes = {id: _take(archive, id, budget) for id in _wanted(described)}
     with files.kept() as written, store.batch():
         ids = keep_takes(list(takes.values()), store=store, files=files, profiles=profiles)
         for id in ids:
@@ -119,9 +120,10 @@ def _wanted(described: _Manifest) -> list[str]:
     return list(dict.fromkeys(item.generation_id for item in described.items))
 
 
-def _take(archive: zipfile.ZipFile, id: str) -> ArchivedTake:
+def _take(archive: zipfile.ZipFile, id: str, budget: Budget) -> ArchivedTake:
     content = entry(archive, f"takes/{re.sub(r'[^A-Za-z0-9._-]', '', id)}.voicebox.zip")
-    (take, *more) = read_takes(io.BytesIO(content))
+    budget.spend(len(content))
+    (take, *more) = read_takes(io.BytesIO(content), budget)
     if more:
         raise BadArchive(f"takes/{id} holds more than one take.", param="file")
     return take

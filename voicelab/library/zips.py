@@ -18,17 +18,37 @@ from voicelab.audio import to_pcm16
 from voicelab.codecs import decode
 from voicelab.errors import BadArchive, BadClip, TooLarge
 
-__all__ = ["Lenient", "Sound", "decoded", "entry", "manifest", "opened"]
+__all__ = ["Budget", "Lenient", "Sound", "decoded", "entry", "manifest", "opened"]
 
 MAX_ENTRIES = 200
 MAX_UNPACKED_BYTES = 200 * 2**20
 MAX_RATIO = 100
+MAX_DECODED_BYTES = 2**30
 
 
 class Lenient(BaseModel):
     """A part of a manifest: unknown keys are passed over, known ones have their types."""
 
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+
+
+class Budget:
+    """What one import may hold in memory, however many archives stand within each other.
+
+    Silence compresses a thousandfold, so the sizes that a ZIP tells bound nothing.
+    """
+
+    def __init__(self, max_bytes: int = MAX_DECODED_BYTES):
+        self._max_bytes = self._left = max_bytes
+
+    def spend(self, size_bytes: int) -> None:
+        """Raise TooLarge when nothing is left."""
+        self._left -= size_bytes
+        if self._left < 0:
+            raise TooLarge(
+                f"The archive holds more than {self._max_bytes >> 20} MiB of sound; import it in "
+                "parts."
+            )
 
 
 Model = TypeVar("Model", bound=BaseModel)
