@@ -170,8 +170,11 @@ class VoiceLab:
             max_chunk_chars=max_chunk_chars,
             parameters=parameters,
         )
-        record = self.drain(self.stream(request), progress)
-        return Speech(record, self.files.path(record["audio_path"]))
+        return self.speech(self.drain(self.stream(request), progress)["id"])
+
+    def speech(self, id: str) -> Speech:
+        """A kept take, to hear in a notebook; raises NotFound."""
+        return Speech(self.history.get(id), self.audio_path(id))
 
     def drain(self, take: Take, progress: bool = False) -> dict[str, Any]:
         """Run a take to its end, with a bar if wanted; its record."""

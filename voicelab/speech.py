@@ -16,11 +16,16 @@ class Speech:
 
     Attributes:
         record: as /history/{id} gives it.
-        path: the WAV file.
+        path: the audio file.
     """
 
     record: dict[str, Any]
     path: Path
+
+    @property
+    def id(self) -> str:
+        """Of the take."""
+        return self.record["id"]
 
     def _repr_html_(self) -> str:
         """A player with the audio inside, at its own loudness (IPython's normalises)."""
@@ -33,6 +38,6 @@ class Speech:
         )
         return (
             f"<figure style='margin:0'><figcaption dir='auto'>{text}</figcaption>"
-            f"<audio controls src='data:audio/wav;base64,{audio}'></audio>"
+            f"<audio controls src='data:audio/{self.path.suffix[1:]};base64,{audio}'></audio>"
             f"<div><small>{html.escape(facts)}</small></div></figure>"
         )
