@@ -86,7 +86,8 @@ CSS = """
   grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); }
 .vl-card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: .7rem .9rem;
   background: var(--block-background-fill); }
-.vl-card b { display: block; font-size: 1.35rem; font-weight: 600; color: var(--body-text-color); }
+.vl-card b { display: block; white-space: nowrap; font-size: 1.2rem; font-weight: 600;
+  color: var(--body-text-color); }
 .vl-card span { font-size: .8rem; color: var(--body-text-color-subdued); }
 .vl-tight { min-width: 3rem !important; align-self: end; }
 .dark audio { color-scheme: dark; }

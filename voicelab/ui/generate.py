@@ -16,6 +16,7 @@ from voicelab.errors import Cancelled, NotFound, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.records import MAX_SEED, GenerationRequest
 from voicelab.take import Take
+from voicelab.ui.refusals import told
 from voicelab.ui.rows import chunk_list, clock, facts
 
 __all__ = ["Controls", "build", "engine_choices", "voice_choices"]
@@ -141,7 +142,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
     running, based_on = gr.State(), gr.State("")
 
     text.change(None, text, count, js=COUNT, api_visibility="private", show_progress="hidden")
-    _follow_engine(lab, engine, language, clip, groups)
+    _follow_engine(lab, voice, engine, language, clip, groups)
     tab.select(
         lambda: gr.Dropdown(voice_choices(lab)),
         None,
@@ -217,14 +218,23 @@ def _shape(lab: VoiceLab) -> tuple[Any, Any, Any, Any]:
 
 
 def _follow_engine(
-    lab: VoiceLab, engine: Any, language: Any, clip: Any, groups: dict[str, Any]
+    lab: VoiceLab, voice: Any, engine: Any, language: Any, clip: Any, groups: dict[str, Any]
 ) -> None:
-    def follow(name: str) -> list[Any]:
+    """What an engine can do is shown with it; a voice brings its engine and language."""
+
+    def follow(name: str, spoken: str | None = None) -> list[Any]:
         cloning = gr.Audio(visible=lab.engine_info(name).clones_voices, value=None)
         shown = [gr.Group(visible=owner == name) for owner in groups]
-        return [_languages(lab, name), cloning, *shown]
+        return [_languages(lab, name, spoken), cloning, *shown]
 
-    engine.input(follow, engine, [language, clip, *groups.values()], api_visibility="private")
+    def bring(id: str, chosen: str) -> list[Any]:
+        profile = told(lab.profiles.get, id)
+        name = profile["default_engine"] if profile["default_engine"] in groups else chosen
+        return [name, *follow(name, profile["language"])]
+
+    followers = [language, clip, *groups.values()]
+    engine.input(follow, engine, followers, api_visibility="private")
+    voice.input(bring, [voice, engine], [engine, *followers], api_visibility="private")
 
 
 def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:

@@ -120,7 +120,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         with gr.Row():
             takes = gr.Dropdown([], label="A take of the history", scale=4)
             add = gr.Button("Add", size="sm", elem_classes="vl-tight", scale=0)
-            drop = gr.Button("Delete the story", size="sm", elem_classes="vl-tight", scale=0)
+            drop = gr.Button("Delete the story", size="sm", scale=0, min_width=130)
     buttons = [save, split, double, remove]
     shown = [story, opened, lanes, exports, takes, *item.outputs, *buttons]
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
