@@ -179,7 +179,7 @@ class Checks:
             join=Join(shape["gap_ms"], shape["crossfade_ms"], self._settings.paragraph_gap_ms),
             speed=shape["speed"],
             normalize=shape["normalize"],
-            effects=[dict(effect) for effect in record.effects_chain or ()],
+            effects=check_chain(record.effects_chain),  # an imported one may be any
             destination=destination,
         )
 

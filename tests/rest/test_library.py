@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import zipfile
 from pathlib import Path
 
@@ -273,3 +274,16 @@ def test_strangers_may_not_delete_profiles_and_versions(make_lab: MakeLab) -> No
         for path in ("/profiles/x", "/profiles/samples/x", "/effects/presets/x"):
             assert client.delete(path).status_code == 403
         assert client.delete("/generations/x/versions/y").status_code == 403
+
+
+def test_the_events_of_a_deleted_take_end(make_lab: MakeLab) -> None:
+    from voicelab.rest import build
+
+    lab = make_lab(tone_delay_s=0.3)
+    with TestClient(build(lab)) as client:
+        id = client.post("/generate", json={"text": TEXT}).json()["id"]
+        timer = threading.Timer(0.2, lab.delete, [id])
+        timer.start()
+        events = client.get(f"/generate/{id}/status").text
+        timer.join()
+        assert '"status":"failed"' in events.strip().splitlines()[-1]

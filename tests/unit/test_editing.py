@@ -258,3 +258,12 @@ def test_chunks_older_than_the_policys_age_go(make_lab: MakeLab) -> None:
     lab._tidy()
     assert not first.exists() and second.exists()
     assert lab.cache.size_bytes == second.stat().st_size
+
+
+def test_effects_of_an_import_that_are_not_here_are_named(lab: VoiceLab) -> None:
+    record = made(lab)
+    chain = [{"type": "sparkle", "enabled": True, "params": {}}]
+    lab.store.patch("versions", record["active_version_id"], {"effects_chain": chain})
+    with pytest.raises(InvalidInput, match="there is no 'sparkle'"):
+        lab.regenerate(record["id"])
+    assert lab.status.current()["status"] == "idle"

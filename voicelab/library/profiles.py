@@ -53,10 +53,9 @@ class Profiles:
 
     def list(self) -> list[Record]:
         """All profiles with their counts, the default first, then by name."""
-        profiles, _ = self._store.page(PROFILES, Query(order="name", descending=False))
+        profiles = self._all()
         takes = Counter(id for (id,) in self._store.values(GENERATIONS, ("profile_id",)))
         samples = Counter(id for (id,) in self._store.values(SAMPLES, ("profile_id",)))
-        profiles.sort(key=lambda profile: profile["id"] != DEFAULT_PROFILE)
         return [_wire(profile, takes, samples) for profile in profiles]
 
     def get(self, id: str) -> Record:
@@ -77,7 +76,7 @@ class Profiles:
             UnknownVoice: there is none; the message lists those there are.
         """
         folded = (name or DEFAULT_PROFILE).strip().casefold()
-        profiles = self.list()
+        profiles = self._all()
         for profile in profiles:
             if folded in (profile["id"].casefold(), profile["name"].casefold()):
                 return profile
@@ -92,7 +91,7 @@ class Profiles:
 
     def named(self, name: str, description: str = "Came with an import.") -> Record:
         """The profile of that name, made when there is none (an import brings its own)."""
-        for profile in self.list():
+        for profile in self._all():
             if profile["name"].casefold() == name.casefold():
                 return profile
         return self.create(name, description=description)
@@ -279,6 +278,11 @@ class Profiles:
         self._store.patch(PROFILES, id, {"avatar_path": None, "updated_at": now()})
         self._files.delete(profile["avatar_path"])
         return self.get(id)
+
+    def _all(self) -> list[Record]:
+        """Without their counts, which a pass over all takes gives."""
+        profiles, _ = self._store.page(PROFILES, Query(order="name", descending=False))
+        return sorted(profiles, key=lambda profile: profile["id"] != DEFAULT_PROFILE)
 
     def _checked(self, fields: Mapping[str, Any], id: str | None = None) -> Record:
         checked = dict(fields)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, Request
 from fastapi import Path as PathParameter
 from starlette.responses import Response, StreamingResponse
 
-from voicelab.errors import Conflict
+from voicelab.errors import Conflict, NotFound
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
 from voicelab.rest.schemas import GenerateBody, SeedBody
@@ -87,7 +87,12 @@ def _request_id(lab: VoiceLab, id: str) -> str | None:
 async def _events(lab: VoiceLab, id: str, request: Request) -> AsyncIterator[bytes]:
     while not await request.is_disconnected():
         version = lab.status.version
-        record = lab.history.get(id)
+        try:
+            record = lab.history.get(id)
+        except NotFound as error:  # deleted meanwhile: the stream is open, so say it there
+            gone = {"id": id, "status": "failed", "duration": None, "error": error.message}
+            yield b"data: " + orjson.dumps(gone) + b"\n\n"
+            return
         # A finished take of which a further version is being made is on its way, too.
         made = lab.status.is_live(record["request_id"])
         keys = ("id", "status", "duration", "error")
