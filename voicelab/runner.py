@@ -261,6 +261,8 @@ class Runner:
                 left.append((job, chunk))
             else:
                 samples, seed = found
+                # Where seeds change nothing they are not in the key, so any may have made it.
+                seed = seed if engine.info.random else job.seeds[chunk.index]
                 job.deliver(ChunkAudio(chunk, samples, seed))
         return left
 

@@ -38,6 +38,12 @@ def test_a_take_is_made_heard_found_kept_and_deleted(
     text.press("Control+Enter")
     expect(page.get_by_text("real-time factor")).to_be_visible()
     expect(page.locator("#vl-chunks li")).to_have_count(2)
+    page.locator("#vl-chunks button").first.click()
+    page.wait_for_function("document.querySelectorAll('#vl-chunks button').length === 0")
+    expect(page.locator("#vl-chunks button")).to_have_count(2)
+    (record,) = page_lab.history
+    assert record["chunks"][0]["seed"] != 7 and record["chunks"][1]["seed"] == 8
+    page_lab.versions.set_default(record["id"], page_lab.versions.of(record["id"])[0]["id"])
     page.wait_for_timeout(1500)
     page.screenshot(path=pictures / "generate.png")
 

@@ -39,6 +39,14 @@ COUNT = r"""(text) => {
 """How long a text is when spoken: 15 letters a second, 4.5 where a letter is a syllable."""
 
 
+AGAIN = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-act=chunk]');
+  if (button) trigger('click', {index: button.dataset.index});
+});
+"""
+
+
 @dataclass(frozen=True)
 class Controls:
     """The inputs, for the History tab to fill again: `use again`."""
@@ -138,8 +146,8 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
         )
         summary = gr.HTML(padding=False)
         with gr.Accordion("Chunks", open=True):
-            chunks = gr.HTML(padding=False, elem_id="vl-chunks")
-    running, based_on = gr.State(), gr.State("")
+            chunks = gr.HTML(padding=False, elem_id="vl-chunks", js_on_load=AGAIN)
+    running, based_on, made = gr.State(), gr.State(""), gr.State("")
 
     text.change(None, text, count, js=COUNT, api_visibility="private", show_progress="hidden")
     _follow_engine(lab, voice, engine, language, clip, groups)
@@ -152,11 +160,12 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
     )
     shape = [voice, engine, language, clip, seed, speed, gap_ms, normalize]
     inputs = [text, based_on, *shape, *sliders.values()]
-    outputs = [live, whole, summary, chunks, running, stop, result]
+    outputs = [live, whole, summary, chunks, running, stop, result, made]
     # gradio 6.8 plays a stream a second time only when it was cleared before.
     speak.click(
         lambda: (None, None), None, [live, whole], api_visibility="private", show_progress="hidden"
     ).then(_speaker(lab, list(sliders)), inputs, outputs, api_visibility="private")
+    chunks.click(_chunk_speaker(lab), made, outputs, api_visibility="private")
     stop.click(_stopper(lab), running, None, api_visibility="private", show_progress="hidden")
     voices = (voice, engine, language, seed)
     return Controls(text, based_on, *voices, speed, gap_ms, normalize, sliders)
@@ -292,6 +301,23 @@ def _base(lab: VoiceLab, id: str, seed: str) -> str | None:
     return id if kept else None
 
 
+def _chunk_speaker(lab: VoiceLab) -> Any:
+    def again(
+        id: str,
+        event: gr.EventData,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by its default
+    ) -> Iterator[list[Any]]:
+        try:
+            with lab.regenerate_chunk(id, int(event._data["index"])) as take:
+                yield from _shown(lab, take, progress, live=False)
+        except Cancelled:
+            yield _update(stop=False)
+        except VoicelabError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return again
+
+
 def _seed(typed: str) -> int | None:
     typed = typed.strip()
     if not typed:
@@ -301,8 +327,10 @@ def _seed(typed: str) -> int | None:
     return int(typed)
 
 
-def _shown(lab: VoiceLab, take: Take, progress: gr.Progress) -> Iterator[list[Any]]:
-    """The page's updates while a take is drained."""
+def _shown(
+    lab: VoiceLab, take: Take, progress: gr.Progress, live: bool = True
+) -> Iterator[list[Any]]:
+    """The page's updates while a take is drained, heard meanwhile if `live`."""
     done: list[dict[str, Any]] = []
     yield _update(running=take.request_id, stop=True, result=True)
     progress((0, take.total_chunks), desc="Waiting for the engine", unit="chunks")
@@ -311,7 +339,7 @@ def _shown(lab: VoiceLab, take: Take, progress: gr.Progress) -> Iterator[list[An
             done.append(asdict(piece.chunk))
             desc = _remaining(take, len(done))
             progress((len(done), take.total_chunks), desc=desc, unit="chunks")
-        heard = bool(len(piece.pcm)) and _can_stream()
+        heard = live and bool(len(piece.pcm)) and _can_stream()
         yield _update(
             live=wav_bytes(piece.pcm, take.sample_rate) if heard else None, chunks=chunk_list(done)
         )
@@ -319,8 +347,9 @@ def _shown(lab: VoiceLab, take: Take, progress: gr.Progress) -> Iterator[list[An
     yield _update(
         whole=str(lab.audio_path(record["id"])),
         summary=facts(record),
-        chunks=chunk_list(record["chunks"]),
+        chunks=chunk_list(record["chunks"], again=True),
         stop=False,
+        made=record["id"],
     )
 
 
@@ -340,6 +369,7 @@ def _update(
     running: str | None = None,
     stop: bool | None = None,
     result: bool | None = None,
+    made: str | None = None,
 ) -> list[Any]:
     """New values in the order of the outputs; what is None stays."""
     plain = [
@@ -349,6 +379,7 @@ def _update(
         *plain,
         gr.skip() if stop is None else gr.Button(interactive=stop),
         gr.skip() if result is None else gr.Column(visible=result),
+        gr.skip() if made is None else made,
     ]
 
 
