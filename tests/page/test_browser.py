@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.conftest import write_clip
+from tests.conftest import wait_for, write_clip
 from voicelab.lab import VoiceLab
 
 HOSTILE = "<img src=x onerror=\"document.title='pwned'\"> and ${document.title='pwned'} {{value}}"
@@ -38,8 +38,9 @@ def test_a_take_is_made_heard_found_kept_and_deleted(
     text.press("Control+Enter")
     expect(page.get_by_text("real-time factor")).to_be_visible()
     expect(page.locator("#vl-chunks li")).to_have_count(2)
+    (record,) = page_lab.history
     page.locator("#vl-chunks button").first.click()
-    page.wait_for_function("document.querySelectorAll('#vl-chunks button').length === 0")
+    wait_for(lambda: len(page_lab.versions.of(record["id"])) == 2)
     expect(page.locator("#vl-chunks button")).to_have_count(2)
     (record,) = page_lab.history
     assert record["chunks"][0]["seed"] != 7 and record["chunks"][1]["seed"] == 8

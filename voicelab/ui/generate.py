@@ -135,7 +135,8 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
     with gr.Column(visible=False) as result:
         live = gr.Audio(
             label="While it is being made",
-            streaming=True,
+            # gradio 6.8 fails at the end of a stream that was never fed.
+            streaming=_can_stream(),
             autoplay=True,
             interactive=False,
             visible=_can_stream(),
@@ -165,7 +166,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
     speak.click(
         lambda: (None, None), None, [live, whole], api_visibility="private", show_progress="hidden"
     ).then(_speaker(lab, list(sliders)), inputs, outputs, api_visibility="private")
-    chunks.click(_chunk_speaker(lab), made, outputs, api_visibility="private")
+    chunks.click(_chunk_speaker(lab), made, outputs[1:], api_visibility="private")
     stop.click(_stopper(lab), running, None, api_visibility="private", show_progress="hidden")
     voices = (voice, engine, language, seed)
     return Controls(text, based_on, *voices, speed, gap_ms, normalize, sliders)
@@ -309,9 +310,10 @@ def _chunk_speaker(lab: VoiceLab) -> Any:
     ) -> Iterator[list[Any]]:
         try:
             with lab.regenerate_chunk(id, int(event._data["index"])) as take:
-                yield from _shown(lab, take, progress, live=False)
+                for update in _shown(lab, take, progress, live=False):
+                    yield update[1:]  # but for the stream, which is not fed
         except Cancelled:
-            yield _update(stop=False)
+            yield _update(stop=False)[1:]
         except VoicelabError as error:
             raise gr.Error(str(error), print_exception=False) from error
 

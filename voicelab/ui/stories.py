@@ -142,7 +142,10 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             return work(id, chosen, "remove")
         return show(id, chosen)
 
-    tab.select(show, story, shown, **quiet)
+    def arrive(id: str | None, chosen: str = "") -> list[Any]:
+        return _without_hiding(show(id, chosen))
+
+    tab.select(arrive, [story, item.chosen], shown, **quiet)
     story.input(show, story, shown, **quiet)
     lanes.click(act, story, shown, **quiet)
     for button, action in zip(buttons, ("save", "split", "double", "remove"), strict=True):
@@ -153,7 +156,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             **quiet,
         )
     make.click(
-        lambda words: [*show(told(lab.stories.create, words)["id"]), ""],
+        lambda words: [*arrive(told(lab.stories.create, words)["id"]), ""],
         name,
         [*shown, name],
         **quiet,
@@ -283,6 +286,11 @@ def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
         *_selected(lab, item),
         *[gr.Button(visible=item is not None)] * 4,
     ]
+
+
+def _without_hiding(values: list[Any]) -> list[Any]:
+    """gradio 6.8 never shows what was hidden once more before it was first drawn."""
+    return [gr.skip() if getattr(value, "visible", True) is False else value for value in values]
 
 
 def _selected(lab: VoiceLab, item: dict[str, Any] | None) -> list[Any]:

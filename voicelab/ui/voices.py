@@ -53,17 +53,14 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         with gr.Row():
             save = gr.Button("Save", size="sm", variant="primary")
             close = gr.Button("Close", size="sm")
-        with gr.Column(visible=False) as clips:
-            samples = gr.HTML("", js_on_load=ACTS, elem_id="vl-samples", padding=False)
-            clip = gr.Audio(
-                label="A clip of 2-30 s", sources=["upload", "microphone"], type="filepath"
-            )
-            words = gr.Textbox(label="What is said in it (optional)", max_length=2000)
-            add = gr.Button("Add the clip", size="sm")
-            picture = gr.UploadButton("Set a picture", file_types=["image"], size="sm")
+        samples = gr.HTML("", js_on_load=ACTS, elem_id="vl-samples", padding=False)
+        clip = gr.Audio(label="A clip of 2-30 s", sources=["upload", "microphone"], type="filepath")
+        words = gr.Textbox(label="What is said in it (optional)", max_length=2000)
+        add = gr.Button("Add the clip", size="sm")
+        picture = gr.UploadButton("Set a picture", file_types=["image"], size="sm")
     opened = gr.State("")
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    shown = [profiles, opened, editor, clips, samples, *form.fields]
+    shown = [profiles, opened, editor, samples, *form.fields]
 
     def show(id: str = "", making: bool = False) -> list[Any]:
         return _shown(lab, id, making)
@@ -88,12 +85,15 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         return show(id)
 
     def add_clip(id: str, path: str | None, said: str) -> list[Any]:
-        if path is None:
-            raise gr.Error("Choose or record a clip first.", print_exception=False)
+        if path is None or not id:
+            missing = "Choose or record a clip first." if id else "Save the voice first."
+            raise gr.Error(missing, print_exception=False)
         told(lab.profiles.add_sample, id, Path(path), said)
         return [*show(id), None, ""]
 
     def set_picture(id: str, path: str) -> list[Any]:
+        if not id:
+            raise gr.Error("Save the voice first.", print_exception=False)
         told(lab.profiles.set_avatar, id, Path(path).read_bytes())
         return show(id)
 
@@ -102,7 +102,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             made = told(lab.import_profile, file)
         return show(made["id"])
 
-    tab.select(show, None, shown, **quiet)
+    tab.select(lambda: profile_list(lab.profiles.list()), None, profiles, **quiet)
     new.click(lambda: show("", True), None, shown, **quiet)
     close.click(show, None, shown, **quiet)
     save.click(keep, [opened, *form.fields], shown, **quiet)
@@ -146,7 +146,7 @@ def _shown(lab: VoiceLab, id: str, making: bool) -> list[Any]:
     listed = profile_list(list(everyone.values()))
     if opened is None:
         fields = ["", "", "en", "", gr.Dropdown(_presets(lab, None), value="")]
-        return [listed, "", gr.Column(visible=making), gr.Column(visible=False), "", *fields]
+        return [listed, "", gr.Column(visible=making), "", *fields]
     chain = opened["effects_chain"]
     preset = next((p["id"] for p in lab.presets.list() if p["effects_chain"] == chain), "own")
     fields = [
@@ -156,15 +156,7 @@ def _shown(lab: VoiceLab, id: str, making: bool) -> list[Any]:
         opened["default_engine"] or "",
         gr.Dropdown(_presets(lab, chain), value=preset if chain else ""),
     ]
-    cloned = gr.Column(visible=id != "default")
-    return [
-        listed,
-        id,
-        gr.Column(visible=True),
-        cloned,
-        sample_list(lab.profiles.samples(id)),
-        *fields,
-    ]
+    return [listed, id, gr.Column(visible=True), sample_list(lab.profiles.samples(id)), *fields]
 
 
 def _presets(lab: VoiceLab, chain: Any) -> list[tuple[str, str]]:
