@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,6 @@ __all__ = [
     "Format",
     "decode",
     "encode",
-    "limit_peaks",
-    "measure_loudness",
     "prepare_clip",
     "read",
     "resampled",
@@ -172,47 +169,6 @@ def resampled(
                 yield ready.to_ndarray()[0]
     for ready in resampler.resample(None):
         yield ready.to_ndarray()[0]
-
-
-def measure_loudness(samples: NDArray[np.float32], sample_rate: int) -> float | None:
-    """Integrated loudness of float32 (n,) by EBU R128, in LUFS; None for silence."""
-    # R128 needs 400 ms; what is shorter is heard as often as it takes.
-    times = max(1, math.ceil(0.5 * sample_rate / max(1, len(samples))))
-    repeated = np.tile(samples, times)
-    # Its last block has to be full to count.
-    padded = np.concatenate([repeated, np.zeros(sample_rate // 10, np.float32)])
-    found = None
-    for frame in _filtered(padded, sample_rate, [("ebur128", "metadata=1")]):
-        found = frame.metadata.get("lavfi.r128.I", found)
-    value = float(found) if found is not None else -math.inf
-    return value if value > -70 else None
-
-
-def limit_peaks(
-    samples: NDArray[np.float32], sample_rate: int, peak_dbtp: float
-) -> NDArray[np.float32]:
-    """float32 (n,) whose true peak is at most `peak_dbtp`, limited only where it is higher."""
-    ceiling = 10 ** (peak_dbtp / 20)
-    if _true_peak(samples, sample_rate) > ceiling:
-        # Between samples the wave may rise above them: limit at four times the rate.
-        filters = [
-            ("aresample", str(4 * sample_rate)),
-            ("alimiter", f"limit={ceiling:.6f}:attack=2:release=50:level=false:latency=true"),
-            ("aresample", str(sample_rate)),
-        ]
-        frames = _filtered(samples, sample_rate, filters)
-        limited = np.concatenate([frame.to_ndarray()[0] for frame in frames])
-        samples = np.zeros_like(samples)
-        samples[: len(limited)] = limited[: len(samples)]
-    # Coming back to the lower rate overshoots by a little.
-    return (
-        samples * np.float32(min(1.0, ceiling / max(_true_peak(samples, sample_rate), 1e-9)))
-    ).astype(np.float32)
-
-
-def _true_peak(samples: NDArray[np.float32], sample_rate: int) -> float:
-    frames = _filtered(samples, sample_rate, [("aresample", str(4 * sample_rate))])
-    return max((float(np.abs(frame.to_ndarray()).max()) for frame in frames), default=0.0)
 
 
 def _filtered(

@@ -1,13 +1,10 @@
-"""Chains of effects: what there is, what is allowed, and the sound of it.
-
-A chain is a list of {"type", "enabled", "params"}, applied in order. The effects are
-pedalboard's, except speed (ffmpeg's atempo) and loudness (EBU R128 by ffmpeg).
-"""
+"""Effects over a finished take: what there is, what a chain may hold, and its sound."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -15,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.audio import is_silent
-from voicelab.codecs import limit_peaks, measure_loudness, stretch
+from voicelab.audio import SILENCE
+from voicelab.codecs import stretch
 from voicelab.errors import InvalidInput
+from voicelab.loudness import level
 
 __all__ = [
     "EFFECTS",
@@ -30,20 +28,27 @@ __all__ = [
     "describe",
 ]
 
-MAX_EFFECTS = 20
-MAX_TAIL_S = 15.0
-TAIL_LEVEL = 0.001
-"""-60 dBFS: where a tail ends."""
-
-PEAK_DBTP = -1.0
-
 Samples = NDArray[np.float32]
 Chain = list[dict[str, Any]]
+
+MAX_EFFECTS = 20
+"""Effects one chain may hold."""
+
+FAINT = 1e-5
+"""What a tail decays to, -100 dBFS: still below `SILENCE` after the largest gain, 40 dB."""
+
+MAX_TAIL_S = 30.0
+"""Longest tail of one effect; a delay of 2 s at 0.95 would go on for eight minutes."""
+
+LIMIT = 1e6
+"""Samples are held within +-120 dBFS, where no sum of effects overflows into inf and NaN."""
+
+LABEL_LENGTH = 60
 
 
 @dataclass(frozen=True)
 class EffectParameter:
-    """One number of an effect, with its range and unit."""
+    """A number an effect takes: its name on the wire, its range in `unit`, its default."""
 
     name: str
     label: str
@@ -56,7 +61,7 @@ class EffectParameter:
 
 @dataclass(frozen=True)
 class EffectType:
-    """An effect and its parameters, in the order of the page."""
+    """A kind of effect; `type` is its name on the wire."""
 
     type: str
     label: str
@@ -64,297 +69,281 @@ class EffectType:
     parameters: tuple[EffectParameter, ...]
 
 
+def _effect(kind: str, label: str, description: str, *rows: tuple[Any, ...]) -> EffectType:
+    return EffectType(kind, label, description, tuple(EffectParameter(*row) for row in rows))
+
+
+_ALL = (
+    _effect(
+        *("chorus", "Chorus", "A wavering copy beside the voice; with feedback, metallic."),
+        ("rate_hz", "Rate", 1.0, 0.01, 20.0, 0.01, "Hz"),
+        ("depth", "Depth", 0.5, 0.0, 1.0, 0.01),
+        ("feedback", "Feedback", 0.0, 0.0, 0.95, 0.01),
+        ("centre_delay_ms", "Centre delay", 7.0, 0.5, 50.0, 0.1, "ms"),
+        ("mix", "Mix", 0.5, 0.0, 1.0, 0.01),
+    ),
+    _effect(
+        *("reverb", "Reverb", "The sound of a room."),
+        ("room_size", "Room size", 0.5, 0.0, 1.0, 0.01),
+        ("damping", "Damping", 0.5, 0.0, 1.0, 0.01),
+        ("wet_level", "Wet level", 0.33, 0.0, 1.0, 0.01),
+        ("dry_level", "Dry level", 0.4, 0.0, 1.0, 0.01),
+        ("width", "Width", 1.0, 0.0, 1.0, 0.01),
+    ),
+    _effect(
+        *("delay", "Delay", "Echoes, each softer than the one before."),
+        ("delay_seconds", "Delay", 0.3, 0.01, 2.0, 0.01, "s"),
+        ("feedback", "Feedback", 0.3, 0.0, 0.95, 0.01),
+        ("mix", "Mix", 0.3, 0.0, 1.0, 0.01),
+    ),
+    _effect(
+        *("compressor", "Compressor", "Loud passages lowered towards the soft ones."),
+        ("threshold_db", "Threshold", -20.0, -60.0, 0.0, 0.5, "dB"),
+        ("ratio", "Ratio", 4.0, 1.0, 20.0, 0.1),
+        ("attack_ms", "Attack", 10.0, 0.1, 100.0, 0.1, "ms"),
+        ("release_ms", "Release", 100.0, 10.0, 1000.0, 1.0, "ms"),
+    ),
+    _effect("gain", "Gain", "Louder or softer.", ("gain_db", "Gain", 0.0, -40.0, 40.0, 0.5, "dB")),
+    _effect(
+        *("highpass", "High-pass", "Takes away what lies below the cutoff, 6 dB an octave."),
+        ("cutoff_frequency_hz", "Cutoff", 80.0, 20.0, 8000.0, 1.0, "Hz"),
+    ),
+    _effect(
+        *("lowpass", "Low-pass", "Takes away what lies above the cutoff, 6 dB an octave."),
+        ("cutoff_frequency_hz", "Cutoff", 8000.0, 200.0, 20000.0, 1.0, "Hz"),
+    ),
+    _effect(
+        *("pitch_shift", "Pitch shift", "Higher or deeper, the duration kept."),
+        ("semitones", "Pitch", 0.0, -12.0, 12.0, 0.1, "semitones"),
+    ),
+    _effect(
+        "speed", "Speed", "Faster or slower, the pitch kept.", ("rate", "Rate", 1.0, 0.5, 2.0, 0.01)
+    ),
+    _effect(
+        *("loudness", "Loudness", "Brought to a loudness by EBU R128, peaks under -1 dBTP."),
+        ("target_lufs", "Target", -23.0, -40.0, -5.0, 0.5, "LUFS"),
+    ),
+)
+EFFECTS: Mapping[str, EffectType] = MappingProxyType({effect.type: effect for effect in _ALL})
+
+
 @dataclass(frozen=True)
 class Preset:
-    """A chain under a name."""
+    """A built-in chain; `steps` is (type, the parameters that differ from the defaults)."""
 
     name: str
     description: str
-    chain: tuple[Mapping[str, Any], ...]
+    steps: tuple[tuple[str, Mapping[str, float]], ...]
+
+    @property
+    def chain(self) -> Chain:
+        """The chain as `check_chain` gives it, new at each call."""
+        return check_chain([{"type": kind, "params": dict(params)} for kind, params in self.steps])
 
 
-def _effect(
-    type: str, label: str, description: str, *parameters: tuple[Any, ...]
-) -> tuple[str, EffectType]:
-    return type, EffectType(
-        type, label, description, tuple(EffectParameter(*each) for each in parameters)
-    )
+def _preset(name: str, description: str, **steps: dict[str, float]) -> Preset:
+    frozen = tuple((kind, MappingProxyType(params)) for kind, params in steps.items())
+    return Preset(name, description, frozen)
 
 
-EFFECTS: Mapping[str, EffectType] = MappingProxyType(
-    dict(
-        (
-            _effect(
-                "chorus",
-                "Chorus",
-                "Slightly detuned copies: wide, or robotic with feedback.",
-                ("rate_hz", "Rate", 1, 0.01, 20, 0.01, "Hz"),
-                ("depth", "Depth", 0.5, 0, 1, 0.01),
-                ("feedback", "Feedback", 0, 0, 0.95, 0.01),
-                ("centre_delay_ms", "Delay", 7, 0.5, 50, 0.1, "ms"),
-                ("mix", "Mix", 0.5, 0, 1, 0.01),
-            ),
-            _effect(
-                "reverb",
-                "Reverb",
-                "A room around the voice.",
-                ("room_size", "Room", 0.5, 0, 1, 0.01),
-                ("damping", "Damping", 0.5, 0, 1, 0.01),
-                ("wet_level", "Wet", 0.33, 0, 1, 0.01),
-                ("dry_level", "Dry", 0.4, 0, 1, 0.01),
-                ("width", "Width", 1, 0, 1, 0.01),
-            ),
-            _effect(
-                "delay",
-                "Delay",
-                "Echoes that die away.",
-                ("delay_seconds", "Time", 0.3, 0.01, 2, 0.01, "s"),
-                ("feedback", "Feedback", 0.3, 0, 0.95, 0.01),
-                ("mix", "Mix", 0.3, 0, 1, 0.01),
-            ),
-            _effect(
-                "compressor",
-                "Compressor",
-                "Loud passages softer, so that all is closer together.",
-                ("threshold_db", "Threshold", -20, -60, 0, 0.5, "dB"),
-                ("ratio", "Ratio", 4, 1, 20, 0.1),
-                ("attack_ms", "Attack", 10, 0.1, 100, 0.1, "ms"),
-                ("release_ms", "Release", 100, 10, 1000, 1, "ms"),
-            ),
-            _effect(
-                "gain",
-                "Gain",
-                "Louder or softer.",
-                ("gain_db", "Gain", 0, -40, 40, 0.5, "dB"),
-            ),
-            _effect(
-                "highpass",
-                "High-pass",
-                "Takes away what is lower.",
-                ("cutoff_frequency_hz", "Cutoff", 80, 20, 8000, 1, "Hz"),
-            ),
-            _effect(
-                "lowpass",
-                "Low-pass",
-                "Takes away what is higher.",
-                ("cutoff_frequency_hz", "Cutoff", 8000, 200, 20000, 1, "Hz"),
-            ),
-            _effect(
-                "pitch_shift",
-                "Pitch",
-                "Higher or lower at the same pace.",
-                ("semitones", "Shift", 0, -12, 12, 0.1, "semitones"),
-            ),
-            _effect(
-                "speed",
-                "Speed",
-                "Faster or slower at the same pitch.",
-                ("rate", "Rate", 1, 0.5, 2, 0.01),
-            ),
-            _effect(
-                "loudness",
-                "Loudness",
-                "To a loudness by EBU R128, its true peak below -1 dBTP.",
-                ("target_lufs", "Target", -23, -40, -5, 0.5, "LUFS"),
-            ),
-        )
-    )
+_BUILT_IN = (
+    _preset(
+        "Robotic", "A metallic machine.", chorus={"rate_hz": 0.2, "depth": 1.0, "feedback": 0.35}
+    ),
+    _preset(
+        *("Radio", "A small loudspeaker far away."),
+        highpass={"cutoff_frequency_hz": 300.0},
+        lowpass={"cutoff_frequency_hz": 3500.0},
+        compressor={"threshold_db": -30.0, "ratio": 6.0, "attack_ms": 5.0},
+        loudness={"target_lufs": -20.0},
+    ),
+    _preset(
+        *("Echo Chamber", "A large hall that answers."),
+        delay={"delay_seconds": 0.25, "mix": 0.2},
+        reverb={"room_size": 0.85, "damping": 0.3, "wet_level": 0.3},
+    ),
+    _preset(
+        *("Deep Voice", "Three semitones deeper and softer on top."),
+        pitch_shift={"semitones": -3.0},
+        lowpass={"cutoff_frequency_hz": 6000.0},
+    ),
+    _preset(
+        *("Podcast", "Rumble away, levels evened out, -16 LUFS."),
+        highpass={},
+        compressor={"ratio": 3.0},
+        loudness={"target_lufs": -16.0},
+    ),
 )
-
-
-def _step(type: str, **params: float) -> Mapping[str, Any]:
-    return {"type": type, "enabled": True, "params": params}
-
-
-PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {
-        preset.name: preset
-        for preset in (
-            Preset(
-                "Robotic",
-                "A voice from a machine.",
-                (_step("chorus", rate_hz=0.2, depth=1, feedback=0.35, centre_delay_ms=7, mix=0.5),),
-            ),
-            Preset(
-                "Radio",
-                "Over a small loudspeaker.",
-                (
-                    _step("highpass", cutoff_frequency_hz=300),
-                    _step("lowpass", cutoff_frequency_hz=3400),
-                    _step("compressor", threshold_db=-15, ratio=6, attack_ms=5, release_ms=50),
-                    _step("gain", gain_db=6),
-                ),
-            ),
-            Preset(
-                "Echo Chamber",
-                "A large empty hall.",
-                (
-                    _step("reverb", room_size=0.85, damping=0.3, wet_level=0.45, dry_level=0.55),
-                    _step("delay", delay_seconds=0.25, feedback=0.3, mix=0.2),
-                ),
-            ),
-            Preset(
-                "Deep Voice",
-                "Three semitones lower.",
-                (
-                    _step("pitch_shift", semitones=-3),
-                    _step("lowpass", cutoff_frequency_hz=6000),
-                ),
-            ),
-            Preset(
-                "Podcast",
-                "Clean, even, at -16 LUFS.",
-                (
-                    _step("highpass", cutoff_frequency_hz=80),
-                    _step("compressor", threshold_db=-22, ratio=3, attack_ms=8, release_ms=120),
-                    _step("loudness", target_lufs=-16),
-                ),
-            ),
-        )
-    }
-)
+PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset in _BUILT_IN})
 
 
 def check_chain(chain: Any) -> Chain:
-    """A chain with every parameter filled in; None gives an empty one.
+    """A chain from outside made complete: each effect with `type`, `enabled`, all `params`.
+
+    Args:
+        chain: a list of {"type", "enabled" (True), "params" ({})}; None is an empty one.
 
     Raises:
-        InvalidInput: an unknown type or parameter, or a value out of range; the message names
-            the position from 1, the parameter and the range. Nothing is passed over silently.
+        InvalidInput: names the position (from 1), the parameter and the range.
     """
     if chain is None:
         return []
-    if not isinstance(chain, list | tuple):
-        raise _wrong("It is a list of effects.")
+    if not isinstance(chain, list):
+        raise _refused("The effects chain is not a list of effects.")
     if len(chain) > MAX_EFFECTS:
-        raise _wrong(f"It has {len(chain)} effects; {MAX_EFFECTS} are allowed.")
-    return [_checked(position, effect) for position, effect in enumerate(chain, 1)]
+        raise _refused(f"The chain has {len(chain)} effects; up to {MAX_EFFECTS} are allowed.")
+    return [_checked(position, item) for position, item in enumerate(chain, start=1)]
 
 
-def describe(chain: Chain) -> str:
-    """The effects' names as a short label, at most 60 characters."""
-    names = ", ".join(EFFECTS[effect["type"]].label for effect in chain if effect["enabled"])
-    return (names if len(names) <= 60 else names[:57] + "...") or "clean"
-
-
-def apply_chain(samples: Samples, sample_rate: int, chain: Chain) -> Samples:
-    """float32 (n,) at `sample_rate` Hz through a chain of `check_chain`.
-
-    Tails of reverb, delay and chorus are kept: the result may be longer.
-    """
-    for effect in chain:
-        if effect["enabled"] and len(samples):
-            samples = _applied(samples, sample_rate, effect["type"], effect["params"])
-    return samples
-
-
-def _checked(position: int, effect: Any) -> dict[str, Any]:
-    if not isinstance(effect, Mapping) or not isinstance(effect.get("type"), str):
-        raise _wrong(f"Effect {position} is not an object with a type.")
-    kind = EFFECTS.get(effect["type"])
-    if kind is None:
-        raise _wrong(
-            f"Effect {position}: there is no '{effect['type'][:40]}'; there are "
-            f"{', '.join(EFFECTS)}."
-        )
-    if unknown := set(effect) - {"type", "enabled", "params"}:
-        raise _wrong(f"Effect {position} ({kind.type}) has no '{str(min(unknown, key=str))[:40]}'.")
-    enabled = effect.get("enabled", True)
-    if not isinstance(enabled, bool):
-        raise _wrong(f"Effect {position} ({kind.type}): enabled is true or false.")
-    params = effect.get("params")
-    params = {} if params is None else params
-    if not isinstance(params, Mapping):
-        raise _wrong(f"Effect {position} ({kind.type}): params is an object.")
-    values = _values(f"Effect {position} ({kind.type})", kind, params)
-    return {"type": kind.type, "enabled": enabled, "params": values}
-
-
-def _values(where: str, kind: EffectType, given: Mapping[Any, Any]) -> dict[str, float]:
-    known = {parameter.name: parameter for parameter in kind.parameters}
-    for name in given:
-        if name not in known:
-            raise _wrong(f"{where} has no '{str(name)[:40]}'; it has {', '.join(known)}.")
-    values = {}
-    for name, parameter in known.items():
-        value = given.get(name, parameter.default)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not parameter.minimum <= value <= parameter.maximum:
-            raise _wrong(
-                f"{where}: {name} is {str(value)[:40]}; {parameter.minimum:g} to "
-                f"{parameter.maximum:g} is allowed."
-            )
-        values[name] = float(value)
-    return values
-
-
-def _wrong(message: str) -> InvalidInput:
+def _refused(message: str) -> InvalidInput:
     return InvalidInput(message, param="effects_chain")
 
 
-def _applied(samples: Samples, rate: int, kind: str, params: Mapping[str, float]) -> Samples:
-    if kind == "speed":
-        return stretch(samples, rate, params["rate"])
-    if kind == "loudness":
-        return _at_loudness(samples, rate, params["target_lufs"])
-    if kind == "pitch_shift" and params["semitones"] == 0:
+def _shown(value: Any) -> str:
+    """The value as Python writes it, shortened."""
+    try:
+        text = reprlib.repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a very long number"
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _checked(position: int, item: Any) -> dict[str, Any]:
+    where = f"Effect {position}"
+    if not isinstance(item, Mapping):
+        raise _refused(f"{where} is {_shown(item)}, not an object.")
+    for key in item:
+        if key not in ("type", "enabled", "params"):
+            raise _refused(f"{where} has no key {_shown(key)}; there are type, enabled, params.")
+    kind, enabled, params = item.get("type"), item.get("enabled", True), item.get("params", {})
+    if not isinstance(kind, str) or kind not in EFFECTS:
+        wrong = f"type {_shown(kind)} is not known" if "type" in item else "type is missing"
+        raise _refused(f"{where}: {wrong}; there are {', '.join(EFFECTS)}.")
+    where = f"{where} ({kind})"
+    if not isinstance(enabled, bool):
+        raise _refused(f"{where}: enabled is {_shown(enabled)}; true or false is allowed.")
+    if not isinstance(params, Mapping):
+        raise _refused(f"{where}: params is {_shown(params)}, not an object.")
+    return {"type": kind, "enabled": enabled, "params": _parameters(where, kind, params)}
+
+
+def _parameters(where: str, kind: str, params: Mapping[Any, Any]) -> dict[str, float]:
+    known = {parameter.name: parameter for parameter in EFFECTS[kind].parameters}
+    for name in params:
+        if name not in known:
+            there = ", ".join(known)
+            raise _refused(f"{where} has no parameter {_shown(name)}; there are {there}.")
+    return {name: _number(where, p, params.get(name, p.default)) for name, p in known.items()}
+
+
+def _number(where: str, parameter: EffectParameter, value: Any) -> float:
+    allowed = f"{parameter.minimum:g} to {parameter.maximum:g} {parameter.unit}".rstrip()
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and parameter.minimum <= value <= parameter.maximum:  # NaN is not
+        return float(value)
+    wrong = f"{parameter.name} is {_shown(value)}" + ("" if number else ", not a number")
+    raise _refused(f"{where}: {wrong}; {allowed} is allowed.")
+
+
+def describe(chain: Sequence[Mapping[str, Any]]) -> str:
+    """Short label of what a checked chain does, at most 60 characters; "clean" for nothing."""
+    labels = [EFFECTS[effect["type"]].label for effect in chain if effect["enabled"]]
+    for shown in range(len(labels), 0, -1):
+        rest = f" and {len(labels) - shown} more" if shown < len(labels) else ""
+        text = ", ".join(labels[:shown]) + rest
+        if len(text) <= LABEL_LENGTH:
+            return text
+    return "clean"
+
+
+def apply_chain(samples: Samples, sample_rate: int, chain: Sequence[Mapping[str, Any]]) -> Samples:
+    """float32 (n,) at `sample_rate` Hz through a checked chain, in order: float32 (m,).
+
+    Tails of reverb, delay and chorus follow the end until they fall below -60 dBFS, so m may
+    exceed n; only `speed` makes it less. Samples may exceed 1. The same input gives the same
+    output. Disabled effects are left out; with none left the samples come back as they are.
+    """
+    effects = [effect for effect in chain if effect["enabled"]]
+    if not effects or not len(samples):
         return samples
-    tail_s = TAILS_S[kind](params) if kind in TAILS_S else 0.0
-    padded = np.concatenate([samples, np.zeros(int(tail_s * rate), np.float32)])
-    done = _plugin(kind, params, rate)(padded, rate).astype(np.float32, copy=False)
-    return _without_silent_end(done, len(samples)) if tail_s else done[: len(samples)]
+    samples = _bounded(samples)
+    shortest = len(samples)
+    for effect in effects:
+        kind, params = effect["type"], effect["params"]
+        if kind == "speed":
+            shortest = round(shortest / params["rate"])
+        samples = _trimmed(_bounded(_apply(samples, sample_rate, kind, params)), shortest, FAINT)
+    return _trimmed(samples, shortest, SILENCE)
 
 
-def _plugin(kind: str, params: Mapping[str, float], rate: int) -> Callable[[Samples, int], Any]:
+def _bounded(samples: Samples) -> Samples:
+    finite = np.nan_to_num(samples, nan=0.0, posinf=LIMIT, neginf=-LIMIT)
+    return np.clip(finite, -LIMIT, LIMIT).astype(np.float32)
+
+
+def _trimmed(samples: Samples, shortest: int, level: float) -> Samples:
+    """Without the end that stays at or below `level`, but never under `shortest` samples."""
+    loud = np.flatnonzero(np.abs(samples[shortest:]) > level)
+    return samples[: shortest + (int(loud[-1]) + 1 if len(loud) else 0)]
+
+
+def _apply(samples: Samples, sample_rate: int, kind: str, params: Mapping[str, float]) -> Samples:
+    if kind == "speed":
+        return stretch(samples, sample_rate, params["rate"])
+    if kind == "pitch_shift":
+        return _shifted(samples, sample_rate, params["semitones"])
+    if kind == "loudness":
+        return level(samples, sample_rate, params["target_lufs"])
+    tail = int(min(_tail_s(kind, params), MAX_TAIL_S) * sample_rate)
+    padded = np.concatenate([samples, np.zeros(tail, np.float32)])
+    output = _plugin(kind, sample_rate, params).process(padded, sample_rate, reset=True)
+    # A tail that reached MAX_TAIL_S is faded out; of any other this touches the inaudible end.
+    output[len(output) - tail // 4 :] *= np.linspace(1, 0, tail // 4, dtype=np.float32)
+    return output
+
+
+def _plugin(kind: str, sample_rate: int, params: Mapping[str, float]) -> Any:
     import pedalboard
 
-    types: dict[str, Any] = {
-        "chorus": pedalboard.Chorus,
-        "reverb": pedalboard.Reverb,
-        "delay": pedalboard.Delay,
-        "compressor": pedalboard.Compressor,
-        "gain": pedalboard.Gain,
-        "highpass": pedalboard.HighpassFilter,
-        "lowpass": pedalboard.LowpassFilter,
-        "pitch_shift": pedalboard.PitchShift,
-    }
-    values = dict(params)
-    if "cutoff_frequency_hz" in values:
-        # At half the rate and above there is nothing to cut, and the filter is not stable.
-        values["cutoff_frequency_hz"] = min(values["cutoff_frequency_hz"], 0.49 * rate)
-    return types[kind](**values)
+    if kind == "delay":
+        # The library rounds down, in float32: half a sample more and 0.01 s is 0.01 s.
+        delay_s = (round(params["delay_seconds"] * sample_rate) + 0.5) / sample_rate
+        params = {**params, "delay_seconds": delay_s}
+    if kind in ("highpass", "lowpass"):
+        # From half the sample rate on, its filters are unstable and give inf.
+        params = {"cutoff_frequency_hz": min(params["cutoff_frequency_hz"], 0.49 * sample_rate)}
+        return getattr(pedalboard, f"{kind.capitalize()}Filter")(**params)
+    return getattr(pedalboard, kind.capitalize())(**params)
 
 
-def _delay_tail_s(params: Mapping[str, float]) -> float:
-    """Until an echo is 60 dB below the first."""
-    feedback = params["feedback"]
-    echoes = 1 if feedback < 0.01 else 1 + math.log(TAIL_LEVEL) / math.log(feedback)
-    return min(MAX_TAIL_S, params["delay_seconds"] * math.ceil(echoes))
+def _tail_s(kind: str, params: Mapping[str, float]) -> float:
+    """How long an effect sounds on after the end, until -100 dB; 0 for one that does not."""
+    if kind == "reverb":  # Freeverb: its longest comb, 37 ms, at the feedback of the room size
+        return 0.2 + 0.037 * _repeats(0.7 + 0.28 * params["room_size"])
+    if kind == "delay":
+        return 0.1 + params["delay_seconds"] * (1 + _repeats(params["feedback"]))
+    if kind == "chorus":  # the copy wavers by up to 20 ms
+        longest_s = params["centre_delay_ms"] / 1000 + 0.02 * params["depth"]
+        return longest_s * (1 + _repeats(params["feedback"]))
+    return 0.0
 
 
-TAILS_S: Mapping[str, Callable[[Mapping[str, float]], float]] = MappingProxyType(
-    {
-        "reverb": lambda params: 1.0 + 9.0 * params["room_size"],
-        "delay": _delay_tail_s,
-        "chorus": lambda params: 0.2 + 2 * params["feedback"],
-    }
-)
+def _repeats(feedback: float) -> float:
+    return math.log(FAINT) / math.log(feedback) if feedback > 0 else 0.0
 
 
-def _without_silent_end(samples: Samples, least: int) -> Samples:
-    loud = np.flatnonzero(np.abs(samples) > TAIL_LEVEL)
-    return samples[: max(least, int(loud[-1]) + 1 if len(loud) else 0)]
+def _shifted(samples: Samples, sample_rate: int, semitones: float) -> Samples:
+    """Rubber Band over the whole of it; formants move too, as the library's PitchShift does.
 
-
-def _at_loudness(samples: Samples, rate: int, target_lufs: float) -> Samples:
-    if is_silent(samples):
+    PitchShift itself works as a stream, and puts a pure tone of 220 Hz off by two semitones.
+    """
+    if semitones == 0:
         return samples
-    # Limiting takes some loudness away, so it is measured and made up for twice.
-    limited = samples
-    for _ in range(3):
-        found = measure_loudness(limited, rate)
-        if found is None or abs(target_lufs - found) < 0.1:
-            break
-        gain = np.float32(10 ** ((target_lufs - found) / 20))
-        limited = limit_peaks((limited * gain).astype(np.float32), rate, PEAK_DBTP)
-    return limited
+    import pedalboard
+
+    # It gives fewer samples than it gets where there are under a hundred.
+    padded = np.concatenate([samples, np.zeros(sample_rate // 10, np.float32)])
+    shifted = pedalboard.time_stretch(
+        padded.reshape(1, -1), sample_rate, 1.0, semitones, preserve_formants=False
+    )
+    return shifted[0, : len(samples)]

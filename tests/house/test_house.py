@@ -27,6 +27,7 @@ FLOORS = {
     "text": 1,
     "audio": 1,
     "codecs": 1.5,
+    "loudness": 1.5,
     "effects": 1.7,
     "mix": 1.7,
     "cache": 2,
@@ -48,6 +49,7 @@ FLOORS = {
 OWNERS = {
     "torch": {"engines/chatterbox"},
     "tinydb": {"store"},
+    "pedalboard": {"effects.py"},
     "gradio": {"ui", "server.py"},
     "fastapi": {"rest"},
     "starlette": {"rest"},

@@ -197,7 +197,7 @@ def test_a_take_gets_versions_effects_and_a_sentence_again(
     versions.first.get_by_role("button", name="Use this").click()
     expect(versions.first.get_by_text("heard")).to_be_visible()
     labels = [version["label"] for version in page_lab.history.get(id)["versions"]]
-    chain = "High-pass, Low-pass, Compressor, Gain"
+    chain = "High-pass, Low-pass, Compressor, Loudness"
     assert labels == ["original", "regenerated", chain, "chunk 2 again", chain]
     page_lab.delete(id)
 

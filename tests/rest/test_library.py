@@ -106,7 +106,7 @@ def test_a_preview_is_kept_nowhere(client: TestClient, lab: VoiceLab, take: str)
     [
         ([{"type": "explode"}], "Effect 1"),
         ([{"type": "gain", "params": {"gain_db": 99}}], "-40 to 40"),
-        ([{"type": "gain", "params": {"loud": 1}}], "has no 'loud'"),
+        ([{"type": "gain", "params": {"loud": 1}}], "no parameter 'loud'"),
         ("gain", "list"),
         ([{"type": "gain"}] * 30, "20"),
     ],
