@@ -6,6 +6,7 @@ each in turn, so a short request never waits for a whole chapter.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections import deque
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from voicelab.audio import is_silent, trim_silence
 from voicelab.cache import ChunkCache, chunk_key
-from voicelab.engines import Engine, Rack, Utterance
+from voicelab.engines import Engine, Rack, Spoken, Utterance
 from voicelab.errors import Cancelled, SpeechFailed, Unavailable, VoicelabError
 from voicelab.records import MAX_SEED
 from voicelab.text import Chunk, halves
@@ -51,6 +52,7 @@ class Job:
         seeds: of each chunk.
         use_cache: whether chunks spoken before may be given again.
         keep: whether its chunks are kept for that.
+        listening: somebody hears it while it is made: its first chunk goes first, alone.
         on_start: called once, when the engine begins with the first chunk.
     """
 
@@ -65,6 +67,7 @@ class Job:
         seeds: Sequence[int],
         use_cache: bool = True,
         keep: bool = True,
+        listening: bool = False,
         on_start: Callable[[], None] = lambda: None,
     ):
         self.engine = engine
@@ -75,6 +78,7 @@ class Job:
         self.seeds = seeds
         self.use_cache = use_cache
         self.keep = keep
+        self.listening = listening
         self.on_start = on_start
         self.next_index = 0
         self.cancelled = threading.Event()
@@ -136,6 +140,12 @@ class Job:
     def waiting(self) -> bool:
         """Whether its next chunk may be taken now."""
         return not self.finished and self.next_index - self._given < LOOKAHEAD_CHUNKS
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody listens and has heard nothing of it yet."""
+        heard = self._given or 0 in self._done
+        return self.listening and not heard and not self.cancelled.is_set()
 
 
 class Runner:
@@ -203,32 +213,35 @@ class Runner:
                 if self._closing:
                     return
                 preload, self._preload = self._preload, None
-                batch = [] if preload else self._take()
+                waiting = next((job for job in self._jobs if job.waiting), None)
             if preload:
                 self._try_load(preload)
-            elif batch:
-                self._speak_batch(batch)
+            elif waiting:
+                self._speak(waiting.engine)
 
     def _has_work(self) -> bool:
         self._jobs = deque(job for job in self._jobs if not job.finished)
         return self._closing or bool(self._preload) or any(job.waiting for job in self._jobs)
 
-    def _take(self) -> list[tuple[Job, Chunk]]:
-        """One chunk of each waiting job in turn, until the engine's batch is full."""
-        first = next(job for job in self._jobs if job.waiting)
-        size = self._rack.info(first.engine).batch_size
-        batch: list[tuple[Job, Chunk]] = []
+    def _take(self, engine: str, size: int) -> list[Entry]:
+        """One chunk of each waiting job in turn; the first ones that somebody waits for alone."""
+        first = any(job.urgent and job.next_index == 0 for job in self._of(engine))
+        batch: list[Entry] = []
         idle = 0
         while len(batch) < size and idle < len(self._jobs):
             job = self._jobs[0]
             self._jobs.rotate(-1)
-            if job.engine == first.engine and job.waiting:
-                batch.append((job, job.chunks[job.next_index]))
+            fits = job.urgent and job.next_index == 0 if first else job.waiting
+            if job.engine == engine and fits:
+                batch.append(Entry(job, job.chunks[job.next_index]))
                 job.next_index += 1
                 idle = 0
             else:
                 idle += 1
         return batch
+
+    def _of(self, engine: str) -> list[Job]:
+        return [job for job in self._jobs if job.engine == engine and job.waiting]
 
     def _try_load(self, name: str) -> Engine | VoicelabError:
         try:
@@ -236,104 +249,184 @@ class Runner:
         except VoicelabError as error:
             return error
 
-    def _speak_batch(self, batch: list[tuple[Job, Chunk]]) -> None:
-        engine = self._try_load(batch[0][0].engine)
+    def _speak(self, name: str) -> None:
+        """Speak with one engine until nothing waits for it, or something for another."""
+        engine = self._try_load(name)
         if isinstance(engine, VoicelabError):
-            for job, _ in batch:
+            with self._changed:
+                jobs = self._of(name)
+            for job in jobs:
                 job.fail(engine)
             return
-        for job, chunk in batch:
-            if chunk.index == 0:
-                job.on_start()
-        left = self._speak(engine, self._without_cached(engine, batch))
+        batch = _Batch(engine, functools.partial(self._next, engine))
+        try:
+            if utterances := batch.more(engine.info.batch_size):
+                for spoken in engine.speak(utterances, batch.cancelled, batch.more):
+                    self._settle(engine, batch, spoken)
+        except Exception as error:
+            if not isinstance(error, VoicelabError):
+                log.warning("engine %s failed on a batch", name, exc_info=True)
         # An engine fails as a whole; given one by one, only the sentence at fault fails.
-        for job, chunk in left:
-            self._speak_alone(engine, job, chunk)
+        for entry in batch.left():
+            self._speak_alone(engine, entry)
 
-    def _without_cached(
-        self, engine: Engine, batch: list[tuple[Job, Chunk]]
-    ) -> list[tuple[Job, Chunk]]:
-        """Deliver what was spoken before; the rest."""
-        left = []
-        for job, chunk in batch:
-            found = self._cache.get(_key(engine, job, chunk)) if job.use_cache else None
-            if found is None:
-                left.append((job, chunk))
-            else:
-                samples, seed = found
-                # Where seeds change nothing they are not in the key, so any may have made it.
-                seed = seed if engine.info.random else job.seeds[chunk.index]
-                job.deliver(ChunkAudio(chunk, samples, seed))
-        return left
+    def _next(self, engine: Engine, room: int, first: bool) -> list[Entry]:
+        """Chunks to speak, but for those spoken before; no further ones while another engine is
+        wanted."""
+        name, fresh = engine.info.name, []
+        while not fresh:
+            with self._changed:
+                wanted = not first and any(j.waiting and j.engine != name for j in self._jobs)
+                taken = [] if wanted or self._closing else self._take(name, room)
+            if not taken:
+                break
+            for entry in taken:
+                if entry.chunk.index == 0:
+                    entry.job.on_start()
+            fresh = [entry for entry in taken if not self._is_known(engine, entry)]
+        return fresh
+
+    def _is_known(self, engine: Engine, entry: Entry) -> bool:
+        """Whether it was spoken before; then it is delivered."""
+        job, chunk = entry.job, entry.chunk
+        found = self._cache.get(_key(engine, job, chunk)) if job.use_cache else None
+        if found is None:
+            return False
+        samples, seed = found
+        # Where seeds change nothing they are not in the key, so any may have made it.
+        seed = seed if engine.info.random else job.seeds[chunk.index]
+        job.deliver(ChunkAudio(chunk, samples, seed))
+        return True
+
+    def _settle(self, engine: Engine, batch: _Batch, spoken: Spoken) -> None:
+        entry = batch.entries[spoken.index]
+        if spoken.failure is not None:
+            batch.done(spoken.index)
+            _fail(engine, entry, spoken.failure)
+        elif spoken.capped:
+            entry.capped = True
+        elif not is_silent(spoken.audio):
+            batch.done(spoken.index)
+            self._deliver(engine, entry, spoken.audio, entry.job.seeds[entry.chunk.index])
 
     def _deliver(
-        self, engine: Engine, job: Job, chunk: Chunk, samples: NDArray[np.float32], seed: int
+        self, engine: Engine, entry: Entry, samples: NDArray[np.float32], seed: int
     ) -> None:
+        job, chunk = entry.job, entry.chunk
         if job.keep:
             self._cache.put(_key(engine, job, chunk), samples, seed)
         job.deliver(ChunkAudio(chunk, samples, seed))
 
-    def _speak(self, engine: Engine, batch: list[tuple[Job, Chunk]]) -> list[tuple[Job, Chunk]]:
-        """Speak a batch; give back what must be tried alone."""
-        left = dict(enumerate(batch))
-        if not batch:
-            return []
+    def _speak_alone(self, engine: Engine, entry: Entry) -> None:
+        job, text = entry.job, entry.chunk.text
+        seed = job.seeds[entry.chunk.index]
         try:
-            utterances = [_utterance(engine, job, chunk) for job, chunk in batch]
-            for spoken in engine.speak(utterances, lambda i: batch[i][0].cancelled.is_set()):
-                if not spoken.capped and not is_silent(spoken.audio):
-                    job, chunk = left.pop(spoken.index)
-                    seed = utterances[spoken.index].seed
-                    self._deliver(engine, job, chunk, spoken.audio, seed)
-        except Exception as error:
-            if not isinstance(error, VoicelabError):
-                log.warning("engine %s failed on a batch", engine.info.name, exc_info=True)
-        return [(job, chunk) for job, chunk in left.values() if not job.cancelled.is_set()]
-
-    def _speak_alone(self, engine: Engine, job: Job, chunk: Chunk) -> None:
-        seed = job.seeds[chunk.index]
-        try:
-            samples = self._samples(engine, job, chunk.text, seed)
+            samples = self._samples(engine, job, text, seed, entry.capped)
             if is_silent(samples) and engine.info.random:
                 seed = (seed + 1) % (MAX_SEED + 1)
-                samples = self._samples(engine, job, chunk.text, seed)
+                samples = self._samples(engine, job, text, seed)
             if is_silent(samples):
                 raise SpeechFailed("it came out silent.")
         except Cancelled:
             return
         except Exception as error:
-            reason = str(error) if isinstance(error, VoicelabError) else type(error).__name__
-            log.warning("chunk %d failed: %s", chunk.index, reason)
-            job.fail(
-                SpeechFailed(f"{engine.info.label} failed on '{_short(chunk.text)}': {reason}")
-            )
+            _fail(engine, entry, error)
         else:
-            self._deliver(engine, job, chunk, samples, seed)
+            self._deliver(engine, entry, samples, seed)
 
-    def _samples(self, engine: Engine, job: Job, text: str, seed: int) -> NDArray[np.float32]:
+    def _samples(
+        self, engine: Engine, job: Job, text: str, seed: int, capped: bool = False
+    ) -> NDArray[np.float32]:
         """float32 (n,); what reaches the engine's length limit is spoken in two halves."""
-        utterance = _utterance(engine, job, Chunk(0, text), seed)
-        for spoken in engine.speak([utterance], lambda _: job.cancelled.is_set()):
-            if not spoken.capped:
-                return spoken.audio
-            parts = halves(text)
-            if len(parts) < 2:
-                raise SpeechFailed("it is longer than the engine can speak and cannot be split.")
-            rate = engine.info.sample_rate
-            pieces = [trim_silence(self._samples(engine, job, p, seed), rate) for p in parts]
-            return np.concatenate(pieces)
+        if not capped:
+            utterance = _utterance(engine, job, text, seed)
+            for spoken in engine.speak([utterance], lambda _: job.cancelled.is_set()):
+                if spoken.failure is not None:
+                    raise spoken.failure
+                if not spoken.capped:
+                    return spoken.audio
+                capped = True
         if job.cancelled.is_set():
             raise Cancelled
-        return np.zeros(0, np.float32)
+        if not capped:
+            return np.zeros(0, np.float32)
+        parts = halves(text)
+        if len(parts) < 2:
+            raise SpeechFailed("it is longer than the engine can speak and cannot be split.")
+        rate = engine.info.sample_rate
+        pieces = [trim_silence(self._samples(engine, job, p, seed), rate) for p in parts]
+        return np.concatenate(pieces)
 
 
-def _utterance(engine: Engine, job: Job, chunk: Chunk, seed: int | None = None) -> Utterance:
+@dataclass
+class Entry:
+    """A chunk given to an engine.
+
+    Attributes:
+        capped: it was too long for the engine, and is to be spoken in two halves.
+    """
+
+    job: Job
+    chunk: Chunk
+    capped: bool = False
+
+
+class _Batch:
+    """What one call of an engine was given, growing while it speaks."""
+
+    def __init__(self, engine: Engine, take: Callable[[int, bool], list[Entry]]):
+        self._engine = engine
+        self._take = take
+        self.entries: list[Entry] = []
+        self._open: set[int] = set()
+
+    def more(self, room: int) -> list[Utterance]:
+        """See `engines.base.More`: nothing while somebody waits for what is being spoken."""
+        if any(self.entries[n].job.urgent or self.entries[n].capped for n in self._open):
+            return []
+        taken = self._take(room, not self.entries)
+        return [u for entry in taken if (u := self._given(entry)) is not None]
+
+    def cancelled(self, index: int) -> bool:
+        """Whether an utterance is to be dropped."""
+        return self.entries[index].job.cancelled.is_set()
+
+    def done(self, index: int) -> None:
+        """It ended well, or it failed for good."""
+        self._open.discard(index)
+
+    def left(self) -> list[Entry]:
+        """Those that must be tried alone."""
+        return [self.entries[n] for n in sorted(self._open) if not self.cancelled(n)]
+
+    def _given(self, entry: Entry) -> Utterance | None:
+        job, chunk = entry.job, entry.chunk
+        try:
+            found = _utterance(self._engine, job, chunk.text, job.seeds[chunk.index])
+        except Exception as error:
+            _fail(self._engine, entry, error)
+            return None
+        self._open.add(len(self.entries))
+        self.entries.append(entry)
+        return found
+
+
+def _fail(engine: Engine, entry: Entry, error: Exception) -> None:
+    """End the job with an error that names the sentence."""
+    reason = str(error) if isinstance(error, VoicelabError) else type(error).__name__
+    log.warning("chunk %d failed: %s", entry.chunk.index, reason)
+    shown = _short(entry.chunk.text)
+    entry.job.fail(SpeechFailed(f"{engine.info.label} failed on '{shown}': {reason}"))
+
+
+def _utterance(engine: Engine, job: Job, text: str, seed: int) -> Utterance:
     return Utterance(
-        text=chunk.text,
+        text=text,
         voice=engine.prepare_voice(job.clip),
         parameters=job.parameters,
-        seed=job.seeds[chunk.index] if seed is None else seed,
+        seed=seed,
         language=job.language,
+        urgent=job.urgent,
     )
 
 

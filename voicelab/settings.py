@@ -50,6 +50,16 @@ class Settings(BaseSettings):
     checkpoint_dir: Path | None = Field(
         None, description="folder with Chatterbox's weights, instead of the Hugging Face cache"
     )
+    mode: Literal["exact", "fast", "draft"] = Field(
+        "exact",
+        description="how Chatterbox computes: exact as its makers do, fast and draft with "
+        "another sound (see The engine)",
+    )
+    kernel: Literal["auto", "mkl", "onednn", "transposed", "upstream"] = Field(
+        "auto",
+        description="Chatterbox's matrix products on the CPU; auto: the fastest that a self-test "
+        "finds right; upstream: its makers' own loop",
+    )
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of Chatterbox; physical cores when unset"
     )

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -22,34 +23,62 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tiny_chatterbox import build, clip, small, tiny_engine
-from voicelab.engines.base import Spoken, Utterance
-from voicelab.engines.chatterbox import CHATTERBOX_INFOS, ChatterboxEngine, decoding, presence
+from voicelab.engines.base import Spoken, Utterance, Voice
+from voicelab.engines.chatterbox import (
+    CHATTERBOX_INFOS,
+    ChatterboxEngine,
+    decoding,
+    fallback,
+    presence,
+)
 from voicelab.engines.chatterbox.quiet import quiet
-from voicelab.engines.chatterbox.voices import Conditionals, own_copy
+from voicelab.engines.chatterbox.voices import Voices, hashed, own_copy
 from voicelab.engines.chatterbox.weights import FILES
 from voicelab.errors import BadClip, EngineUnavailable, SpeechFailed
 
-Engines = Callable[[str], ChatterboxEngine]
+Engines = Callable[..., ChatterboxEngine]
+KERNELS = ("auto", "upstream")
 
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    """Each variant's engine, built once."""
-    made: dict[str, ChatterboxEngine] = {}
+    """Each variant's engine, built once; with our loops, or with kernel="upstream"."""
+    made: dict[tuple[str, str], ChatterboxEngine] = {}
+    folder = tmp_path_factory.mktemp("checkpoints")
 
-    def make(name: str) -> ChatterboxEngine:
-        if name not in made:
-            made[name] = tiny_engine(name, tmp_path_factory.mktemp(name))
-        return made[name]
+    def make(name: str, kernel: str = "auto") -> ChatterboxEngine:
+        if (name, kernel) not in made:
+            made[name, kernel] = tiny_engine(name, folder / name, kernel=kernel)
+        return made[name, kernel]
 
     yield make
     for engine in made.values():
         engine.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the self-test keeps its answers."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder / "voicelab" / "selftest"
+
+
 @pytest.fixture(params=CHATTERBOX_INFOS)
 def engine(request: pytest.FixtureRequest, engines: Engines) -> ChatterboxEngine:
     return engines(request.param)
+
+
+@pytest.fixture(params=CHATTERBOX_INFOS)
+def upstream(request: pytest.FixtureRequest, engines: Engines) -> ChatterboxEngine:
+    """Speaks with upstream's own generate."""
+    return engines(request.param, "upstream")
+
+
+@pytest.fixture(params=[(name, kernel) for name in CHATTERBOX_INFOS for kernel in KERNELS])
+def either(request: pytest.FixtureRequest, engines: Engines) -> ChatterboxEngine:
+    return engines(*request.param)
 
 
 @pytest.fixture
@@ -81,7 +110,11 @@ def speak(
 ) -> list[Spoken]:
     values = {p.name: p.default for p in engine.info.parameters} | parameters
     utterance = Utterance(text, engine.prepare_voice(voice), values, seed, language)
-    return list(engine.speak([utterance], cancelled))
+    spoken = list(engine.speak([utterance], cancelled))
+    for one in spoken:
+        if one.failure is not None:
+            raise one.failure
+    return spoken
 
 
 def say(engine: ChatterboxEngine, text: str = "Hi there.", **options) -> np.ndarray:
@@ -89,14 +122,19 @@ def say(engine: ChatterboxEngine, text: str = "Hi there.", **options) -> np.ndar
 
 
 def load(name: str, folder: Path) -> ChatterboxEngine:
-    engine = ChatterboxEngine(name, device="cpu", checkpoint_dir=folder, threads=2)
+    engine = ChatterboxEngine(name, device="cpu", checkpoint_dir=folder, threads=1)
     with small(name):
         engine.load(lambda fraction, line: None)
     return engine
 
 
+def model(engine: ChatterboxEngine) -> Any:
+    assert engine._speech is not None
+    return engine._speech.model
+
+
 def hooks(engine: ChatterboxEngine) -> int:
-    modules = [*engine._model.t3.modules(), *engine._model.s3gen.modules()]
+    modules = [*model(engine).t3.modules(), *model(engine).s3gen.modules()]
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules)
 
 
@@ -107,13 +145,13 @@ def test_one_seed_gives_one_sound_and_another_another(engine: ChatterboxEngine) 
     assert not np.array_equal(first, other)
 
 
-def test_it_sounds_as_upstream_does(engine: ChatterboxEngine) -> None:
-    model = engine._model
+def test_the_fallback_sounds_as_upstream_does(upstream: ChatterboxEngine) -> None:
+    engine = upstream
     language = {"language_id": "en"} if engine.info.name == "chatterbox-multilingual" else {}
-    spoken = say(engine, seed=9)
-    with torch.inference_mode(), quiet(), mock.patch.object(model, "conds", own_copy(model.conds)):
+    spoken, real = say(engine, seed=9), model(engine)
+    with torch.inference_mode(), quiet(), mock.patch.object(real, "conds", own_copy(real.conds)):
         torch.manual_seed(9)
-        wave = model.generate("Hi there.", **language)
+        wave = real.generate("Hi there.", **language)
     assert np.array_equal(spoken, wave.squeeze(0).numpy())
 
 
@@ -162,8 +200,9 @@ def test_two_engines_do_not_disturb_each_others_seed(engines: Engines) -> None:
 
 @pytest.mark.parametrize("place", ["tokens", "flow"])
 def test_cancelling_stops_within_a_step_and_leaves_nothing(
-    engine: ChatterboxEngine, place: str
+    either: ChatterboxEngine, place: str
 ) -> None:
+    engine = either
     before, polls = say(engine), 0
 
     def count(_: int) -> bool:
@@ -184,12 +223,13 @@ def test_cancelling_stops_within_a_step_and_leaves_nothing(
     assert speak(engine, cancelled=stop) == []
     assert asked == end
     assert hooks(engine) == hooked
-    assert not {"inference", "inference_turbo"} & vars(engine._model.t3).keys()
+    assert not {"inference", "inference_turbo"} & vars(model(engine).t3).keys()
     assert np.array_equal(before, say(engine))
 
 
-def test_cancelling_is_asked_for_in_the_flow_too(engine: ChatterboxEngine) -> None:
-    estimator = engine._model.s3gen.flow.decoder.estimator
+def test_cancelling_is_asked_for_in_the_flow_too(upstream: ChatterboxEngine) -> None:
+    engine = upstream
+    estimator = model(engine).s3gen.flow.decoder.estimator
     asked_in_flow = False
 
     def look(_: int) -> bool:
@@ -204,7 +244,9 @@ def test_cancelling_is_asked_for_in_the_flow_too(engine: ChatterboxEngine) -> No
     assert asked_in_flow
 
 
-def test_multilingual_calls_do_not_gather_hooks(multilingual: ChatterboxEngine) -> None:
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_multilingual_calls_do_not_gather_hooks(engines: Engines, kernel: str) -> None:
+    multilingual = engines("chatterbox-multilingual", kernel)
     say(multilingual)
     after_one = hooks(multilingual)
     for _ in range(3):
@@ -212,20 +254,22 @@ def test_multilingual_calls_do_not_gather_hooks(multilingual: ChatterboxEngine) 
     assert hooks(multilingual) == after_one
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("name", ["chatterbox", "chatterbox-multilingual"])
-def test_a_cfg_weight_of_zero_speaks(engines: Engines, name: str) -> None:
-    assert len(say(engines(name), cfg_weight=0.0)) > 2000
+def test_a_cfg_weight_of_zero_speaks(engines: Engines, name: str, kernel: str) -> None:
+    assert len(say(engines(name, kernel), cfg_weight=0.0)) > 2000
 
 
-def test_a_cfg_weight_of_zero_leaves_the_logits_alone(english: ChatterboxEngine) -> None:
+def test_a_cfg_weight_of_zero_leaves_the_logits_alone(engines: Engines) -> None:
+    english = engines("chatterbox", "upstream")
     given = {}
-    real = english._model.generate
+    real = model(english).generate
 
     def generate(text: str, **arguments: float) -> torch.Tensor:
         given.update(arguments)
         return real(text, **arguments)
 
-    with mock.patch.object(english._model, "generate", generate):
+    with mock.patch.object(model(english), "generate", generate):
         say(english, cfg_weight=0.0)
     assert given["cfg_weight"] > 0
     assert torch.as_tensor(given["cfg_weight"], dtype=torch.float32).item() == 0
@@ -242,28 +286,30 @@ def test_the_length_limit_is_noticed(
     engines: Engines, name: str, function: str, limit: str
 ) -> None:
     """Upstream's 1,000 tokens, lowered to 15 in the loop itself: 40 s of audio take long."""
-    engine = engines(name)
-    kind = type(engine._model.t3)
+    engine = engines(name, "upstream")
+    kind = type(model(engine).t3)
     real = getattr(kind, function)
 
     def limited(*args, **kwargs) -> torch.Tensor:
         return real(*args, **{**kwargs, limit: 15})
 
     assert not speak(engine)[0].capped
-    with mock.patch.object(decoding, "CAP_TOKENS", 15), mock.patch.object(kind, function, limited):
+    with mock.patch.object(fallback, "CAP_TOKENS", 15), mock.patch.object(kind, function, limited):
         assert speak(engine)[0].capped
 
 
-def test_start_and_end_tokens_that_come_twice_are_dropped(english: ChatterboxEngine) -> None:
+def test_start_and_end_tokens_that_come_twice_are_dropped(engines: Engines) -> None:
+    english = engines("chatterbox", "upstream")
     drawn = torch.tensor([[10, 6561, 11, 6561, 12, 6562, 13, 6562]])
-    with mock.patch.object(type(english._model.t3), "inference", lambda *_, **__: drawn):
+    with mock.patch.object(type(model(english).t3), "inference", lambda *_, **__: drawn):
         assert len(say(english)) == 3 * 960
 
 
-def test_a_model_that_ends_at_once_is_one_sentence(english: ChatterboxEngine) -> None:
+def test_a_model_that_ends_at_once_is_one_sentence(engines: Engines) -> None:
+    english = engines("chatterbox", "upstream")
     drawn = torch.tensor([[6562]])
     with (
-        mock.patch.object(type(english._model.t3), "inference", lambda *_, **__: drawn),
+        mock.patch.object(type(model(english).t3), "inference", lambda *_, **__: drawn),
         pytest.raises(SpeechFailed, match="before it began"),
     ):
         say(english)
@@ -276,47 +322,63 @@ def test_a_model_that_ends_at_once_is_one_sentence(english: ChatterboxEngine) ->
         (torch.zeros(1, 0), "empty"),
     ],
 )
-def test_audio_that_is_none_is_not_given(
-    english: ChatterboxEngine, wave: torch.Tensor, reason: str
-) -> None:
+def test_audio_that_is_none_is_not_given(engines: Engines, wave: torch.Tensor, reason: str) -> None:
+    english = engines("chatterbox", "upstream")
     with (
-        mock.patch.object(english._model, "generate", return_value=wave),
+        mock.patch.object(model(english), "generate", return_value=wave),
         pytest.raises(SpeechFailed, match=reason),
     ):
         say(english)
 
 
-def test_errors_of_upstream_are_translated(english: ChatterboxEngine) -> None:
+def test_errors_of_upstream_are_translated(engines: Engines) -> None:
+    english = engines("chatterbox", "upstream")
     error = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
     with (
-        mock.patch.object(english._model, "generate", side_effect=error),
+        mock.patch.object(model(english), "generate", side_effect=error),
         pytest.raises(SpeechFailed, match="not enough memory"),
     ):
         say(english)
 
 
 @pytest.mark.parametrize("name", ["chatterbox", "chatterbox-turbo"])
-def test_a_text_over_the_models_length_is_one_sentence(engines: Engines, name: str) -> None:
+def test_our_loop_notices_the_length_limit(engines: Engines, name: str) -> None:
+    assert not speak(engines(name))[0].capped
+    with mock.patch.object(decoding, "CAP_TOKENS", 15):
+        assert speak(engines(name))[0].capped
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("name", ["chatterbox", "chatterbox-turbo"])
+def test_a_text_over_the_models_length_is_one_sentence(
+    engines: Engines, name: str, kernel: str
+) -> None:
     with pytest.raises(SpeechFailed, match="more tokens"):
-        say(engines(name), "a" * 2100)
+        say(engines(name, kernel), "a" * 2100)
 
 
 def test_a_clip_is_encoded_once(engine: ChatterboxEngine, tmp_path: Path) -> None:
     voice = clip(tmp_path / "v.wav", 170)
-    real = engine._model.prepare_conditionals
-    with mock.patch.object(engine._model, "prepare_conditionals", side_effect=real) as encode:
+    real = model(engine).prepare_conditionals
+    with mock.patch.object(model(engine), "prepare_conditionals", side_effect=real) as encode:
         say(engine, voice=voice)
         say(engine, voice=voice, temperature=0.7)
     assert encode.call_count == 1
 
 
-def test_the_voice_unused_for_longest_is_forgotten() -> None:
+def test_the_voice_unused_for_longest_is_forgotten(tmp_path: Path) -> None:
     made: list[str] = []
-    cache = Conditionals(kept=2)
+
+    def encode(path: str) -> None:
+        made.append(Path(path).read_text()[0])
+
+    voices = Voices(mock.Mock(prepare_conditionals=encode), kept=2)
     for key in ("a", "b", "a", "c", "a", "b"):
-        cache.get(key, lambda key=key: made.append(key))
+        path = tmp_path / key
+        path.write_text(key)
+        voices.get(Voice(hashed(path), path))
     assert made == ["a", "b", "c", "b"]
-    assert len(cache) == 2
+    assert len(voices) == 2
 
 
 def test_exaggeration_of_one_call_does_not_stay(english: ChatterboxEngine, tmp_path: Path) -> None:
@@ -335,7 +397,8 @@ def test_a_clip_that_changed_is_not_kept_for_the_old_one(
     clip(tmp_path / "v.wav", 231)
     values = {p.name: p.default for p in english.info.parameters}
     with pytest.raises(SpeechFailed, match="was changed"):
-        list(english.speak([Utterance("Hi.", old, values, 1, "en")], lambda _: False))
+        spoken = list(english.speak([Utterance("Hi.", old, values, 1, "en")], lambda _: False))
+        raise spoken[0].failure or AssertionError("it spoke")
 
 
 def test_turbo_refuses_a_clip_of_five_seconds(engines: Engines, tmp_path: Path) -> None:
@@ -365,10 +428,9 @@ def test_nothing_is_written_to_the_terminal(
     assert (sys.stdout, sys.stderr) == (stdout, stderr)
 
 
-def test_what_others_change_of_filters_and_streams_meanwhile_stays(
-    english: ChatterboxEngine,
-) -> None:
-    real, mine = english._model.generate, io.StringIO()
+def test_what_others_change_of_filters_and_streams_meanwhile_stays(engines: Engines) -> None:
+    english = engines("chatterbox", "upstream")
+    real, mine = model(english).generate, io.StringIO()
 
     def generate(text: str, **arguments: float) -> torch.Tensor:
         warnings.filterwarnings("ignore", message="mine")
@@ -378,7 +440,7 @@ def test_what_others_change_of_filters_and_streams_meanwhile_stays(
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(None),
-        mock.patch.object(english._model, "generate", generate),
+        mock.patch.object(model(english), "generate", generate),
     ):
         say(english)
         assert sys.stdout is mine
@@ -389,7 +451,7 @@ def test_what_others_change_of_filters_and_streams_meanwhile_stays(
 def test_other_threads_may_print_while_a_clip_is_encoded(
     english: ChatterboxEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = english._model.prepare_conditionals
+    real = model(english).prepare_conditionals
 
     def encode(path: str) -> None:
         print("from upstream")
@@ -398,7 +460,7 @@ def test_other_threads_may_print_while_a_clip_is_encoded(
         other.join()
         real(path)
 
-    with mock.patch.object(english._model, "prepare_conditionals", encode):
+    with mock.patch.object(model(english), "prepare_conditionals", encode):
         say(english, voice=clip(tmp_path / "v.wav", 90))
     assert capsys.readouterr().out == "from elsewhere\n"
 
@@ -415,7 +477,7 @@ def test_chinese_uses_the_table_beside_the_weights(tmp_path: Path) -> None:
     segmenter = mock.Mock(cut=lambda text: [text])
     with mock.patch("spacy_pkuseg.pkuseg", return_value=segmenter):
         assert len(say(engine, "你好。", language="zh"))
-    assert engine._model.tokenizer.cangjie_converter("你") == "[cj_o][cj_n][cj_f][cj_.]"
+    assert model(engine).tokenizer.cangjie_converter("你") == "[cj_o][cj_n][cj_f][cj_.]"
 
 
 def test_a_checkpoint_without_a_voice_asks_for_a_clip(spare: Path, tmp_path: Path) -> None:

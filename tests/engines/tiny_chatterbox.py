@@ -27,13 +27,14 @@ __all__ = ["build", "clip", "small", "tiny_engine"]
 SOUND, END = 0, 1
 STOP_TOKEN, SPEECH_TOKENS = 6562, 6561
 TURBO_PREFIX = 276
+GAIN = 1.0
 
 
-def tiny_engine(name: str, folder: Path, tokens: int = 20) -> ChatterboxEngine:
-    """An engine on a tiny checkpoint, loaded and ready."""
+def tiny_engine(name: str, folder: Path, tokens: int = 20, **options: Any) -> ChatterboxEngine:
+    """An engine on a tiny checkpoint, loaded and ready; `options` are its own."""
     if not (folder / "conds.pt").exists():
         build(name, folder, tokens=tokens)
-    engine = ChatterboxEngine(name, device="cpu", checkpoint_dir=folder, threads=2)
+    engine = ChatterboxEngine(name, device="cpu", checkpoint_dir=folder, threads=1, **options)
     with small(name):
         engine.load(lambda fraction, line: None)
     return engine
@@ -201,11 +202,20 @@ def _ending(t3: Any, tokens: int) -> Any:
     """Position `tokens` of the speech says stop, in every text."""
     positions = t3.speech_pos_emb.emb.weight
     positions[:, SOUND], positions[:, END] = 10.0, 0.0
-    positions[tokens:, END] = 40.0
+    positions[tokens:, END] = 400.0
     for embedding in (t3.speech_emb.weight, t3.text_emb.weight):
         embedding *= 0.1
         embedding[:, SOUND] = embedding[:, END] = 0.0
     _heads(t3.speech_head.weight)
+    if t3.hp.is_multilingual:  # its watch over the alignment would never see the end
+        return t3
+    for layer in t3.tfmr.layers:
+        inner, outer = layer.self_attn, layer.mlp
+        for part in (inner.q_proj, inner.k_proj, inner.v_proj, outer.gate_proj, outer.up_proj):
+            _listening(part.weight)
+        for part in (inner.o_proj, outer.down_proj):
+            _listening(part.weight)
+            part.weight[[SOUND, END]] = 0.0
     return t3
 
 
@@ -215,10 +225,21 @@ def _ending_gpt(t3: Any, tokens: int) -> Any:
     positions = t3.tfmr.wpe.weight
     positions *= 0.1
     positions[:, SOUND], positions[:, END] = 10.0, 0.0
-    positions[TURBO_PREFIX + 60 + tokens :, END] = 40.0
+    positions[TURBO_PREFIX + 60 + tokens :, END] = 400.0
     _heads(t3.speech_head.weight)
     t3.speech_head.bias.zero_()
+    for block in t3.tfmr.h:
+        for part in (block.attn.c_attn, block.mlp.c_fc):
+            _listening(part.weight)
+        for part in (block.attn.c_proj, block.mlp.c_proj):
+            _listening(part.weight)
+            part.weight[:, [SOUND, END]] = 0.0
     return t3
+
+
+def _listening(weight: Any) -> None:
+    """As large as trained ones: at 0.02 a tiny model hears nothing of what was before."""
+    weight *= 50 * GAIN * min(weight.shape) ** -0.5
 
 
 def _heads(rows: Any) -> None:

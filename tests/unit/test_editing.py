@@ -35,9 +35,9 @@ def counted(lab: VoiceLab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     engine = lab.rack.engine("tone")
     real = engine.speak
 
-    def speak(utterances, cancelled):
+    def speak(utterances, cancelled, *more):
         spoken.extend(utterance.text for utterance in utterances)
-        return real(utterances, cancelled)
+        return real(utterances, cancelled, *more)
 
     monkeypatch.setattr(engine, "speak", speak)
     return spoken
@@ -264,6 +264,6 @@ def test_effects_of_an_import_that_are_not_here_are_named(lab: VoiceLab) -> None
     record = made(lab)
     chain = [{"type": "sparkle", "enabled": True, "params": {}}]
     lab.store.patch("versions", record["active_version_id"], {"effects_chain": chain})
-    with pytest.raises(InvalidInput, match="there is no 'sparkle'"):
+    with pytest.raises(InvalidInput, match="type 'sparkle' is not known"):
         lab.regenerate(record["id"])
     assert lab.status.current()["status"] == "idle"

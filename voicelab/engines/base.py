@@ -16,15 +16,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from voicelab.errors import SpeechFailed
+
 __all__ = [
     "Engine",
     "EngineInfo",
     "LoadProgress",
+    "More",
     "Parameter",
     "Presence",
     "Spoken",
     "Utterance",
     "Voice",
+    "nothing_more",
 ]
 
 LoadProgress = Callable[[float, str], None]
@@ -125,6 +129,8 @@ class Utterance:
         parameters: complete and checked: every name of `EngineInfo.parameters`.
         seed: 0 .. 2**32 - 1.
         language: one of `EngineInfo.languages`.
+        urgent: somebody listens already and has heard nothing of it yet. It changes when it is
+            spoken, never how.
     """
 
     text: str
@@ -132,21 +138,34 @@ class Utterance:
     parameters: Mapping[str, float]
     seed: int
     language: str
+    urgent: bool = False
 
 
 @dataclass(frozen=True)
 class Spoken:
-    """The audio of one utterance of a batch.
+    """How one utterance of a batch ended.
 
     Attributes:
         index: which utterance of the batch, from 0.
         audio: float32, shape (n,), nominally -1..1, at `EngineInfo.sample_rate`.
-        capped: the engine stopped at its length limit, so the end of the text is missing.
+        capped: the engine stopped at its length limit, so the end of the text is missing; it may
+            give no audio then.
+        failure: why this one, and it alone, has no audio.
     """
 
     index: int
-    audio: NDArray[np.float32]
+    audio: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     capped: bool = False
+    failure: SpeechFailed | None = None
+
+
+More = Callable[[int], "Sequence[Utterance]"]
+"""Told how many utterances there is room for; gives at most as many."""
+
+
+def nothing_more(room: int) -> Sequence[Utterance]:
+    """The `More` of a batch that does not grow."""
+    return ()
 
 
 class Engine(Protocol):
@@ -186,7 +205,10 @@ class Engine(Protocol):
         ...
 
     def speak(
-        self, utterances: Sequence[Utterance], cancelled: Callable[[int], bool]
+        self,
+        utterances: Sequence[Utterance],
+        cancelled: Callable[[int], bool],
+        more: More = nothing_more,
     ) -> Iterator[Spoken]:
         """Speak a batch; each utterance's audio as soon as it is done, in any order.
 
@@ -194,10 +216,13 @@ class Engine(Protocol):
             utterances: 1 .. `info.batch_size` of them.
             cancelled: asked with an utterance's index at every decoding step; once it says
                 True that utterance is dropped and never yielded.
+            more: asked when there is room beside those being spoken; what it gives joins
+                them, and is counted on from the last index. An engine that speaks one by one
+                need not ask.
 
         Raises:
-            SpeechFailed: with the sentence in its message. Utterances that were not yielded
-                before may be given again.
+            SpeechFailed: of the whole batch. Utterances that were not yielded before may be
+                given again.
         """
         ...
 

@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.engines.base import EngineInfo, LoadProgress, Parameter, Spoken, Utterance, Voice
+from voicelab.engines.base import (
+    EngineInfo,
+    LoadProgress,
+    More,
+    Parameter,
+    Spoken,
+    Utterance,
+    Voice,
+    nothing_more,
+)
 from voicelab.errors import BadClip, EngineUnavailable, SpeechFailed
 
 __all__ = ["INFO", "EspeakEngine"]
@@ -189,7 +198,10 @@ class EspeakEngine:
         return Voice()
 
     def speak(
-        self, utterances: Sequence[Utterance], cancelled: Callable[[int], bool]
+        self,
+        utterances: Sequence[Utterance],
+        cancelled: Callable[[int], bool],
+        more: More = nothing_more,
     ) -> Iterator[Spoken]:
         """See `Engine.speak`; walks the batch."""
         for index, utterance in enumerate(utterances):

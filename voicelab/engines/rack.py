@@ -130,6 +130,8 @@ class Rack:
                 device=settings.device,
                 checkpoint_dir=settings.checkpoint_dir,
                 threads=settings.threads,
+                mode=settings.mode,
+                kernel=settings.kernel,
             )
 
         return {

@@ -14,7 +14,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.engines.base import EngineInfo, LoadProgress, Parameter, Spoken, Utterance, Voice
+from voicelab.engines.base import (
+    EngineInfo,
+    LoadProgress,
+    More,
+    Parameter,
+    Spoken,
+    Utterance,
+    Voice,
+    nothing_more,
+)
 from voicelab.errors import SpeechFailed
 
 __all__ = ["INFO", "ToneEngine"]
@@ -68,7 +77,10 @@ class ToneEngine:
         return Voice(hashlib.sha256(clip.read_bytes()).hexdigest())
 
     def speak(
-        self, utterances: Sequence[Utterance], cancelled: Callable[[int], bool]
+        self,
+        utterances: Sequence[Utterance],
+        cancelled: Callable[[int], bool],
+        more: More = nothing_more,
     ) -> Iterator[Spoken]:
         """See `Engine.speak`."""
         for index, utterance in enumerate(utterances):

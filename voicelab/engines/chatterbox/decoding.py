@@ -1,87 +1,202 @@
-"""One utterance's decoding, watched: cancelled within a step, its tokens looked at."""
+"""T3's decoding loop: the sentences of all running requests, a token each at every step.
+
+A sentence enters when there is room and leaves when it ends; each draws from its own generator.
+What it draws depends on nothing but itself: it equals upstream's loop run alone after
+`manual_seed` (to the rounding of the matrix products), and itself in any company (to the bit).
+"""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from voicelab.engines.chatterbox.quiet import hushed
+import torch
+from torch import Tensor
+
+from voicelab.engines.chatterbox.alignment import Alignment
+from voicelab.engines.chatterbox.backbone import GPT2, Backbone, Cache, Llama, Segment
+from voicelab.engines.chatterbox.linear import Kernel
+from voicelab.engines.chatterbox.prefixes import Prefix, Prefixes
+from voicelab.engines.chatterbox.sampling import Sampler, TurboSampler
 from voicelab.errors import SpeechFailed
 
-__all__ = ["Decoding", "watched"]
+__all__ = ["CAP_TOKENS", "SPEECH_TOKENS", "STOP_TOKEN", "Decoder", "Row", "Sentence"]
 
 CAP_TOKENS = 1000
 """Upstream's limit (40 s); Turbo draws one token before it begins to count."""
 SPEECH_TOKENS = 6561
 STOP_TOKEN = 6562
-LEAKED = "AlignmentStreamAnalyzer"
 
 
-class Decoding:
-    """What one utterance's decoding did.
+@dataclass(frozen=True)
+class Sentence:
+    """What T3 is asked to read.
 
     Attributes:
-        capped: it came to the limit without an end.
+        text: token ids, int64 (n,); with start and stop where the model wants them.
+        key: of the conditioning: voice and exaggeration.
+        conditioning: upstream's T3Cond.
+        parameters: see `Sampler`, `TurboSampler`.
+        generator: on the model's device, seeded; left where the waveform's noise begins.
     """
 
-    def __init__(self) -> None:
-        self.capped = False
+    text: Tensor
+    key: Hashable
+    conditioning: Any
+    parameters: Mapping[str, float]
+    generator: torch.Generator
 
 
-@contextlib.contextmanager
-def watched(model: Any, poll: Callable[..., None]) -> Iterator[Decoding]:
-    """`poll` runs before every decoding and flow step; nothing stays behind afterwards."""
-    decoding = Decoding()
-    hooks = [module.register_forward_pre_hook(poll) for module in _steps(model)]
-    turbo = hasattr(model, "norm_loudness")
-    name = "inference_turbo" if turbo else "inference"
-    original = getattr(model.t3, name)
-    cap_tokens = CAP_TOKENS + turbo
-    # Turbo's tokenizer cuts a longer text to its limit, so one that fills it counts as too long.
-    max_text_tokens = (
-        model.tokenizer.model_max_length - 1 if turbo else model.t3.hp.max_text_tokens + 2
-    )
+@dataclass
+class Row:
+    """A sentence being decoded.
 
-    def inference(*args: Any, text_tokens: Any, **kwargs: Any) -> Any:
-        # Upstream would index out of range, after which a process cannot use its GPU any more.
-        if text_tokens.shape[-1] > max_text_tokens:
-            raise SpeechFailed("the text has more tokens than the model can read.")
-        drawn = original(*args, text_tokens=text_tokens, **kwargs)
-        decoding.capped = drawn.shape[-1] >= cap_tokens and int(drawn[0, -1]) != STOP_TOKEN
-        return _valid(drawn)
+    Attributes:
+        cap: tokens at most.
+        tokens: drawn so far, the stop token too.
+        failure: why it ended before its end.
+    """
 
-    setattr(model.t3, name, inference)
-    try:
-        with hushed():
-            yield decoding
-    finally:
-        delattr(model.t3, name)
-        for hook in hooks:
-            hook.remove()
-        _remove_leaked(model.t3.tfmr)
+    sentence: Sentence
+    cache: Cache
+    sampler: Any
+    cap: int
+    alignment: Alignment | None = None
+    tokens: list[int] = field(default_factory=list)
+    failure: SpeechFailed | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is drawn."""
+        return self.failure is not None or self.tokens[-1] == STOP_TOKEN or self.capped
+
+    @property
+    def capped(self) -> bool:
+        """Whether it came to the limit without an end."""
+        return len(self.tokens) >= self.cap and self.tokens[-1] != STOP_TOKEN
 
 
-def _steps(model: Any) -> list[Any]:
-    """Modules that run once a step; the flow's estimator itself is called past its hooks."""
-    estimator = model.s3gen.flow.decoder.estimator
-    return [model.t3.tfmr, estimator.time_mlp, *(block[0] for block in estimator.mid_blocks)]
+class Decoder:
+    """Decodes with upstream's T3; takes over the weights of its transformer.
+
+    Args:
+        t3: upstream's model; only its embeddings, conditioning and head stay usable.
+        kernel: for the matrix products.
+    """
+
+    def __init__(self, t3: Any, kernel: Kernel):
+        self._t3 = t3
+        self._turbo = t3.is_gpt
+        if self._turbo:
+            self._backbone: Backbone = GPT2(t3.tfmr, kernel)
+        else:
+            # Conditioning, text and speech.
+            positions = 64 + t3.hp.max_text_tokens + 2 + CAP_TOKENS + 2
+            self._backbone = Llama(t3.tfmr, kernel, positions)
+        head = t3.speech_head
+        self._head = kernel(head.weight.detach(), None if head.bias is None else head.bias.detach())
+        self._prefixes = Prefixes(t3, self._backbone)
+
+    def begin(self, sentence: Sentence) -> Row:
+        """Read the text and draw the first token."""
+        prefix = self._prefixes.get(sentence.key, sentence.conditioning)
+        row = self._begin_turbo(sentence) if self._turbo else self._begin_guided(sentence, prefix)
+        x, segments = self._opening(row, prefix)
+        self._draw([row], self._backbone(x, segments), segments)
+        row.cache.length = prefix.length + len(x) - (2 if row.cache.rows == 2 else 0)
+        return row
+
+    def step(self, rows: Sequence[Row]) -> None:
+        """One more token for each."""
+        segments = [Segment(r.cache, r.cache.length, 1, _spy(r)) for r in rows]
+        for row in rows:
+            row.cache.reserve(row.cache.length + 1)
+        x = torch.cat([self._embedded(row).expand(row.cache.rows, -1) for row in rows])
+        hidden = self._backbone(x, segments)
+        for row in rows:
+            row.cache.length += 1
+        self._draw(rows, hidden, segments)
+
+    def _begin_turbo(self, sentence: Sentence) -> Row:
+        sampler = TurboSampler(sentence.parameters, sentence.generator, self._start)
+        return Row(sentence, self._backbone.cache(1), sampler, CAP_TOKENS + 1)
+
+    def _begin_guided(self, sentence: Sentence, prefix: Prefix) -> Row:
+        # Without weight the unguided row would be read and multiplied by nothing.
+        rows = 2 if sentence.parameters["cfg_weight"] > 0 else 1
+        sampler = Sampler(sentence.parameters, sentence.generator, self._start)
+        alignment = None
+        if self._t3.hp.is_multilingual:
+            alignment = Alignment(prefix.length, len(sentence.text), STOP_TOKEN)
+        return Row(sentence, self._backbone.cache(rows), sampler, CAP_TOKENS, alignment)
+
+    @property
+    def _start(self) -> int:
+        return self._t3.hp.start_speech_token
+
+    def _opening(self, row: Row, prefix: Prefix) -> tuple[Tensor, list[Segment]]:
+        """Embeddings (m, dim) of the text and the start, after the voice's prefix."""
+        text = row.sentence.text
+        starts = self._starts()
+        x = torch.cat([self._read(text), starts])
+        count = len(text)
+        row.cache.reserve(prefix.length + len(x))
+        row.cache.prepend(0, 0, prefix.cache, prefix.length)
+        segments = [Segment(row.cache.of_row(0), prefix.length, len(x), _spy(row))]
+        if row.cache.rows == 2:
+            row.cache.prepend(1, 0, prefix.silent(count), prefix.length + count)
+            segments.append(Segment(row.cache.of_row(1), prefix.length + count, len(starts)))
+            x = torch.cat([x, starts])
+        return x, segments
+
+    def _read(self, text: Tensor) -> Tensor:
+        embedded = self._t3.text_emb(text)
+        return embedded if self._turbo else embedded + self._t3.text_pos_emb(text[None])
+
+    def _starts(self) -> Tensor:
+        """Upstream feeds the start twice, at the same position, but for Turbo."""
+        token = torch.tensor([self._start], device=self._t3.device)
+        embedded = self._t3.speech_emb(token)
+        if self._turbo:
+            return embedded
+        return (embedded + self._t3.speech_pos_emb.get_fixed_embedding(0)[0]).expand(2, -1)
+
+    def _embedded(self, row: Row) -> Tensor:
+        """(1, dim) of the last token."""
+        token = torch.tensor(row.tokens[-1:], device=self._t3.device)
+        embedded = self._t3.speech_emb(token)
+        if self._turbo:
+            return embedded
+        return embedded + self._t3.speech_pos_emb.get_fixed_embedding(len(row.tokens))[0]
+
+    def _draw(self, rows: Sequence[Row], hidden: Tensor, segments: Sequence[Segment]) -> None:
+        """The next token of each row, from the last position of its one or two rows."""
+        ends: list[int] = []
+        start = 0
+        for segment in segments:
+            ends += [start + segment.length * (n + 1) - 1 for n in range(segment.cache.rows)]
+            start += segment.size
+        logits = self._head(hidden[ends])
+        start = 0
+        for row in rows:
+            try:
+                row.tokens.append(self._drawn(row, logits[start : start + row.cache.rows]))
+            except SpeechFailed as error:
+                row.failure = error
+            start += row.cache.rows
+
+    def _drawn(self, row: Row, logits: Tensor) -> int:
+        one = logits[:1]
+        if len(logits) == 2:
+            weight = torch.as_tensor(
+                row.sentence.parameters["cfg_weight"], device=one.device, dtype=one.dtype
+            )
+            one = one + weight * (one - logits[1:])
+        if row.alignment is not None:
+            one = row.alignment.checked(one, (row.tokens or [self._start])[-1])
+        return row.sampler.draw(one)
 
 
-def _remove_leaked(transformer: Any) -> None:
-    """Multilingual leaves three forward hooks a call; transformers has lasting ones beside them."""
-    for module in transformer.modules():
-        for key, hook in list(module._forward_hooks.items()):
-            if LEAKED in getattr(hook, "__qualname__", ""):
-                del module._forward_hooks[key]
-
-
-def _valid(drawn: Any) -> Any:
-    """Speech tokens alone, (1, n): upstream raises on a start or end token that comes twice."""
-    row = drawn.flatten()
-    ends = (row == STOP_TOKEN).nonzero()
-    row = row[: int(ends[0])] if len(ends) else row
-    row = row[row < SPEECH_TOKENS]
-    if not len(row):
-        raise SpeechFailed("the model ended before it began to speak.")
-    return row.unsqueeze(0)
+def _spy(row: Row) -> Any:
+    return row.alignment.attend if row.alignment is not None else None

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Literal
 
 from voicelab.engines.base import EngineInfo, Parameter
 from voicelab.text import EVENT_TAGS
 
-__all__ = ["CHATTERBOX_INFOS"]
+__all__ = ["CHATTERBOX_INFOS", "Mode"]
+
+Mode = Literal["exact", "fast", "draft"]
+"""How S3Gen is computed: as upstream does; joined over neighbouring sentences, in bfloat16 where
+the processor has it; and with half the steps besides."""
+
+BATCH_SIZE = 8
 
 SAMPLE_RATE = 24_000
 
@@ -59,6 +66,7 @@ ENGLISH = EngineInfo(
     languages={"en": "English"},
     parameters=_parameters(1.2),
     max_chunk_chars=300,
+    batch_size=BATCH_SIZE,
     clones_voices=True,
     description="Resemble AI's Chatterbox: expressive English, imitates a voice clip.",
 )
@@ -76,6 +84,7 @@ TURBO = EngineInfo(
         Parameter("repetition_penalty", "Repetition penalty", 1.2, 1.0, 3.0, 0.05),
     ),
     max_chunk_chars=300,
+    batch_size=BATCH_SIZE,
     clones_voices=True,
     event_tags=EVENT_TAGS,
     description="The fast English model; performs [laugh], [sigh] and other tags.",
@@ -89,6 +98,7 @@ MULTILINGUAL = EngineInfo(
     languages=LANGUAGES,
     parameters=_parameters(2.0),
     max_chunk_chars=300,
+    batch_size=BATCH_SIZE,
     clones_voices=True,
     description="Chatterbox in 23 languages, imitates a voice clip.",
 )

@@ -3,41 +3,80 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-__all__ = ["Conditionals", "own_copy"]
+from voicelab.engines.base import Voice
+from voicelab.engines.chatterbox.quiet import quiet
+from voicelab.errors import SpeechFailed
+
+__all__ = ["Voices", "hashed", "own_copy"]
+
+log = logging.getLogger(__name__)
 
 KEPT = 16
 """Voices; about 0.3 MB each."""
 
 
-class Conditionals:
-    """The last `kept` encoded voices; the one unused for longest goes first.
+class Voices:
+    """The model's own voice, and the last `kept` encoded clips; the one unused for longest goes
+    first.
 
     Not locked: used under the engine's lock.
+
+    Args:
+        model: upstream's; its own voice is kept aside, for each clip overwrites it.
+        kept: clips.
     """
 
-    def __init__(self, kept: int = KEPT):
+    def __init__(self, model: Any, kept: int = KEPT):
+        self._model = model
         self._kept = kept
         self._by_key: OrderedDict[str, Any] = OrderedDict()
+        self.own: Any = model.conds
 
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def get(self, key: str, encode: Callable[[], Any]) -> Any:
-        """Those of `key`; `encode` makes them when they are not here (0.5 s)."""
-        if key not in self._by_key:
-            self._by_key[key] = encode()
+    def get(self, voice: Voice) -> Any:
+        """Upstream's Conditionals; a clip is encoded when it is not here (0.5 s).
+
+        Raises:
+            SpeechFailed: the clip cannot be encoded, or the checkpoint has no voice of its own.
+        """
+        if voice.data is None:
+            if self.own is None:
+                raise SpeechFailed("this checkpoint has no voice of its own: give a voice clip.")
+            return self.own
+        if voice.key not in self._by_key:
+            self._by_key[voice.key] = self._encode(voice)
             if len(self._by_key) > self._kept:
                 self._by_key.popitem(last=False)
-        self._by_key.move_to_end(key)
-        return self._by_key[key]
+        self._by_key.move_to_end(voice.key)
+        return self._by_key[voice.key]
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._by_key.clear()
+    def _encode(self, voice: Voice) -> Any:
+        try:
+            unchanged = hashed(voice.data) == voice.key
+            with quiet():
+                self._model.prepare_conditionals(str(voice.data))
+            encoded = self._model.conds
+        except Exception as error:
+            log.warning("a voice clip cannot be encoded", exc_info=True)
+            raise SpeechFailed("the voice clip cannot be encoded.") from error
+        finally:
+            self._model.conds = self.own
+        if not unchanged:  # it would be kept under the hash of what it was
+            raise SpeechFailed("the voice clip was changed while it waited.")
+        return encoded
+
+
+def hashed(clip: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    return hashlib.sha256(clip.read_bytes()).hexdigest()
 
 
 def own_copy(conditionals: Any) -> Any:

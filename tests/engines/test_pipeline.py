@@ -1,0 +1,297 @@
+"""Our loops against upstream's own generate, and against themselves in other company."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+
+from tiny_chatterbox import clip, small, tiny_engine
+from voicelab.engines.base import Utterance, Voice
+from voicelab.engines.chatterbox import CHATTERBOX_INFOS, ChatterboxEngine
+from voicelab.engines.chatterbox.backbone import Cache, Segment
+from voicelab.engines.chatterbox.decoding import Decoder, Row, Sentence
+from voicelab.engines.chatterbox.linear import KERNELS
+from voicelab.engines.chatterbox.quiet import hushed
+from voicelab.engines.chatterbox.reading import read
+from voicelab.engines.chatterbox.upstream import load_model
+
+TEXTS = (
+    "Hi there.",
+    "A second one, which is somewhat longer than the first, and more.",
+    "Third!",
+    "The fjord was quiet; then, far away, a bell.",
+)
+OTHERS = (
+    {},
+    {"temperature": 1.0, "top_p": 0.8, "repetition_penalty": 1.0},
+    {"cfg_weight": 0.0, "min_p": 0.0, "top_k": 20},
+    {"cfg_weight": 1.0, "exaggeration": 1.5, "temperature": 0.3},
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module", params=CHATTERBOX_INFOS)
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[ChatterboxEngine, ChatterboxEngine]]:
+    """With our loops, and with upstream's own generate."""
+    folder = tmp_path_factory.mktemp(request.param)
+    engines = [tiny_engine(request.param, folder, kernel=name) for name in ("mkl", "upstream")]
+    assert [engine.versions()["kernel"] for engine in engines] == ["mkl", "upstream"]
+    yield engines[0], engines[1]
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def ours(pair: tuple[ChatterboxEngine, ChatterboxEngine]) -> ChatterboxEngine:
+    return pair[0]
+
+
+def utterances(engine: ChatterboxEngine, voices: Sequence[Path | None] = ()) -> list[Utterance]:
+    given = []
+    for n, text in enumerate(TEXTS):
+        values = {p.name: p.default for p in engine.info.parameters}
+        values |= {k: v for k, v in OTHERS[n].items() if k in values}
+        voice = engine.prepare_voice(voices[n % len(voices)] if voices else None)
+        given.append(Utterance(text, voice, values, 40 + n, "en"))
+    return given
+
+
+def speak(engine: ChatterboxEngine, given: Sequence[Utterance], **options: Any) -> list[np.ndarray]:
+    options.setdefault("cancelled", lambda _: False)
+    spoken = {one.index: one for one in engine.speak(given, **options)}
+    return [spoken[n].audio for n in sorted(spoken)]
+
+
+def test_every_sentence_sounds_as_upstreams_alone(
+    pair: tuple[ChatterboxEngine, ChatterboxEngine], tmp_path: Path
+) -> None:
+    ours, upstream = pair
+    voices = [None, clip(tmp_path / "low.wav", 120), clip(tmp_path / "high.wav", 200)]
+    given = utterances(ours, voices)
+    for mine, right in zip(speak(ours, given), speak(upstream, given), strict=True):
+        assert mine.shape == right.shape
+        assert np.abs(mine - right).max() < 1e-5
+
+
+def test_company_changes_nothing_to_the_bit(ours: ChatterboxEngine) -> None:
+    given = utterances(ours)
+    together = speak(ours, given)
+    for n, utterance in enumerate(given):
+        assert np.array_equal(speak(ours, [utterance])[0], together[n])
+    backwards = speak(ours, given[::-1])
+    assert all(np.array_equal(a, b) for a, b in zip(backwards[::-1], together, strict=True))
+
+
+def test_who_joins_while_others_speak_changes_nothing(ours: ChatterboxEngine) -> None:
+    given = utterances(ours)
+    together = speak(ours, given)
+    waiting = list(given[1:])
+    asked: list[int] = []
+
+    def more(room: int) -> list[Utterance]:
+        asked.append(room)
+        # One at every third question: in the middle of what is being spoken.
+        return [waiting.pop(0)] if waiting and len(asked) % 3 == 0 else []
+
+    joined = speak(ours, given[:1], more=more)
+    assert all(0 < room <= 8 for room in asked)
+    assert all(np.array_equal(a, b) for a, b in zip(joined, together, strict=True))
+
+
+def test_more_than_a_batch_waits_for_room(ours: ChatterboxEngine) -> None:
+    given = utterances(ours) * 3
+    spoken = speak(ours, given)
+    assert len(spoken) == 12
+    assert all(np.array_equal(spoken[n], spoken[n + 8]) for n in range(4))
+
+
+def test_one_that_fails_leaves_the_others(ours: ChatterboxEngine) -> None:
+    given = utterances(ours)
+    values = given[0].parameters
+    bad = Utterance("a" * 2100, Voice(), values, 1, "en")
+    spoken = {s.index: s for s in ours.speak([given[0], bad, given[1]], lambda _: False)}
+    assert "more tokens" in str(spoken[1].failure)
+    assert spoken[0].failure is spoken[2].failure is None
+    assert np.array_equal(spoken[0].audio, speak(ours, given[:1])[0])
+
+
+def test_one_that_is_cancelled_leaves_the_others(ours: ChatterboxEngine) -> None:
+    given, asked = utterances(ours), 0
+    right = speak(ours, given)
+
+    def cancelled(index: int) -> bool:
+        nonlocal asked
+        asked += index == 1
+        return index == 1 and asked > 6
+
+    spoken = list(ours.speak(given, cancelled))
+    assert sorted(one.index for one in spoken) == [0, 2, 3]
+    assert all(np.array_equal(one.audio, right[one.index]) for one in spoken)
+
+
+@pytest.mark.parametrize("place", ["begin", "step"])
+def test_without_memory_it_goes_on_with_fewer_and_says_so(
+    ours: ChatterboxEngine, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = utterances(ours)
+    right = speak(ours, given)
+    real = getattr(Decoder, place)
+
+    def limited(self: Decoder, what: Any) -> Any:
+        rows = len(what) if isinstance(what, list) else len(held) + 1
+        if rows > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return real(self, what)
+
+    held: list[Row] = []
+    begin = Decoder.begin
+
+    def begun(self: Decoder, sentence: Sentence) -> Row:
+        if place == "begin" and sum(not row.ended for row in held) >= 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        held.append(begin(self, sentence))
+        return held[-1]
+
+    with mock.patch.object(Decoder, "begin", begun):
+        if place == "step":
+            with mock.patch.object(Decoder, "step", limited):
+                spoken = speak(ours, given)
+        else:
+            spoken = speak(ours, given)
+    assert all(np.array_equal(a, b) for a, b in zip(spoken, right, strict=True))
+    assert "going on with" in caplog.text
+
+
+def test_memory_for_not_even_one_is_one_sentence(ours: ChatterboxEngine) -> None:
+    error = MemoryError()
+    with mock.patch.object(Decoder, "step", side_effect=error):
+        spoken = list(ours.speak(utterances(ours)[:1], lambda _: False))
+    assert "not enough memory" in str(spoken[0].failure)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_each_kernel_draws_upstreams_tokens(kernel: str, tmp_path: Path) -> None:
+    folder = tmp_path / "english"
+    tiny_engine("chatterbox", folder, kernel="upstream").close()
+    model = loaded(folder)
+    sentences = [sentence(model, n) for n in range(3)]
+    right = [upstream_tokens(model, one) for one in sentences]
+    decoder = Decoder(model.t3, KERNELS[kernel])
+    assert decoded(decoder, [sentence(model, n) for n in range(3)]) == right
+
+
+def test_a_stranger_in_the_cache_is_heard(tmp_path: Path) -> None:
+    """The control: were a sentence to read its neighbour's keys, equality would be lost."""
+    folder = tmp_path / "english"
+    tiny_engine("chatterbox", folder, kernel="upstream").close()
+    model = loaded(folder)
+    right = [upstream_tokens(model, sentence(model, n)) for n in range(2)]
+    decoder = Decoder(model.t3, KERNELS["mkl"])
+    put = Cache.put
+    strange = torch.randn(1, 1, 4, 16)
+
+    def leaking(self: Cache, layer: int, keys_values: Any, start: int) -> Any:
+        keys, values = put(self, layer, keys_values, start)
+        rows = keys.shape[0]
+        foreign = strange.expand(rows, keys.shape[1], -1, -1)
+        return torch.cat([foreign, keys], 2), torch.cat([foreign, values], 2)
+
+    def without_mask(segment: Segment, like: Any) -> None:
+        return None
+
+    with (
+        mock.patch.object(Cache, "put", leaking),
+        mock.patch("voicelab.engines.chatterbox.backbone._causal", without_mask),
+    ):
+        assert decoded(decoder, [sentence(model, n) for n in range(2)]) != right
+
+
+def test_a_missing_causal_mask_is_heard(tmp_path: Path) -> None:
+    folder = tmp_path / "english"
+    tiny_engine("chatterbox", folder, kernel="upstream").close()
+    model = loaded(folder)
+    right = [upstream_tokens(model, sentence(model, n)) for n in range(2)]
+    decoder = Decoder(model.t3, KERNELS["mkl"])
+    with mock.patch("voicelab.engines.chatterbox.backbone._causal", lambda *_: None):
+        assert decoded(decoder, [sentence(model, n) for n in range(2)]) != right
+
+
+def test_a_loop_that_disagrees_with_upstream_gives_way_to_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with mock.patch("voicelab.engines.chatterbox.backbone._causal", lambda *_: None):
+        engine = tiny_engine("chatterbox", tmp_path / "english")
+    assert engine.versions()["kernel"] == "upstream"
+    assert "does not agree with upstream" in caplog.text
+    assert not (tmp_path / "cache" / "voicelab").exists()
+    assert len(speak(engine, utterances(engine)[:1])[0]) > 2000
+
+
+def test_the_self_test_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    from voicelab.engines.chatterbox import selftest
+
+    with mock.patch.object(selftest, "timings", side_effect=selftest.timings) as timings:
+        tiny_engine("chatterbox", tmp_path / "english").close()
+        tiny_engine("chatterbox", tmp_path / "english").close()
+    assert timings.call_count == 1
+    (kept,) = (tmp_path / "cache" / "voicelab" / "selftest").glob("*.json")
+    assert json.loads(kept.read_text())["kernel"] in KERNELS
+    kept.write_text("no JSON")
+    tiny_engine("chatterbox", tmp_path / "english").close()
+
+
+def loaded(folder: Path) -> Any:
+    with small("chatterbox"):
+        model, _ = load_model(
+            "chatterbox", device="cpu", checkpoint_dir=folder, threads=1, progress=lambda *_: None
+        )
+    return model
+
+
+def sentence(model: Any, number: int) -> Sentence:
+    values = {
+        **{"temperature": 0.8, "top_p": 1.0, "min_p": 0.05, "repetition_penalty": 1.2},
+        "cfg_weight": 0.5,
+    }
+    utterance = Utterance(TEXTS[number], Voice(), values, number, "en")
+    generator = torch.Generator().manual_seed(number)
+    text = read(model, utterance)
+    return Sentence(text, "own", copy.copy(model.conds.t3), values, generator)
+
+
+def upstream_tokens(model: Any, one: Sentence) -> list[int]:
+    with torch.inference_mode(), hushed(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(one.generator.initial_seed())
+        drawn = model.t3.inference(
+            t3_cond=copy.copy(one.conditioning),
+            text_tokens=one.text.expand(2, -1),
+            max_new_tokens=1000,
+            **one.parameters,
+        )
+    return drawn[0].tolist()
+
+
+def decoded(decoder: Decoder, sentences: Sequence[Sentence]) -> list[list[int]]:
+    with torch.inference_mode():
+        rows = [decoder.begin(one) for one in sentences]
+        while live := [row for row in rows if not row.ended]:
+            decoder.step(live)
+    return [row.tokens for row in rows]

@@ -1,0 +1,74 @@
+"""From weights to something that speaks: load, test, pack."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+from voicelab.engines.base import EngineInfo, LoadProgress
+from voicelab.engines.chatterbox.decoding import Decoder
+from voicelab.engines.chatterbox.fallback import UpstreamSpeech
+from voicelab.engines.chatterbox.info import Mode
+from voicelab.engines.chatterbox.linear import KERNELS, plain
+from voicelab.engines.chatterbox.pipeline import Parts, Pipeline
+from voicelab.engines.chatterbox.selftest import SelfTest
+from voicelab.engines.chatterbox.synthesis import Synthesis
+from voicelab.engines.chatterbox.upstream import load_model
+from voicelab.engines.chatterbox.voices import Voices
+
+__all__ = ["assembled"]
+
+log = logging.getLogger(__name__)
+
+GPU_BATCH_SIZE = 16
+
+
+def assembled(
+    info: EngineInfo,
+    *,
+    device: str,
+    checkpoint_dir: Path | None,
+    threads: int | None,
+    mode: Mode,
+    kernel: str,
+    lock: threading.Lock,
+    progress: LoadProgress,
+) -> tuple[Pipeline | UpstreamSpeech, str]:
+    """What speaks, and the device it is on.
+
+    Raises:
+        EngineUnavailable: see `load_model`.
+    """
+
+    def load() -> tuple[Any, str]:
+        return load_model(
+            info.name,
+            device=device,
+            checkpoint_dir=checkpoint_dir,
+            threads=threads,
+            progress=progress,
+        )
+
+    model, chosen = load()
+    if kernel != "upstream":
+        progress(0.8, "choosing kernels")
+        test = SelfTest(info.name, model, chosen)
+        name = test.kernel(kernel)
+        progress(0.9, "packing weights")
+        decoder = Decoder(model.t3, KERNELS.get(name, plain))
+        if test.agrees(decoder, name):
+            size = GPU_BATCH_SIZE if chosen == "cuda" else info.batch_size
+            voices = Voices(model)
+            synthesis = Synthesis(model.s3gen, mode=mode)
+            parts = Parts(model, voices, decoder, synthesis, size, joined=mode != "exact")
+            return Pipeline(parts, name, lock), chosen
+        log.warning(
+            "%s: our decoding does not agree with upstream's here; upstream's own generate "
+            "speaks, sentence by sentence",
+            info.label,
+        )
+        del model, decoder
+        model, chosen = load()
+    return UpstreamSpeech(model, Voices(model), lock), chosen

@@ -1,0 +1,44 @@
+"""A text as the token ids that T3 reads, and the speech tokens that it may say."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional
+
+from voicelab.engines.base import Utterance
+from voicelab.engines.chatterbox.decoding import SPEECH_TOKENS, STOP_TOKEN
+from voicelab.errors import SpeechFailed
+
+__all__ = ["read", "valid"]
+
+
+def read(model: Any, utterance: Utterance) -> Tensor:
+    """Token ids, int64 (n,); raises SpeechFailed for more than the model can read."""
+    text = importlib.import_module(type(model).__module__).punc_norm(utterance.text)
+    if model.t3.is_gpt:
+        ids = model.tokenizer(text, return_tensors="pt", truncation=True).input_ids[0]
+        # It cuts a longer text to its limit, so one that fills it counts as too long.
+        most = model.tokenizer.model_max_length - 1
+    else:
+        multilingual = model.t3.hp.is_multilingual
+        language = {"language_id": utterance.language} if multilingual else {}
+        ids = model.tokenizer.text_to_tokens(text, **language)[0]
+        ids = functional.pad(ids, (1, 0), value=model.t3.hp.start_text_token)
+        ids = functional.pad(ids, (0, 1), value=model.t3.hp.stop_text_token)
+        most = model.t3.hp.max_text_tokens + 2
+    if len(ids) > most:
+        raise SpeechFailed("the text has more tokens than the model can read.")
+    return ids.long().to(model.t3.device)
+
+
+def valid(drawn: Tensor) -> Tensor:
+    """Of drawn tokens (n,) those that sound: upstream raises on a start or end that comes twice."""
+    ends = (drawn == STOP_TOKEN).nonzero()
+    drawn = drawn[: int(ends[0])] if len(ends) else drawn
+    drawn = drawn[drawn < SPEECH_TOKENS]
+    if not len(drawn):
+        raise SpeechFailed("the model ended before it began to speak.")
+    return drawn

@@ -1,0 +1,32 @@
+"""The last step to the runner: samples that are numbers, errors that are sentences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from voicelab.errors import SpeechFailed
+
+__all__ = ["checked", "reason"]
+
+
+def checked(wave: Any) -> NDArray[np.float32]:
+    """float32 (n,) of a tensor (n,); raises SpeechFailed for none, and for what is no number."""
+    audio: NDArray[np.float32] = wave.to(torch.float32).cpu().numpy()
+    if not audio.size:
+        raise SpeechFailed("it came out empty.")
+    if not np.isfinite(audio).all():
+        raise SpeechFailed("the samples are not finite numbers.")
+    return audio
+
+
+def reason(error: Exception) -> str:
+    """A sentence; upstream's own words are for its authors."""
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "there is not enough memory."
+    if "probability tensor" in str(error):
+        return "the model's probabilities are not finite numbers."
+    return f"the model failed ({type(error).__name__})."
