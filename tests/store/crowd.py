@@ -1,0 +1,124 @@
+"""Several threads on one store on a simulated disk, in an order that the seed gives."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from random import Random
+from unittest.mock import patch
+
+from tests.store.model import Tables, applied, changes, perform
+from tests.store.outage import Lost, difference
+from tests.store.schedule import Scheduler
+from tests.store.simulated import FOLDER, PowerCut, SimulatedSystem
+from voicelab.store import Query, TinyStore
+
+__all__ = ["Crowd"]
+
+
+class Member:
+    """One thread with tables of its own: what it was told is saved, and what it tried last."""
+
+    def __init__(self, number: int, draw: Random):
+        self.names = {table: f"{table}{number}" for table in ("takes", "voices", "stories")}
+        self.draw = draw
+        self.states: list[Tables] = [{}]
+
+    def commit(self, store: TinyStore) -> None:
+        drawn = changes(self.draw, self.states[-1])
+        self.states.append(applied(self.states[-1], drawn))
+        perform(store, [(kind, self.names[table], *rest) for kind, table, *rest in drawn])
+        del self.states[:-1]
+        self.look(store)
+
+    def look(self, store: TinyStore) -> None:
+        """What this thread wrote it reads, whatever the others do."""
+        found = {name: self._rows(store, name) for name in self.names}
+        fitting = [state for state in self.states if self._whole(state) == found]
+        if not fitting:
+            raise Lost(difference(found, self.states))
+        self.states = fitting[-1:]
+
+    def _whole(self, state: Tables) -> Tables:
+        return {name: state.get(name, {}) for name in self.names}
+
+    def _rows(self, store: TinyStore, name: str) -> dict[str, dict[str, object]]:
+        return {row["id"]: row for row in store.page(self.names[name], Query())[0]}
+
+
+class Crowd:
+    """A disk and the threads that write to the store on it.
+
+    Args:
+        seed: of what they do, in which order, and when the power goes.
+        members: how many threads.
+    """
+
+    def __init__(self, seed: int, members: int = 3, background: bool = False):
+        self.seed = seed
+        self.draw = Random(seed)
+        self.disk = SimulatedSystem(self.draw)
+        self.members = [Member(number, Random(f"{seed} {number}")) for number in range(members)]
+        self.background = background
+
+    def run(self, cuts: int) -> None:
+        """Raises Lost, naming the seed."""
+        for cut in range(cuts):
+            try:
+                self.life(int(2 ** self.draw.uniform(0, 8)))
+            except PowerCut:
+                pass
+            except Exception as error:
+                calls = ", ".join(f"{call} {name}".strip() for call, name in self.disk.log[-12:])
+                raise Lost(
+                    f"seed {self.seed}, after {cut} cuts: {type(error).__name__}: {error}\n"
+                    f"last calls: {calls}"
+                ) from error
+            self.disk = self.disk.kill() if self.draw.random() < 0.2 else self.disk.cut()
+
+    def life(self, cut_after: int) -> None:
+        """From opening to the cut, or to a clean end."""
+        scheduler = Scheduler(self.draw, lambda: PowerCut() if self.disk.dead else None)
+        self.disk.cut_after = cut_after
+        with in_place_of_threading(scheduler):
+            try:
+                self._work(scheduler)
+            finally:
+                self.disk.dead = True
+                with contextlib.suppress(BaseException):
+                    scheduler.finish()
+
+    def _work(self, scheduler: Scheduler) -> None:
+        store = TinyStore(
+            FOLDER,
+            system=self.disk,
+            background=self.background,
+            compact_after_bytes=self.draw.choice((2_000, 10**9)),
+            locked=False,
+        )
+        for member in self.members:
+            member.look(store)
+        self.disk.hook = lambda call, name: scheduler.step()
+        works = [lambda member=member: member.commit(store) for member in self.members]
+        tasks = [scheduler.spawn(lambda work=work: repeat(8, work)) for work in works]
+        if not self.background:
+            tasks.append(scheduler.spawn(lambda: repeat(2, store.compact)))
+        scheduler.finish(tasks)
+        store.close()
+        scheduler.finish()
+
+
+def repeat(times: int, action: Callable[[], object]) -> None:
+    for _ in range(times):
+        action()
+
+
+@contextlib.contextmanager
+def in_place_of_threading(scheduler: Scheduler) -> Iterator[None]:
+    """For all modules of the store, those that TinyDB brings aside."""
+    with contextlib.ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("voicelab.store") and hasattr(module, "threading"):
+                stack.enter_context(patch.object(module, "threading", scheduler))
+        yield

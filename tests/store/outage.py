@@ -1,0 +1,144 @@
+"""One store on a simulated disk, through many cuts of its power, compared with a dictionary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from tests.store.model import Change, Tables, applied, changes, contents, perform, same
+from tests.store.simulated import FOLDER, PowerCut, SimulatedSystem
+from voicelab.errors import StoreCorrupt
+from voicelab.store import TinyStore
+
+__all__ = ["Lost", "Outages", "difference"]
+
+
+class Lost(AssertionError):
+    """The store came back with something that it must not hold."""
+
+
+class Outages:
+    """A disk, the store on it, and the states that a cut may leave.
+
+    Args:
+        seed: of everything that is drawn: changes, cuts, and what a cut leaves.
+        durability: "full" or "normal".
+        make_system: the disk; a faulty one where the harness itself is tested.
+
+    Attributes:
+        states: what the store went through, from the last state that is sure to survive to the
+            last change, which may never have been acknowledged.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        durability: str = "full",
+        make_system: Callable[[Random], SimulatedSystem] = SimulatedSystem,
+    ):
+        self.seed = seed
+        self.draw = Random(seed)
+        self.full = durability == "full"
+        self.durability = durability
+        self.disk = make_system(self.draw)
+        self.states: list[Tables] = [{}]
+        self.cuts = 0
+        self._acknowledged = 0  # of `states`: what a kill must leave
+        self._sure = 0  # of `states`: what a cut must leave
+        self._store: TinyStore | None = None
+        self._injecting = False
+
+    def run(self, cuts: int) -> int:
+        """Cut the power so many times; raises Lost, naming the seed. Gives the calls made."""
+        calls = 0
+        while self.cuts < cuts:
+            self.life(cut_after=int(2 ** self.draw.uniform(0, 7.5)))
+            calls += self.disk.calls
+            self.cuts += 1
+            if self.draw.random() < 0.2:
+                self.disk = self.disk.kill()
+            else:
+                self.disk = self.disk.cut()
+                self._acknowledged = self._sure
+        self.life(cut_after=None)
+        return calls
+
+    def life(self, cut_after: int | None, commits: int = 40) -> None:
+        """From opening to a cut, or to a clean end."""
+        self.disk.cut_after = cut_after
+        try:
+            self._store = self._opened()
+            self._compare(self._store)
+            for _ in range(commits):
+                self._act(self._store)
+            self._store.close()
+            self._acknowledge(sure=True)
+        except PowerCut:
+            return
+        except Exception as error:
+            raise self._lost(f"{type(error).__name__}: {error}") from error
+
+    def inject(self, call: str, name: str) -> None:
+        """A commit of another thread, in the middle of whatever is done."""
+        if self._store is None or self._injecting or self.draw.random() < 0.5:
+            return
+        self._injecting = True
+        try:
+            self._commit(self._store)
+        finally:
+            self._injecting = False
+
+    def _opened(self) -> TinyStore:
+        try:
+            return TinyStore(
+                FOLDER,
+                system=self.disk,
+                durability=self.durability,
+                background=False,
+                compact_after_bytes=self.draw.choice((3_000, 20_000, 10**9)),
+                locked=False,
+            )
+        except StoreCorrupt as error:
+            raise self._lost(f"refused to open: {error}") from error
+
+    def _compare(self, store: TinyStore) -> None:
+        found = contents(store)
+        possible = range(self._acknowledged, len(self.states))
+        fitting = [n for n in possible if same(found, self.states[n])]
+        if not fitting:
+            raise self._lost(difference(found, self.states[self._acknowledged :]))
+        del self.states[fitting[-1] + 1 :]
+        self._acknowledge(sure=True)  # opening writes a base of what it found
+
+    def _act(self, store: TinyStore) -> None:
+        if self.draw.random() < 0.06:
+            store.compact()
+            self._acknowledge(sure=True)
+        else:
+            self._commit(store)
+
+    def _commit(self, store: TinyStore) -> None:
+        drawn: list[Change] = changes(self.draw, self.states[-1])
+        self.states.append(applied(self.states[-1], drawn))
+        perform(store, drawn)
+        self._acknowledge(sure=self.full)
+
+    def _acknowledge(self, *, sure: bool) -> None:
+        if sure:
+            del self.states[:-1]
+            self._sure = 0
+        self._acknowledged = len(self.states) - 1
+
+    def _lost(self, what: str) -> Lost:
+        calls = ", ".join(f"{call} {name}".strip() for call, name in self.disk.log[-12:])
+        return Lost(f"seed {self.seed}, after {self.cuts} cuts: {what}\nlast calls: {calls}")
+
+
+def difference(found: Tables, states: list[Tables]) -> str:
+    """What is missing, too much, or other than in the oldest state that may be found."""
+    have = {(table, id): row for table, rows in found.items() for id, row in rows.items()}
+    want = {(table, id): row for table, rows in states[0].items() for id, row in rows.items()}
+    missing = [key for key in want if key not in have]
+    more = [key for key in have if key not in want]
+    other = [key for key in have if key in want and have[key] != want[key]]
+    return f"of {len(states)} states none was found; missing {missing}, more {more}, other {other}"
