@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.store.simulated import FOLDER, SimulatedSystem
 from voicelab.errors import Conflict, NotFound
-from voicelab.store import Query, Term, TinyStore
+from voicelab.store import Query, Term, TinyStore, index, ordering, search
 from voicelab.store.base import Document
 
 TABLES = ("takes", "voices")
@@ -91,8 +91,8 @@ def speaks(row: Document, term: Term) -> bool:
 
 def place(row: Document, order: str) -> tuple[bool, Any, str]:
     value = row.get(order)
-    if order == "text":
-        value = str(value).casefold()
+    if order == "text" and value is not None:
+        value = value.casefold()
     return (value is not None, 0 if value is None else value, row["id"])
 
 
@@ -237,3 +237,21 @@ StoreMachine.TestCase.settings = settings(
     max_examples=100, stateful_step_count=30, deadline=None, derandomize=True
 )
 TestStore = StoreMachine.TestCase
+
+
+class SmallBlocks(StoreMachine):
+    """The same with tables that are long for the index: many blocks, no short cuts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._patches = pytest.MonkeyPatch()
+        self._patches.setattr(ordering, "BLOCK", 2)
+        self._patches.setattr(search, "FEW", 3)
+        self._patches.setattr(index, "MOST_GROUPED", 2)
+
+    def teardown(self) -> None:
+        self._patches.undo()
+
+
+SmallBlocks.TestCase.settings = StoreMachine.TestCase.settings
+TestSmallBlocks = SmallBlocks.TestCase

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -40,15 +41,19 @@ def together(works: list[Callable[[], None]]) -> None:
         raise errors[0]
 
 
-def python(code: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        **options,  # type: ignore[call-overload]
-    )
+def python(code: str, *arguments: object, timeout_s: float = 60) -> tuple[int, str, str]:
+    """Exit status, output and errors of a process; with its children it ends in time."""
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, start_new_session=True
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, output, errors
 
 
 class Writer:
@@ -157,12 +162,12 @@ store = TinyStore(pathlib.Path(sys.argv[1]))
 def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
     store = TinyStore(tmp_path)
     store.insert("t", {"id": "a", "created_at": ""})
-    other = python(OPEN, tmp_path)
-    assert "StoreLocked" in other.stderr
-    assert str(os.getpid()) in other.stderr and socket.gethostname() in other.stderr
+    _, _, errors = python(OPEN, tmp_path)
+    assert "StoreLocked" in errors
+    assert str(os.getpid()) in errors and socket.gethostname() in errors
     store.insert("t", {"id": "b", "created_at": ""})
     store.close()
-    assert python(OPEN + "print(store.count('t'))", tmp_path).stdout.strip() == "2"
+    assert python(OPEN + "print(store.count('t'))", tmp_path)[1].strip() == "2"
 
 
 def test_a_store_closed_twice_is_closed_and_takes_nothing_more(tmp_path: Path) -> None:
@@ -185,7 +190,7 @@ from voicelab.store import Query, TinyStore
 folder = pathlib.Path(sys.argv[1])
 store = TinyStore(folder, compact_after_bytes=5_000)
 store.insert("t", {"id": "before", "created_at": ""})
-OPEN = "import pathlib, sys; from voicelab.store import TinyStore as T; T(pathlib.Path(sys.argv[1]))"
+OPEN = "import pathlib as p, sys; from voicelab.store import TinyStore as T; T(p.Path(sys.argv[1]))"
 
 def refused(call):
     try:
@@ -239,9 +244,9 @@ print(sorted(row["id"] for row in again.page("t", Query())[0]))
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 @pytest.mark.parametrize("parent", ["idle", "busy"])
 def test_a_fork_may_not_write_nor_wait_for_ever(tmp_path: Path, parent: str) -> None:
-    done = python(FORK, tmp_path, parent, timeout=30)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "['after', 'before']"
+    status, output, errors = python(FORK, tmp_path, parent, timeout_s=20)
+    assert status == 0, errors
+    assert output.strip() == "['after', 'before']"
 
 
 def test_a_reader_writes_nothing_and_needs_no_lock(tmp_path: Path) -> None:
