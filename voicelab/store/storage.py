@@ -249,7 +249,7 @@ class JournalStorage(Storage):
             for finding in self.findings:
                 log.warning("%s", finding)
             self._contents = Contents(found.tables)
-            self._disk = Disk(system, self.path, found)
+            self._disk = Disk(system, self.path, found, migration.fresh())
             migration.check(self.path, self._disk.meta, self._read_only)
             if migration.is_due(self._disk.meta):
                 self._migrate(migration)
