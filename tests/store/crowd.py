@@ -12,6 +12,7 @@ from tests.store.model import Tables, applied, changes, perform
 from tests.store.outage import Lost, difference
 from tests.store.schedule import Scheduler
 from tests.store.simulated import FOLDER, PowerCut, SimulatedSystem
+from voicelab.errors import StorageError
 from voicelab.store import Query, TinyStore
 
 __all__ = ["Crowd"]
@@ -24,6 +25,10 @@ class Member:
         self.names = {table: f"{table}{number}" for table in ("takes", "voices", "stories")}
         self.draw = draw
         self.states: list[Tables] = [{}]
+
+    def work(self, store: TinyStore) -> None:
+        """Some commits, until another closes the store."""
+        until_closed(lambda: self.commit(store), 8)
 
     def commit(self, store: TinyStore) -> None:
         drawn = changes(self.draw, self.states[-1])
@@ -53,14 +58,18 @@ class Crowd:
     Args:
         seed: of what they do, in which order, and when the power goes.
         members: how many threads.
+        background: the store folds its journal in a thread of its own, else one of the crowd does.
+        closing: one closes the store in the middle of it.
     """
 
-    def __init__(self, seed: int, members: int = 3, background: bool = False):
+    def __init__(
+        self, seed: int, members: int = 3, *, background: bool = False, closing: bool = False
+    ):
         self.seed = seed
         self.draw = Random(seed)
         self.disk = SimulatedSystem(self.draw)
         self.members = [Member(number, Random(f"{seed} {number}")) for number in range(members)]
-        self.background = background
+        self.background, self.closing = background, closing
 
     def run(self, cuts: int) -> None:
         """Raises Lost, naming the seed."""
@@ -100,18 +109,26 @@ class Crowd:
         for member in self.members:
             member.look(store)
         self.disk.hook = lambda call, name: scheduler.step()
-        works = [lambda member=member: member.commit(store) for member in self.members]
-        tasks = [scheduler.spawn(lambda work=work: repeat(8, work)) for work in works]
+        tasks = [
+            scheduler.spawn(lambda member=member: member.work(store)) for member in self.members
+        ]
         if not self.background:
-            tasks.append(scheduler.spawn(lambda: repeat(2, store.compact)))
+            tasks.append(scheduler.spawn(lambda: until_closed(store.compact, 2)))
+        if self.closing:
+            tasks.append(scheduler.spawn(store.close))
         scheduler.finish(tasks)
         store.close()
         scheduler.finish()
 
 
-def repeat(times: int, action: Callable[[], object]) -> None:
-    for _ in range(times):
-        action()
+def until_closed(action: Callable[[], object], times: int) -> None:
+    """So many times, or until the store says that it is closed."""
+    try:
+        for _ in range(times):
+            action()
+    except StorageError as error:
+        if "closed" not in error.message:
+            raise
 
 
 @contextlib.contextmanager

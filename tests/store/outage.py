@@ -45,48 +45,45 @@ class Outages:
         self.cuts = 0
         self._acknowledged = 0  # of `states`: what a kill must leave
         self._sure = 0  # of `states`: what a cut must leave
-        self._store: TinyStore | None = None
-        self._injecting = False
 
-    def run(self, cuts: int) -> int:
-        """Cut the power so many times; raises Lost, naming the seed. Gives the calls made."""
-        calls = 0
-        while self.cuts < cuts:
-            self.life(cut_after=int(2 ** self.draw.uniform(0, 7.5)))
-            calls += self.disk.calls
-            self.cuts += 1
-            if self.draw.random() < 0.2:
-                self.disk = self.disk.kill()
-            else:
-                self.disk = self.disk.cut()
-                self._acknowledged = self._sure
-        self.life(cut_after=None)
-        return calls
+    def run(self, cuts: int) -> None:
+        """Fail so many times; raises Lost, naming the seed."""
+        for _ in range(cuts):
+            self.life(int(2 ** self.draw.uniform(0, 7.5)), None)
+            self.fail(killed=self.draw.random() < 0.2)
+        self.life(None, None)
 
-    def life(self, cut_after: int | None, commits: int = 40) -> None:
-        """From opening to a cut, or to a clean end."""
+    def life(self, cut_after: int | None, script: str | None) -> bool:
+        """From opening to so many calls, or to a clean end; whether it came to that.
+
+        Args:
+            script: "c" for a commit, "f" for folding the journal; when None 40 are drawn.
+        """
         self.disk.cut_after = cut_after
+        script = script or "".join(self.draw.choices("cf", (16, 1), k=40))
         try:
-            self._store = self._opened()
-            self._compare(self._store)
-            for _ in range(commits):
-                self._act(self._store)
-            self._store.close()
+            store = self._opened()
+            self._compare(store)
+            for act in script:
+                (self._commit if act == "c" else self._fold)(store)
+            store.close()
             self._acknowledge(sure=True)
         except PowerCut:
-            return
+            return False
+        except Lost:
+            raise
         except Exception as error:
             raise self._lost(f"{type(error).__name__}: {error}") from error
+        return True
 
-    def inject(self, call: str, name: str) -> None:
-        """A commit of another thread, in the middle of whatever is done."""
-        if self._store is None or self._injecting or self.draw.random() < 0.5:
-            return
-        self._injecting = True
-        try:
-            self._commit(self._store)
-        finally:
-            self._injecting = False
+    def fail(self, *, killed: bool) -> None:
+        """The process is killed, or the power goes as well."""
+        self.cuts += 1
+        if killed:
+            self.disk = self.disk.kill()
+        else:
+            self.disk = self.disk.cut()
+            self._acknowledged = self._sure
 
     def _opened(self) -> TinyStore:
         try:
@@ -110,12 +107,9 @@ class Outages:
         del self.states[fitting[-1] + 1 :]
         self._acknowledge(sure=True)  # opening writes a base of what it found
 
-    def _act(self, store: TinyStore) -> None:
-        if self.draw.random() < 0.06:
-            store.compact()
-            self._acknowledge(sure=True)
-        else:
-            self._commit(store)
+    def _fold(self, store: TinyStore) -> None:
+        store.compact()
+        self._acknowledge(sure=True)
 
     def _commit(self, store: TinyStore) -> None:
         drawn: list[Change] = changes(self.draw, self.states[-1])

@@ -1,8 +1,8 @@
 """A disk that can lose its power: the store's system calls over a dictionary.
 
 What was written is read back at once, as from a page cache. What survives a cut is what was synced
-and, drawn from the seed, none, a prefix, any subset or all of the rest: writes are torn at 512
-bytes, and changes of the directory are kept or lost each for itself until `sync_folder`.
+and, drawn from the seed, none, a prefix, any subset, all but one or all of the rest: writes are torn
+at 512 bytes, changes of the directory kept or lost each for itself until `sync_folder`.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def sectors(offset: int, content: bytes | None) -> list[tuple[int, bytes | None]
 
 
 def kept(changes: list[T], draw: Random) -> list[T]:
-    """None, a prefix, any subset, or all."""
-    how = draw.randrange(4)
+    """None, a prefix, any subset, all but one, or all."""
+    how = draw.randrange(5)
     if how == 0:
         return []
     if how == 1:
@@ -98,6 +98,9 @@ def kept(changes: list[T], draw: Random) -> list[T]:
     if how == 2:
         chance = draw.random()
         return [change for change in changes if draw.random() < chance]
+    if how == 3 and changes:
+        lost = draw.randrange(len(changes))
+        return changes[:lost] + changes[lost + 1 :]
     return changes
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -90,6 +89,6 @@ def test_what_is_wrong_shows_only_when_the_power_goes(faulty: type[SimulatedSyst
     """Else the test above would pass for a fault that has nothing to do with power."""
     run = Outages(1, "full", faulty)
     for _ in range(5):
-        run.life(cut_after=None)
-        run.disk = run.disk.kill()
-    assert run.states[-1] and isinstance(run.draw, Random)
+        assert run.life(None, None)
+        run.fail(killed=True)
+    assert run.states[-1]

@@ -26,8 +26,30 @@ def test_what_was_acknowledged_survives_every_cut(durability: str, slow: bool) -
         Outages(seed, durability).run(CUTS_EACH)
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_cut_at_any_call_after_a_failure_at_any_call(killed: bool, slow: bool) -> None:
+    """What a killed process wrote but never synced is still in memory when the power goes."""
+    for seed in range(10 if slow else 1):
+        whole = again = False
+        first = 0
+        while not whole:
+            first, again, second = first + 1, False, 0
+            while not again:
+                second += 1
+                run = Outages(seed * 10_000 + first * 100 + second)
+                whole = run.life(first, "cccfcc")
+                run.fail(killed=killed)
+                again = run.life(second, "c")
+                run.fail(killed=False)
+                run.life(None, "c")
+        assert first > 20
+
+
 @pytest.mark.parametrize("background", [False, True])
-def test_threads_lose_nothing_that_they_were_told_is_saved(background: bool, slow: bool) -> None:
-    """Commits meet in one sync, and in the middle of compactions."""
-    for seed in range(1_000 if slow else 60):
-        Crowd(seed, background=background).run(CUTS_EACH)
+@pytest.mark.parametrize("closing", [False, True])
+def test_threads_lose_nothing_that_they_were_told_is_saved(
+    background: bool, closing: bool, slow: bool
+) -> None:
+    """Commits meet in one sync, in the middle of compactions, and while the store is closed."""
+    for seed in range(500 if slow else 40):
+        Crowd(seed, background=background, closing=closing).run(CUTS_EACH)
