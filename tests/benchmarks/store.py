@@ -9,6 +9,7 @@ The last line is JSON.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import random
 import sqlite3
@@ -75,7 +76,7 @@ class Engine(Protocol):
     def load(self, records: list[dict[str, Any]]) -> None: ...
     def insert(self, *rows: dict[str, Any]) -> None: ...
     def insert_three(self, row: dict[str, Any]) -> None: ...
-    def patch(self, id: str, fields: dict[str, Any]) -> None: ...
+    def patch(self, id: str, fields: dict[str, Any]) -> Any: ...
     def delete(self, id: str) -> None: ...
     def get(self, id: str) -> Any: ...
     def newest(self, **where: Any) -> list[Any]: ...
@@ -106,8 +107,8 @@ class Ours:
             for table in TABLES:
                 self.store.insert(table, row)
 
-    def patch(self, id: str, fields: dict[str, Any]) -> None:
-        self.store.patch(TABLES[0], id, fields)
+    def patch(self, id: str, fields: dict[str, Any]) -> Any:
+        return self.store.patch(TABLES[0], id, fields)
 
     def delete(self, id: str) -> None:
         assert self.store.delete(TABLES[0], id)
@@ -192,11 +193,10 @@ class Sqlite:
             self._insert(table, row)
         self.connection.execute("COMMIT")
 
-    def patch(self, id: str, fields: dict[str, Any]) -> None:
-        self.connection.execute(
-            f"UPDATE {TABLES[0]} SET doc = json_patch(doc, ?) WHERE id = ?",
-            (orjson.dumps(fields).decode(), id),
-        )
+    def patch(self, id: str, fields: dict[str, Any]) -> Any:
+        sql = f"UPDATE {TABLES[0]} SET doc = json_patch(doc, ?) WHERE id = ? RETURNING doc"
+        rows = self.connection.execute(sql, (orjson.dumps(fields).decode(), id)).fetchall()
+        return orjson.loads(rows[0][0])
 
     def delete(self, id: str) -> None:
         assert self.connection.execute(f"DELETE FROM {TABLES[0]} WHERE id = ?", (id,)).rowcount
@@ -406,6 +406,8 @@ def main() -> None:
         plain = Plain(folder)
         plain.load(records[:PLAIN_RECORDS])
         agree(ours, sqlite)
+        gc.collect()
+        gc.freeze()  # the records above are this script's, not what is measured
         engines = {
             "ours": operations(ours, records, 1),
             "sqlite": operations(sqlite, records, 1),
