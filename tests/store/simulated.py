@@ -1,7 +1,7 @@
 """A disk that can lose its power: the store's system calls over a dictionary.
 
 What was written is read back at once, as from a page cache. What survives a cut is what was synced
-and, drawn from the seed, none, a prefix, any subset, all but one or all of the rest: writes are torn
+and, drawn from the seed, none, a prefix, any subset, all but one or all of the rest: writes torn
 at 512 bytes, changes of the directory kept or lost each for itself until `sync_folder`.
 """
 

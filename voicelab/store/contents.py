@@ -42,40 +42,52 @@ class Contents:
         """The documents of a table by id; not to be changed."""
         return self.tables.get(table, {})
 
-    def apply(self, operation: Operation) -> Undo:
-        """Do one operation; what undoes it."""
-        name = operation[0]
-        if len(operation) == 1:
-            return self._drop(name)
-        if operation[1] is None:
-            return self._make(name)
-        before = self.rows(name).get(operation[1])
-        after = operation[2] if len(operation) > 2 else None
-        if len(operation) > 3:
-            after = {**(before or {}), **operation[2]}
-        self._set(name, operation[1], after)
-        return lambda: self._set(name, operation[1], before)
+    def apply(self, operation: Operation, undo: list[Undo] | None = None) -> None:
+        """Do one operation.
 
-    def _set(self, name: str, key: str, after: Any) -> None:
+        Args:
+            operation: what to do.
+            undo: takes one more, which undoes it however far it came; before anything is changed.
+        """
+        name = operation[0]
+        undo = [] if undo is None else undo
+        if len(operation) == 1:
+            before = self.tables.get(name)
+            undo.append(lambda: self._replace(name, before))
+            self._replace(name, None)
+        elif operation[1] is None:
+            self._make(name, undo)
+        else:
+            before = self.rows(name).get(operation[1])
+            after = operation[2] if len(operation) > 2 else None
+            if len(operation) > 3:
+                after = {**(before or {}), **operation[2]}
+            self._set(name, operation[1], before, after, undo)
+
+    def _set(self, name: str, key: str, before: Any, after: Any, undo: list[Undo]) -> None:
+        is_done = [False]
+        undo.append(lambda: self._put_back(name, key, before, after, is_done[0]))
         rows = self.tables.setdefault(name, {})
-        before = rows.get(key)
-        if after is not None:
-            rows[key] = after
-        elif before is not None:
-            del rows[key]
+        _put(rows, key, after)
         if self.watcher is not None and before is not after:
             self.watcher.changed(name, key, before, after)
+        is_done[0] = True
 
-    def _make(self, name: str) -> Undo:
+    def _put_back(self, name: str, key: str, before: Any, after: Any, is_done: bool) -> None:
+        _put(self.tables.setdefault(name, {}), key, before)
+        if self.watcher is None or before is after:
+            return
+        if is_done:
+            self.watcher.changed(name, key, after, before)
+        else:  # interrupted: nobody knows how much of it the watcher has seen
+            self.watcher.dropped(name)
+
+    def _make(self, name: str, undo: list[Undo]) -> None:
         if name in self.tables:
-            return lambda: None
-        self.tables[name] = {}
-        return lambda: self._replace(name, None)
-
-    def _drop(self, name: str) -> Undo:
-        before = self.tables.get(name)
-        self._replace(name, None)
-        return lambda: self._replace(name, before)
+            undo.append(lambda: None)
+        else:
+            undo.append(lambda: self._replace(name, None))
+            self.tables[name] = {}
 
     def _replace(self, name: str, rows: dict[str, Any] | None) -> None:
         if rows is None:
@@ -84,3 +96,10 @@ class Contents:
             self.tables[name] = rows
         if self.watcher is not None:
             self.watcher.dropped(name)
+
+
+def _put(rows: dict[str, Any], key: str, row: Any) -> None:
+    if row is not None:
+        rows[key] = row
+    else:
+        rows.pop(key, None)

@@ -87,21 +87,23 @@ class Disk:
         try:
             segment.append(line)
             apply()
+            # Plain assignments: Ctrl+C does not come between them and what was done.
+            self.flush.written = self.sequence = number
         except BaseException as error:  # Ctrl+C too must not leave half a commit
             self._cut(segment, end)
             if isinstance(error, OSError):
                 raise storage_error(error) from error
             raise
-        self.flush.wrote(number, segment.descriptor)
-        self.sequence = number
 
     def rotate(self, tables: Tables) -> Rotation:
         """End the segment; the next commit begins another. Raises StorageError."""
         self.flush.wait(self.sequence)
-        if self._segment is not None:
-            self._segment.close()
-            self._sealed.append((self._segment.path, self._segment.size_bytes))
+        segment = self._segment
+        if segment is not None:
+            self._sealed.append((segment.path, segment.size_bytes))
             self._segment = None
+            with contextlib.suppress(OSError):  # all of it is on the disk
+                segment.close()
         meta = replace(self.meta, seq=self.sequence, segment=self._last_segment)
         documents = {name: list(rows.items()) for name, rows in tables.items()}
         return documents, meta, len(self._sealed)
@@ -141,6 +143,8 @@ class Disk:
             raise storage_error(error) from error
         if not self._found.is_settled:
             self.write_base(self.rotate(tables))
+        elif self._found.segments:
+            self._sync_folder()  # who renamed the base may have died before doing that
         try:
             for number in self._found.segments:
                 with contextlib.suppress(FileNotFoundError):
@@ -158,10 +162,10 @@ class Disk:
 
     def release(self) -> None:
         """Close what is open, write nothing."""
-        if self._segment is not None:
+        segment, self._segment = self._segment, None
+        if segment is not None:
             with contextlib.suppress(Exception):
-                self._segment.close()
-        self._segment = None
+                segment.close()
 
     def _begin(self, tables: Tables) -> Segment:
         self.settle(tables)
@@ -171,6 +175,7 @@ class Disk:
         except OSError as error:
             raise self._failed("Beginning a journal", error) from error
         self._sync_folder()
+        self.flush.begin(segment.descriptor)
         self._segment = segment
         self._last_segment = header.segment
         return segment

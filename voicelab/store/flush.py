@@ -10,6 +10,9 @@ from voicelab.store.system import System
 
 __all__ = ["Flush"]
 
+PATIENCE_S = 1.0
+"""Who waits looks up that often, in case the one who was to wake it was interrupted."""
+
 
 class Flush:
     """Which commits are on the disk.
@@ -25,19 +28,27 @@ class Flush:
         """Why nothing can be written any more, once a sync has failed."""
         self._system = system
         self._condition = threading.Condition()
-        self._written = durable
+        self.written = durable
+        """Number of the last commit that was written."""
         self._descriptor = -1
         self._leads = False
 
     @property
     def is_due(self) -> bool:
         """Whether something is written but not synced."""
-        return self._written > self.durable
+        return self.written > self.durable
 
-    def wrote(self, number: int, descriptor: int) -> None:
-        """A commit was written; called in order."""
+    def begin(self, descriptor: int) -> None:
+        """What is written from now on is in that file; all before it is on the disk."""
         self._descriptor = descriptor
-        self._written = number
+
+    def end(self) -> None:
+        """The file is about to be closed: who still waits is refused."""
+        with self._condition:
+            while self._leads:
+                self._condition.wait(PATIENCE_S)
+            self.error = self.error or "The store is closed."
+            self._condition.notify_all()
 
     def wait(self, number: int) -> None:
         """Until that commit is on the disk; the first to come syncs for all.
@@ -47,16 +58,23 @@ class Flush:
         """
         if self.durable >= number:
             return
-        with self._condition:
-            while self._leads and self.durable < number:
-                self._condition.wait()
-            if self.durable >= number:
-                return
-            self.check()
-            self._leads = True
-            # The number first: what is written after it may be in the sync, or not.
-            written, descriptor = self._written, self._descriptor
-        self._lead(written, descriptor)
+        leads = False
+        try:
+            with self._condition:
+                self._stand_by(number)
+                if self.durable >= number:
+                    return
+                self.check()
+                # The number first: what is written after it may be in the sync, or not.
+                written, descriptor = self.written, self._descriptor
+                self._leads = leads = True
+            self._sync(descriptor)
+            self.durable = written
+        finally:
+            if leads:  # first of all, should Ctrl+C come again
+                self._leads = False
+                with self._condition:
+                    self._condition.notify_all()
 
     def check(self) -> None:
         """Raise StorageError when a sync has failed."""
@@ -71,17 +89,14 @@ class Flush:
             "Check the disk and start again."
         )
 
-    def _lead(self, written: int, descriptor: int) -> None:
-        done = False
+    def _stand_by(self, number: int) -> None:
+        """Let another sync, as long as it is not for nothing."""
+        while self._leads and self.durable < number:
+            self._condition.wait(PATIENCE_S)
+
+    def _sync(self, descriptor: int) -> None:
         try:
             self._system.sync(descriptor)
-            done = True
         except OSError as error:
             self.stop("Syncing the journal (fsync)", error)
             raise StorageError(str(self.error)) from error
-        finally:
-            with self._condition:
-                self._leads = False
-                if done:
-                    self.durable = written
-                self._condition.notify_all()

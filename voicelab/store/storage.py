@@ -134,13 +134,25 @@ class JournalStorage(Storage):
         """Tell somebody of every change, under the lock."""
         self._contents.watcher = watcher
 
-    def changing(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
         """Hold the lock; leaving the outermost waits until what was committed is on the disk.
 
         Raises:
             StorageError: nothing can be written (any more), or the sync failed.
         """
-        return _Changing(self)
+        # A generator, for all its microseconds: Ctrl+C cannot keep it from giving the lock back.
+        self._check_ours()
+        with self.lock:
+            self._check_writable()
+            self._held += 1
+            try:
+                yield
+            finally:
+                self._held -= 1
+            number = 0 if self._held else self._disk.sequence
+        if number:
+            self._answer(number)
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
@@ -169,11 +181,15 @@ class JournalStorage(Storage):
             StoreFull, StorageError: nothing was changed.
         """
         if self._batches:
-            for change in changes:
-                self._undo.append(self._contents.apply(change.operation))
-                self._pending.append(change)
+            mark = len(self._pending)
+            self._pending.extend(changes)
+            try:
+                self._apply(changes, self._undo)
+            except BaseException:
+                del self._pending[mark:]
+                raise
         elif changes:
-            self._append(changes, lambda: self._apply(changes))
+            self._append(changes, lambda: self._apply(changes, []))
 
     def compact(self, progress: Progress = lambda _: None) -> None:
         """Fold the journal into the base file now.
@@ -185,14 +201,11 @@ class JournalStorage(Storage):
             Conflict: inside a batch.
             StoreFull, StorageError: the base file is as it was, the journal goes on.
         """
-        with self._compacting:
-            with self.lock:
-                if self._held:
-                    raise Conflict("The store cannot be compacted inside a batch.")
-                self._check_writable()
-                self._disk.settle(self._contents.tables)
-                rotation = self._disk.rotate(self._contents.tables)
-            self._disk.write_base(rotation, progress)
+        self._check_ours()
+        with self.lock:
+            self._check_unbatched("compacted")
+            self._check_writable()
+        self._compact(progress)
 
     def settle(self) -> None:
         """Write what opening found out: the journal of a crash folded, bytes of its tail aside.
@@ -200,26 +213,43 @@ class JournalStorage(Storage):
         Raises:
             StoreFull, StorageError: it is tried again at the first commit.
         """
+        self._check_ours()
         with self.lock:
             self._check_writable()
             self._disk.settle(self._contents.tables)
 
     def close(self) -> None:
-        """Fold the journal into the base file and release the folder; again does nothing."""
-        if self._closed:
+        """Fold the journal into the base file and release the folder; again does nothing.
+
+        Raises:
+            Conflict: inside a batch.
+        """
+        if not self._is_ours or self._read_only:
+            self.abandon()
             return
+        with self.lock:
+            self._check_unbatched("closed")
+            if self._closed:
+                return
+            self._closed = True
+        self._stop_worker()
         try:
-            if self._is_ours and not self._read_only:
-                self._stop_worker()
-                self._fold()
+            self._fold()
+            with contextlib.suppress(StorageError):  # if that failed, who waits is answered here
+                self._disk.flush.wait(self._disk.sequence)
         finally:
             self.abandon()
 
     def abandon(self) -> None:
         """Release the lock and the files without writing anything, as a crash would."""
         self._closed = True
-        self._stop_worker()
-        self._disk.release()
+        if self._is_ours:
+            self._stop_worker()
+            with self.lock:
+                self._disk.flush.end()
+                self._disk.release()
+        else:  # whoever held the lock at the fork is not here to give it back
+            self._disk.release()
         if self._process_lock is not None:
             self._process_lock.release()
 
@@ -264,9 +294,23 @@ class JournalStorage(Storage):
         if not self._read_only:
             disk.write_base(disk.rotate(self._contents.tables))
 
-    def _check_writable(self) -> None:
+    def _compact(self, progress: Progress = lambda _: None) -> None:
+        with self._compacting:
+            with self.lock:
+                self._disk.settle(self._contents.tables)
+                rotation = self._disk.rotate(self._contents.tables)
+            self._disk.write_base(rotation, progress)
+
+    def _check_ours(self) -> None:
+        """Before the lock is taken: at a fork it may have been held by a thread left behind."""
         if not self._is_ours:
             raise StorageError("The store was opened before this process was forked: reopen it.")
+
+    def _check_unbatched(self, done: str) -> None:
+        if self._held:
+            raise Conflict(f"The store cannot be {done} inside a batch.")
+
+    def _check_writable(self) -> None:
         if self._read_only or self._closed:
             state = "open for reading only" if self._read_only else "closed"
             raise StorageError(f"The store is {state}.")
@@ -280,32 +324,14 @@ class JournalStorage(Storage):
         if self._background and self._worker is None:
             self._worker = Worker(self._tick)
 
-    def _apply(self, changes: Sequence[Change]) -> None:
-        undo: list[Undo] = []
+    def _apply(self, changes: Sequence[Change], undo: list[Undo]) -> None:
+        mark = len(undo)
         try:
             for change in changes:
-                undo.append(self._contents.apply(change.operation))
+                self._contents.apply(change.operation, undo)
         except BaseException:
-            _take_back(undo, 0)
+            _take_back(undo, mark)
             raise
-
-    def enter(self) -> None:
-        """See `changing`."""
-        self.lock.acquire()
-        try:
-            self._check_writable()
-        except BaseException:
-            self.lock.release()
-            raise
-        self._held += 1
-
-    def leave(self, is_well: bool) -> None:
-        """See `changing`; `is_well`: no error is on its way."""
-        self._held -= 1
-        is_outermost, number = not self._held, self._disk.sequence
-        self.lock.release()
-        if is_outermost and is_well:
-            self._answer(number)
 
     def _answer(self, number: int) -> None:
         """Wait for the disk, and see what is due."""
@@ -348,25 +374,10 @@ class JournalStorage(Storage):
         if self._disk.is_folded or self._disk.flush.error is not None:
             return
         try:
-            self.compact()
+            self._compact()
         except StorageError as error:
             self._changed_at = time.monotonic()
             log.warning("The journal could not be folded into %s: %s", self.path, error)
-
-
-class _Changing:
-    """As a class: a generator would cost every commit some microseconds."""
-
-    __slots__ = ("_storage",)
-
-    def __init__(self, storage: JournalStorage):
-        self._storage = storage
-
-    def __enter__(self) -> None:
-        self._storage.enter()
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._storage.leave(kind is None)
 
 
 def _take_back(undo: list[Undo], mark: int) -> None:
