@@ -46,6 +46,11 @@ class Outages:
         self._acknowledged = 0  # of `states`: what a kill must leave
         self._sure = 0  # of `states`: what a cut must leave
 
+    @property
+    def possible(self) -> list[Tables]:
+        """What may be found now."""
+        return self.states[self._acknowledged :]
+
     def run(self, cuts: int) -> None:
         """Fail so many times; raises Lost, naming the seed."""
         for _ in range(cuts):
@@ -100,10 +105,11 @@ class Outages:
 
     def _compare(self, store: TinyStore) -> None:
         found = contents(store)
-        possible = range(self._acknowledged, len(self.states))
-        fitting = [n for n in possible if same(found, self.states[n])]
+        fitting = [
+            n for n, state in enumerate(self.possible, self._acknowledged) if same(found, state)
+        ]
         if not fitting:
-            raise self._lost(difference(found, self.states[self._acknowledged :]))
+            raise self._lost(difference(found, self.possible))
         del self.states[fitting[-1] + 1 :]
         self._acknowledge(sure=True)  # opening writes a base of what it found
 

@@ -54,6 +54,35 @@ def recorded() -> tuple[dict[str, bytes], list[Tables]]:
     return disk.files, states
 
 
+@pytest.fixture(scope="module")
+def sealed() -> tuple[dict[str, bytes], Tables]:
+    """A base, a sealed segment and one that goes on: as in the middle of a compaction."""
+    disk = SimulatedSystem(Random(5))
+    store = opened(disk)
+    state: Tables = {}
+    todo = list(commits())
+    found: list[dict[str, bytes]] = []
+
+    def go_on(call: str, name: str) -> None:
+        nonlocal state
+        if (call, name) == ("create", "db.json.tmp"):
+            state = perform_all(store, state, todo[6:])
+            found.append(disk.files)
+
+    state = perform_all(store, state, todo[:6])
+    disk.hook = go_on
+    store.compact()
+    assert len(segments(found[0])) == 2
+    return found[0], state
+
+
+def perform_all(store: TinyStore, state: Tables, drawn: list[list[Change]]) -> Tables:
+    for one in drawn:
+        perform(store, one)
+        state = applied(state, one)
+    return state
+
+
 def segments(files: dict[str, bytes]) -> list[str]:
     return sorted(name for name in files if ".j-" in name and files[name])
 
@@ -115,6 +144,18 @@ def test_a_flipped_bit_in_a_segment_never_loses_what_a_later_commit_vouches_for(
         else:
             assert found is None or found in (states[-2], states[-1]), place
     assert refused
+
+
+def test_a_sealed_segment_has_no_tail(sealed) -> None:
+    """Whatever of it is lost was acknowledged: the next segment says so."""
+    files, state = sealed
+    name = segments(files)[0]
+    for size in range(written(files[name]) - 1):  # without its last newline a line is whole
+        assert found_in({**files, name: files[name][:size]}) is None, size
+    for place, content in damages(files[name]):
+        found = found_in({**files, name: content})
+        assert found is None or same(found, state), place
+    assert found_in({other: files[other] for other in files if other != name}) is None
 
 
 def test_a_flipped_bit_in_the_base_is_never_taken_for_the_truth(recorded) -> None:

@@ -7,8 +7,10 @@ import inspect
 import pytest
 
 from tests.store.crowd import Crowd
+from tests.store.model import contents, same
 from tests.store.outage import Outages
-from tests.store.simulated import SimulatedSystem
+from tests.store.simulated import FOLDER, SimulatedSystem
+from voicelab.store import TinyStore
 from voicelab.store.system import System
 
 CUTS_EACH = 10
@@ -43,6 +45,33 @@ def test_a_cut_at_any_call_after_a_failure_at_any_call(killed: bool, slow: bool)
                 run.fail(killed=False)
                 run.life(None, "c")
         assert first > 20
+
+
+def test_a_reader_at_any_call_of_a_writer_sees_whole_commits() -> None:
+    for seed in range(15):
+        run = Outages(seed)
+        run.disk.hook = Reading(run)
+        for script in ("cccfccfcc", "fcccf"):
+            assert run.life(None, script)
+
+
+class Reading:
+    """Opens the store for reading before each call of the one that writes."""
+
+    def __init__(self, run: Outages):
+        self._run = run
+        self._is_open = False
+
+    def __call__(self, call: str, name: str) -> None:
+        if self._is_open:
+            assert call in ("names", "read"), f"a reader made the call {call} {name}"
+            return
+        self._is_open = True
+        reader = TinyStore(FOLDER, system=self._run.disk, read_only=True, locked=False)
+        found = contents(reader)
+        reader.close()
+        assert any(same(found, state) for state in self._run.possible), f"before {call} {name}"
+        self._is_open = False
 
 
 @pytest.mark.parametrize("background", [False, True])
