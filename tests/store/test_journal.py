@@ -43,6 +43,10 @@ class Watched(System):
         time.sleep(self.sync_s)
         super().sync(descriptor)
 
+    def create(self, path: Path) -> int:
+        self._fail("create")
+        return super().create(path)
+
     def replace(self, source: Path, target: Path) -> None:
         self._fail("replace")
         super().replace(source, target)
@@ -220,6 +224,36 @@ def test_a_failed_sync_stops_the_store_and_reads_go_on(opened: Opened) -> None:
     assert store.get("t", "i1") and store.count("t", Query(where={"n": 0})) == 1
     store.close()
     assert {"i0", "i1"} <= set(ids(opened()))
+
+
+def test_too_many_open_files_pass(opened: Opened) -> None:
+    system = Watched()
+    store = opened(system=system)
+    for name in ("create", "replace"):
+        system.failing = {name: errno.EMFILE}
+        with pytest.raises(StorageError, match="Too many open files"):
+            store.insert("t", {"id": "a"})
+        with pytest.raises(StorageError, match="Too many open files"):
+            store.compact()
+    system.failing = {}
+    store.insert("t", {"id": "a"})
+    store.abandon()
+    assert ids(opened()) == ["a"]
+
+
+def test_a_failed_sync_of_the_base_stops_the_store(opened: Opened) -> None:
+    system = Watched()
+    store = opened(system=system)
+    fill(store, 2)
+    store.compact()
+    system.failing = {"sync": errno.EIO}
+    with pytest.raises(StorageError):
+        store.compact()
+    system.failing = {}
+    with pytest.raises(StorageError, match="fsync"):
+        store.insert("t", {"id": "more"})
+    store.close()
+    assert ids(opened()) == ["i0", "i1"]
 
 
 def test_a_base_that_cannot_be_written_leaves_the_journal_in_force(opened: Opened) -> None:
