@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.store.simulated import FOLDER, SimulatedSystem
-from voicelab.errors import Conflict, NotFound
+from voicelab.errors import Conflict, InvalidInput, NotFound
 from voicelab.store import Query, Term, TinyStore, index, ordering, search
 from voicelab.store.base import Document
 
@@ -255,3 +256,45 @@ class SmallBlocks(StoreMachine):
 
 SmallBlocks.TestCase.settings = StoreMachine.TestCase.settings
 TestSmallBlocks = SmallBlocks.TestCase
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**70, "\ud800", (1, 2), {1: 2}, -0.0, True, 1e22, "\0\x1e\n", {"a": [None, [{}]]}],
+    ids=str,
+)
+def test_what_is_kept_is_kept_as_it_was_read(tmp_path: Path, value: Any) -> None:
+    store = TinyStore(tmp_path)
+    store.insert("t", {"id": "a", "value": value})
+    kept = repr(store.get("t", "a"))
+    store.abandon()
+    for _ in range(2):  # from the journal, then from the base
+        store = TinyStore(tmp_path)
+        assert repr(store.get("t", "a")) == kept
+        store.close()
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")], {1}, b"", object(), TABLES.index])
+def test_what_json_cannot_hold_is_refused_and_changes_nothing(tmp_path: Path, value: Any) -> None:
+    store = TinyStore(tmp_path)
+    store.insert("t", {"id": "a"})
+    for refused in (
+        lambda: store.insert("t", {"id": "b", "value": value}),
+        lambda: store.patch("t", "a", {"value": value}),
+    ):
+        with pytest.raises(InvalidInput):
+            refused()
+    store.close()
+    store = TinyStore(tmp_path)
+    assert store.page("t", Query())[0] == [{"id": "a"}]
+    store.close()
+
+
+@pytest.mark.parametrize("name", [5, None, True, "_meta"])
+def test_a_table_has_a_text_for_a_name(tmp_path: Path, name: Any) -> None:
+    store = TinyStore(tmp_path)
+    with pytest.raises(InvalidInput):
+        store.insert(name, {"id": "a"})
+    store.insert("t", {"id": "a"})
+    store.close()
+    TinyStore(tmp_path).close()

@@ -73,4 +73,6 @@ def _start(table: str, key: str) -> tuple[bytes, bool]:
 def _allowed(table: str) -> str:
     if table == META:
         raise InvalidInput(f"A table cannot be called {META}: the store keeps its own there.")
+    if not isinstance(table, str):  # as a key of JSON it would make the base file unreadable
+        raise InvalidInput(f"The name of a table is a text, not {str(table)[:40]}.")
     return table

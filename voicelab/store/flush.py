@@ -22,6 +22,7 @@ def synced(system: System, descriptor: int) -> None:
     except OSError as error:
         raise SyncFailed(error.errno, error.strerror) from error
 
+
 PATIENCE_S = 1.0
 """Who waits looks up that often, in case the one who was to wake it was interrupted."""
 

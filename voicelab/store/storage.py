@@ -156,21 +156,21 @@ class JournalStorage(Storage):
     def batch(self) -> Iterator[None]:
         """All commits inside become one; an error takes back those of its own block."""
         with self.changing():
-            mark = len(self._undo)
+            mark, before = len(self._undo), self._disk.sequence
             self._batches += 1
             try:
                 yield
                 if self._batches == 1 and self._pending:
                     self._append(self._pending, lambda: None)
             except BaseException:
-                _take_back(self._undo, mark)
+                if self._disk.sequence == before:  # else it is written, whatever came after
+                    _take_back(self._undo, mark)
                 del self._pending[mark:]
                 raise
             finally:
                 self._batches -= 1
-                if not self._batches:
-                    self._undo.clear()
-                    self._pending.clear()
+                if not self._batches:  # both in one: an interrupt must not leave what is written
+                    self._undo, self._pending = [], []
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Write and apply, inside `changing`; in a batch: apply now, write at its end.
