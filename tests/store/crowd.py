@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from random import Random
 from unittest.mock import patch
 
-from tests.store.model import Tables, applied, changes, perform
+from tests.store.model import Tables, applied, changes, perform, same
 from tests.store.outage import Lost, difference
 from tests.store.schedule import Scheduler
 from tests.store.simulated import FOLDER, PowerCut, SimulatedSystem
 from voicelab.errors import StorageError
 from voicelab.store import Query, TinyStore
 
-__all__ = ["Crowd"]
+__all__ = ["Crowd", "Queue"]
 
 
 class Member:
@@ -25,10 +25,6 @@ class Member:
         self.names = {table: f"{table}{number}" for table in ("takes", "voices", "stories")}
         self.draw = draw
         self.states: list[Tables] = [{}]
-
-    def work(self, store: TinyStore) -> None:
-        """Some commits, until another closes the store."""
-        until_closed(lambda: self.commit(store), 8)
 
     def commit(self, store: TinyStore) -> None:
         drawn = changes(self.draw, self.states[-1])
@@ -70,6 +66,7 @@ class Crowd:
         self.disk = SimulatedSystem(self.draw)
         self.members = [Member(number, Random(f"{seed} {number}")) for number in range(members)]
         self.background, self.closing = background, closing
+        self.durability = "full"
 
     def run(self, cuts: int) -> None:
         """Raises Lost, naming the seed."""
@@ -84,7 +81,27 @@ class Crowd:
                     f"seed {self.seed}, after {cut} cuts: {type(error).__name__}: {error}\n"
                     f"last calls: {calls}"
                 ) from error
-            self.disk = self.disk.kill() if self.draw.random() < 0.2 else self.disk.cut()
+            if self.draw.random() < 0.2:
+                self.disk = self.disk.kill()
+            else:
+                self.disk = self.disk.cut()
+                self.lost_power()
+
+    def work(self, store: TinyStore, member: Member) -> None:
+        """One commit of one thread."""
+        member.commit(store)
+
+    def fold(self, store: TinyStore) -> None:
+        """One compaction."""
+        store.compact()
+
+    def compare(self, store: TinyStore) -> None:
+        """What was opened with what may be found."""
+        for member in self.members:
+            member.look(store)
+
+    def lost_power(self) -> None:
+        """Not only the process is gone."""
 
     def life(self, cut_after: int) -> None:
         """From opening to the cut, or to a clean end."""
@@ -104,21 +121,67 @@ class Crowd:
             system=self.disk,
             background=self.background,
             compact_after_bytes=self.draw.choice((2_000, 10**9)),
+            durability=self.durability,
             locked=False,
         )
-        for member in self.members:
-            member.look(store)
+        self.compare(store)
         self.disk.hook = lambda call, name: scheduler.step()
-        tasks = [
-            scheduler.spawn(lambda member=member: member.work(store)) for member in self.members
-        ]
+        works = [lambda member=member: self.work(store, member) for member in self.members]
+        tasks = [scheduler.spawn(lambda work=work: until_closed(work, 8)) for work in works]
         if not self.background:
-            tasks.append(scheduler.spawn(lambda: until_closed(store.compact, 2)))
+            tasks.append(scheduler.spawn(lambda: until_closed(lambda: self.fold(store), 2)))
         if self.closing:
             tasks.append(scheduler.spawn(store.close))
         scheduler.finish(tasks)
         store.close()
         scheduler.finish()
+
+
+class Queue(Crowd):
+    """A crowd whose commits are noted in their order, which a cut must keep.
+
+    Args:
+        durability: at "full" what was told to be saved survives, at "normal" a beginning of it all.
+    """
+
+    def __init__(self, seed: int, durability: str):
+        super().__init__(seed)
+        self.durability = durability
+        self.states: list[Tables] = [{}]
+        self.acknowledged = self.sure = 0  # of `states`: what a kill, what a cut must leave
+
+    def work(self, store: TinyStore, member: Member) -> None:
+        with store.batch():
+            own = {table: self.states[-1].get(name, {}) for table, name in member.names.items()}
+            drawn = [
+                (kind, member.names[table], *rest)
+                for kind, table, *rest in changes(member.draw, own)
+            ]
+            perform(store, drawn)
+            self.states.append(applied(self.states[-1], drawn))
+            number = len(self.states) - 1
+        self.acknowledged = max(self.acknowledged, number)
+        if self.durability == "full":
+            self.sure = self.acknowledged
+
+    def fold(self, store: TinyStore) -> None:
+        number = self.acknowledged
+        store.compact()
+        self.sure = max(self.sure, number)
+
+    def compare(self, store: TinyStore) -> None:
+        names = [name for member in self.members for name in member.names.values()]
+        found = {name: {row["id"]: row for row in store.page(name, Query())[0]} for name in names}
+        found = {name: rows for name, rows in found.items() if rows}
+        possible = range(self.acknowledged, len(self.states))
+        fitting = [n for n in possible if same(found, self.states[n])]
+        if not fitting:
+            raise Lost(difference(found, self.states[self.acknowledged :]))
+        del self.states[fitting[-1] + 1 :]
+        self.acknowledged = fitting[-1]
+
+    def lost_power(self) -> None:
+        self.acknowledged = self.sure
 
 
 def until_closed(action: Callable[[], object], times: int) -> None:

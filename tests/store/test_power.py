@@ -6,13 +6,14 @@ import inspect
 
 import pytest
 
-from tests.store.crowd import Crowd
+from tests.store.crowd import Crowd, Queue
 from tests.store.model import contents, same
 from tests.store.outage import Outages
 from tests.store.simulated import FOLDER, SimulatedSystem
 from voicelab.store import TinyStore
 from voicelab.store.system import System
 
+pytestmark = pytest.mark.timeout(900)  # --slow
 CUTS_EACH = 10
 
 
@@ -24,18 +25,19 @@ def test_every_call_of_the_system_is_simulated() -> None:
 @pytest.mark.parametrize("durability", ["full", "normal"])
 def test_what_was_acknowledged_survives_every_cut(durability: str, slow: bool) -> None:
     """At full nothing is lost, at normal the last commits may be: never one from the middle."""
-    for seed in range(1_000 if slow else 150):
+    for seed in range(1_000 if slow else 120):
         Outages(seed, durability).run(CUTS_EACH)
 
 
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_cut_at_any_call_after_a_failure_at_any_call(killed: bool, slow: bool) -> None:
     """What a killed process wrote but never synced is still in memory when the power goes."""
-    for seed in range(10 if slow else 1):
+    step = 1 if killed or slow else 4
+    for seed in range(5 if slow else 1):
         whole = again = False
         first = 0
         while not whole:
-            first, again, second = first + 1, False, 0
+            first, again, second = first + step, False, 0
             while not again:
                 second += 1
                 run = Outages(seed * 10_000 + first * 100 + second)
@@ -48,7 +50,7 @@ def test_a_cut_at_any_call_after_a_failure_at_any_call(killed: bool, slow: bool)
 
 
 def test_a_reader_at_any_call_of_a_writer_sees_whole_commits() -> None:
-    for seed in range(15):
+    for seed in range(8):
         run = Outages(seed)
         run.disk.hook = Reading(run)
         for script in ("cccfccfcc", "fcccf"):
@@ -80,5 +82,12 @@ def test_threads_lose_nothing_that_they_were_told_is_saved(
     background: bool, closing: bool, slow: bool
 ) -> None:
     """Commits meet in one sync, in the middle of compactions, and while the store is closed."""
-    for seed in range(500 if slow else 40):
+    for seed in range(250 if slow else 12):
         Crowd(seed, background=background, closing=closing).run(CUTS_EACH)
+
+
+@pytest.mark.parametrize("durability", ["full", "normal"])
+def test_threads_commits_survive_in_their_order(durability: str, slow: bool) -> None:
+    """Of all threads' commits together a beginning is left, never one without those before it."""
+    for seed in range(250 if slow else 12):
+        Queue(seed, durability).run(CUTS_EACH)
