@@ -109,7 +109,7 @@ def _by_lines(name: str, content: bytes, meta: Meta) -> Salvaged:
     found = Salvaged({}, meta)
     table: dict[str, Any] | None = None
     for line in content.split(b"\n"):
-        if line in (b"{", b""):
+        if line in (b"{", b"},", b""):
             continue
         if begins := TABLE.fullmatch(line):
             table = found.tables.setdefault(loads(begins[1]), {})
