@@ -166,6 +166,6 @@ class TinyMachine(RuleBasedStateMachine):
 
 
 TinyMachine.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, derandomize=True
+    max_examples=70, stateful_step_count=30, deadline=None, derandomize=True
 )
 TestTinyDB = TinyMachine.TestCase

@@ -235,7 +235,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 StoreMachine.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, derandomize=True
+    max_examples=70, stateful_step_count=30, deadline=None, derandomize=True
 )
 TestStore = StoreMachine.TestCase
 
