@@ -56,6 +56,7 @@ class JournalStorage(Storage):
     Attributes:
         findings: what opening found that somebody should know, one sentence each.
         is_edited: whether another program had changed the base file.
+        is_new: whether there was none.
 
     Raises:
         StoreLocked: another process has the folder; the message names it.
@@ -264,6 +265,7 @@ class JournalStorage(Storage):
         with quiet_collector() as freeze:
             found = self._recover(system)
             self.findings, self.is_edited = tuple(found.findings), found.edited
+            self.is_new = found.base_bytes is None
             for finding in self.findings:
                 log.warning("%s", finding)
             self._contents = Contents(found.tables)

@@ -207,7 +207,7 @@ class TinyStore:
         try:
             self._storage.settle()
         except StoreFull:
-            if not self._storage.path.exists():
+            if self._storage.is_new:
                 raise
             # What is there can be read; the first change tries again, and tells.
 

@@ -28,6 +28,10 @@ class TableView(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def items(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]
+        """Of one moment: what goes meanwhile is still given."""
+        return ((key, copied(row)) for key, row in list(self._rows.items()))
+
 
 class TouchedTable(MutableMapping[Any, Any]):
     """A table as TinyDB's updaters want it: only what they touch is copied, and looked at after.
