@@ -19,6 +19,18 @@ from voicelab.settings import Settings
 MakeLab = Callable[..., VoiceLab]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--slow", action="store_true", help="hundreds of kills, thousands of power cuts"
+    )
+
+
+@pytest.fixture
+def slow(request: pytest.FixtureRequest) -> bool:
+    """Whether there is time for the long runs."""
+    return request.config.getoption("--slow")
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads the settings of whoever runs it, nor reaches a hub."""

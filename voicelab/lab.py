@@ -77,7 +77,7 @@ class VoiceLab:
     ):
         self.settings = settings or Settings.from_environment()
         self.rack = Rack(self.settings, engines)
-        self.store = store or TinyStore(self.settings.data_dir)
+        self.store = store or TinyStore(self.settings.data_dir, durability=self.settings.durability)
         self.files = Files(self.settings.data_dir, self.settings.min_free_disk_mb)
         self.profiles = Profiles(self.store, self.files)
         self.presets = Presets(self.store)
