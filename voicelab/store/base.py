@@ -58,7 +58,12 @@ class Store(Protocol):
     Raises:
         StoreFull: from every change: there is no room; nothing was changed.
         StorageError: from every change: the folder cannot be written; nothing was changed.
+
+    Attributes:
+        shared: whether other processes change the same documents.
     """
+
+    shared: bool
 
     def get(self, table: str, id: str) -> Document | None:
         """A copy of one document, None when there is none."""
@@ -107,6 +112,10 @@ class Store(Protocol):
 
     def count(self, table: str, query: Query | None = None) -> int:
         """How many match."""
+        ...
+
+    def tables(self) -> list[str]:
+        """The names of the tables that hold documents, sorted."""
         ...
 
     def batch(self) -> AbstractContextManager[None]:
