@@ -60,11 +60,12 @@ DATES = ("created_at",)
 
 NEWEST = "((document ->> 'created_at') COLLATE \"C\") DESC NULLS LAST, id DESC"
 
-WORDS = "CREATE INDEX voicelab_words ON voicelab_documents USING gin ({}) WITH (fastupdate = off)".format(
+WORDS = "CREATE INDEX voicelab_words ON voicelab_documents USING gin ({}) WITH ({})".format(
     ", ".join(
         f"((folded ->> '{name}') COLLATE \"C\") gin_trgm_ops"
         for name in ("text", "tags", "instruct", "label")
-    )
+    ),
+    "fastupdate = off",  # its list of late entries would be read by every search
 )
 """For substrings of what a search looks into; made apart, because it needs pg_trgm."""
 
