@@ -344,12 +344,9 @@ def test_ten_thousand_takes_are_weighed_and_sorted_at_once(lab: VoiceLab) -> Non
     model = lab.history.get(made(lab)["id"])
     version = lab.versions.of(model["id"])[0]
     with lab.store.batch():
-        tables = lab.store._storage._tables
         for table, row in (("generations", model), ("versions", version)):
-            first = max(map(int, tables[table])) + 1
-            rows = {str(first + n): row | {"id": f"{n:05}"} for n in range(10_000)}
-            tables[table] = {**tables[table], **rows}
-            lab.store._ids[table] = {d["id"]: int(k) for k, d in tables[table].items()}
+            for n in range(10_000):
+                lab.store.insert(table, row | {"id": f"{n:05}"})
     lab.storage.set_policy(Policy(max_takes=5000, max_total_mb=100, quota_mb=90))
     for action, limit_s in ((lab.storage.usage, 0.1), (lambda: list(lab.storage._going()), 0.2)):
         times = []

@@ -12,6 +12,7 @@ from tinydb import TinyDB
 
 from voicelab.errors import Conflict, NotFound, StorageError, StoreCorrupt, StoreFull, StoreLocked
 from voicelab.store import Query, Store, Term, TinyStore
+from voicelab.store.system import System
 
 
 @pytest.fixture
@@ -83,22 +84,34 @@ def test_a_batch_is_all_or_nothing(store: TinyStore) -> None:
     assert store.count("t") == 6
 
 
-def test_a_full_disk_changes_nothing_and_the_store_goes_on(
-    store: TinyStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(store)
+class FullDisk(System):
+    """A disk that takes half of what is written while it is full."""
 
-    def full(_: int) -> None:
+    is_full = False
+
+    def write(self, descriptor: int, content: bytes, offset: int) -> None:
+        if not self.is_full:
+            return super().write(descriptor, content, offset)
+        super().write(descriptor, content[: len(content) // 2], offset)
         raise OSError(errno.ENOSPC, "full")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(StoreFull):
-            store.insert("t", {"id": "new"})
+
+def test_a_full_disk_changes_nothing_and_the_store_goes_on(tmp_path: Path) -> None:
+    system = FullDisk()
+    store = TinyStore(tmp_path, system=system)
+    fill(store)
+    system.is_full = True
+    with pytest.raises(StoreFull):
+        store.insert("t", {"id": "new"})
+    system.is_full = False
     assert store.get("t", "new") is None
     assert not (tmp_path / "db.json.tmp").exists()
     store.insert("t", {"id": "new"})
     assert store.count("t") == 6
+    store.close()
+    again = TinyStore(tmp_path)
+    assert again.count("t") == 6 and not again.findings
+    again.close()
 
 
 def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""Copies: dated backups of the whole store, and files put aside before anything replaces them."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from voicelab.audio import storage_error
+from voicelab.errors import StorageError, StoreCorrupt
+from voicelab.store.recovery import Recovered, read_settled, segment_path, segments
+from voicelab.store.snapshot import Meta, decode, encode
+from voicelab.store.system import System
+
+__all__ = ["backup", "backups", "copy_aside", "damaged_aside", "replaced", "stamp", "write_aside"]
+
+
+def stamp() -> str:
+    """The time in UTC as it stands in file names."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+
+
+def write_aside(system: System, path: Path, content: bytes) -> None:
+    """A file that is there whole, and on the disk, or not at all; raises OSError."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        descriptor = system.create(temporary)
+        try:
+            system.write(descriptor, content, 0)
+            system.sync(descriptor)
+        finally:
+            system.close(descriptor)
+        system.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            system.remove(temporary)
+        raise
+    system.sync_folder(path.parent)
+
+
+def copy_aside(system: System, path: Path, label: str) -> Path:
+    """A copy of a file beside it, read back and compared; raises OSError, StorageError."""
+    target = path.with_name(f"{path.name}.{label}")
+    content = system.read(path)
+    write_aside(system, target, content)
+    if system.read(target) != content:
+        raise StorageError(f"{target.name} was not written as it should be: check the disk.")
+    return target
+
+
+def damaged_aside(system: System, path: Path, label: str) -> list[Path]:
+    """Copies of the base file and of its journal, as they are; raises OSError, StorageError."""
+    present = set(system.names(path.parent))
+    files = [path, *(segment_path(path, number) for number in segments(system, path))]
+    return [copy_aside(system, file, label) for file in files if file.name in present]
+
+
+def backup(system: System, path: Path, folder: Path) -> Path:
+    """A dated file with all that is there now, journal included; TinyDB opens it.
+
+    Works while another process writes the store.
+
+    Args:
+        system: that reads and writes.
+        path: of the base file.
+        folder: where the backup goes.
+
+    Raises:
+        StoreCorrupt: the store is damaged.
+        StorageError: there is none, or the backup cannot be written.
+    """
+    found = read_settled(system, path)
+    if found.base_bytes is None:
+        raise StorageError(f"There are no records in {path.parent}; name it with --data-dir.")
+    target = folder / f"{path.stem}-{stamp()}.backup{path.suffix}"
+    try:
+        write_aside(system, target, _content(found))
+        if not decode(system.read(target)).intact:
+            raise StorageError(f"{target} was not written as it should be: check the disk.")
+    except OSError as error:
+        raise storage_error(error) from error
+    return target
+
+
+def backups(system: System, path: Path) -> list[Path]:
+    """Those in the data folder, the newest last; raises OSError."""
+    start, end = f"{path.stem}-", f".backup{path.suffix}"
+    names = [name for name in system.names(path.parent) if name.startswith(start)]
+    return [path.with_name(name) for name in sorted(names) if name.endswith(end)]
+
+
+def replaced(system: System, path: Path, tables: Recovered, least_sequence: int) -> None:
+    """Put recovered tables in the place of base and journal; the caller holds the lock.
+
+    Args:
+        system: that writes.
+        path: of the base file.
+        tables: what is to be there.
+        least_sequence: a commit number that no journal there reaches: should a segment come back
+            after a power cut, it is older than the new base.
+
+    Raises:
+        OSError: what was there is there still.
+    """
+    old = segments(system, path)
+    meta = tables.meta or Meta(stamp())
+    number = max(meta.segment, *old, 0)
+    sequence = max(tables.sequence, least_sequence)
+    settled = replace(tables, meta=replace(meta, segment=number), sequence=sequence)
+    write_aside(system, path, _content(settled))
+    for segment in old:
+        system.remove(segment_path(path, segment))
+    system.sync_folder(path.parent)
+
+
+def read_backup(system: System, source: Path) -> Recovered:
+    """A backup, or any TinyDB file.
+
+    Raises:
+        StoreCorrupt: it cannot be read, or is not as it was written.
+        StorageError: it is not there.
+    """
+    try:
+        found = decode(system.read(source))
+    except OSError as error:
+        raise StorageError(f"{source} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise StoreCorrupt(f"{source} cannot be read: {str(error)[:200]}.") from error
+    if found.meta is not None and not found.intact:
+        raise StoreCorrupt(f"{source} is not as it was written; choose another backup.")
+    return Recovered(found.tables, found.meta, found.meta.seq if found.meta else 0)
+
+
+def _content(found: Recovered) -> bytes:
+    meta = replace(found.meta or Meta(stamp()), seq=found.sequence)
+    tables = {name: list(rows.items()) for name, rows in found.tables.items()}
+    return b"".join(encode(tables, meta))

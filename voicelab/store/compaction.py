@@ -1,0 +1,93 @@
+"""The journal folded into the base file: written beside it, synced, put in its place."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from voicelab.store.snapshot import Meta, encode
+from voicelab.store.system import System
+
+__all__ = ["Worker", "threshold_bytes", "write_file"]
+
+LEAST_BYTES, MOST_BYTES = 4 * 2**20, 32 * 2**20
+
+
+def threshold_bytes(base_bytes: int) -> int:
+    """Size of the journal at which it is folded into a base of that size."""
+    return min(MOST_BYTES, max(LEAST_BYTES, base_bytes // 2))
+
+
+def write_file(
+    system: System,
+    temporary: Path,
+    tables: Mapping[str, list[tuple[str, Any]]],
+    meta: Meta,
+    progress: Callable[[int], None] = lambda _: None,
+) -> int:
+    """A base file, synced and not yet renamed; its size in bytes.
+
+    Args:
+        system: that writes.
+        temporary: where it is written.
+        tables: (id, document) of each.
+        meta: of the base file.
+        progress: called with the bytes of each piece.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
+    """
+    offset = 0
+    try:
+        descriptor = system.create(temporary)
+        try:
+            for piece in encode(tables, meta):
+                system.write(descriptor, piece, offset)
+                offset += len(piece)
+                progress(len(piece))
+            system.sync(descriptor)
+        finally:
+            system.close(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            system.remove(temporary)
+        raise
+    return offset
+
+
+class Worker:
+    """A thread that does what is due, and sleeps in between.
+
+    Args:
+        tick: does it; seconds until the next look, None until somebody wakes it.
+    """
+
+    def __init__(self, tick: Callable[[], float | None]):
+        self.sleeps = False
+        self._tick = tick
+        self._stopped = False
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="voicelab-store", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Finish what is being done, then end."""
+        self._stopped = True
+        self._wake.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            pause_s = self._tick()
+            self.sleeps = pause_s is None
+            self._wake.wait(pause_s)
+            self.sleeps = False
+            self._wake.clear()

@@ -1,0 +1,213 @@
+"""The files of a store: the base, its journal, and what a crash left of both."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from voicelab.audio import storage_error
+from voicelab.errors import StorageError, StoreFull
+from voicelab.store.backup import copy_aside, stamp, write_aside
+from voicelab.store.compaction import threshold_bytes, write_file
+from voicelab.store.flush import Flush
+from voicelab.store.journal import Header, Segment, encode_line
+from voicelab.store.recovery import Recovered, segment_path
+from voicelab.store.snapshot import Meta, Tables
+from voicelab.store.system import System
+
+__all__ = ["Disk", "Rotation"]
+
+Progress = Callable[[int], None]
+Rotation = tuple[dict[str, list[tuple[str, Any]]], Meta, int]
+"""All documents at one moment, the meta of a base with them, and how many segments it covers."""
+
+
+class Disk:
+    """Writes commits and base files. Its caller holds the store's lock, but for `write_base`.
+
+    Args:
+        system: makes the calls.
+        path: of the base file.
+        found: what recovery read.
+
+    Attributes:
+        meta: of the base file.
+        sequence: number of the last commit.
+        flush: syncs the journal.
+        base_bytes: size of the base file.
+    """
+
+    def __init__(self, system: System, path: Path, found: Recovered):
+        self.meta = found.meta or Meta(uuid4().hex)
+        self.sequence = found.sequence
+        self.flush = Flush(system, found.sequence)
+        self.base_bytes = found.base_bytes or 0
+        self._system, self._path, self._found = system, path, found
+        self._is_settled = False
+        self._segment: Segment | None = None
+        self._last_segment = max([self.meta.segment, *found.segments])
+        self._sealed: list[tuple[Path, int]] = []
+
+    @property
+    def journal_bytes(self) -> int:
+        """What the journal weighs."""
+        now = self._segment.size_bytes if self._segment else 0
+        return now + sum(size for _, size in self._sealed) if self._sealed else now
+
+    @property
+    def threshold_bytes(self) -> int:
+        """At which weight the journal should be folded into the base."""
+        return threshold_bytes(self.base_bytes)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether the base file holds every commit, and opening left nothing to do."""
+        return self._is_settled and self.sequence == self.meta.seq
+
+    def append(
+        self, tables: Tables, contents: Sequence[bytes], quick: bool, apply: Callable[[], None]
+    ) -> None:
+        """Write a commit, then apply it; an error in either leaves neither.
+
+        Args:
+            tables: as they are, should opening have left something to write.
+            contents: JSON of the operations.
+            quick: see `encode_line`.
+            apply: undoes what it did when it raises.
+
+        Raises:
+            StoreFull, StorageError: nothing was changed.
+        """
+        segment = self._segment or self._begin(tables)
+        number, end = self.sequence + 1, segment.size_bytes
+        line = encode_line(number, self.flush.durable, contents, quick, segment.seed)
+        try:
+            segment.append(line)
+            apply()
+        except BaseException as error:  # Ctrl+C too must not leave half a commit
+            self._cut(segment, end)
+            if isinstance(error, OSError):
+                raise storage_error(error) from error
+            raise
+        self.flush.wrote(number, segment.descriptor)
+        self.sequence = number
+
+    def rotate(self, tables: Tables) -> Rotation:
+        """End the segment; the next commit begins another. Raises StorageError."""
+        self.flush.wait(self.sequence)
+        if self._segment is not None:
+            self._segment.close()
+            self._sealed.append((self._segment.path, self._segment.size_bytes))
+            self._segment = None
+        meta = replace(self.meta, seq=self.sequence, segment=self._last_segment)
+        documents = {name: list(rows.items()) for name, rows in tables.items()}
+        return documents, meta, len(self._sealed)
+
+    def write_base(self, rotation: Rotation, progress: Progress = lambda _: None) -> None:
+        """Put a new base file in place and remove the segments it covers; one at a time.
+
+        Raises:
+            StoreFull, StorageError: the base file is as it was, the journal goes on.
+        """
+        documents, meta, sealed = rotation
+        temporary = self._path.with_name(self._path.name + ".tmp")
+        try:
+            size_bytes = write_file(self._system, temporary, documents, meta, progress)
+            self._system.replace(temporary, self._path)
+        except OSError as error:
+            raise self._failed("Writing the base file", error) from error
+        self._sync_folder()
+        self.base_bytes, self.meta = size_bytes, meta
+        for path, _ in self._sealed[:sealed]:
+            with contextlib.suppress(OSError):  # it is covered, so the next opening takes it away
+                self._system.remove(path)
+        del self._sealed[:sealed]
+
+    def settle(self, tables: Tables) -> None:
+        """Write what opening found out: the journal of a crash folded, its tail kept aside.
+
+        Raises:
+            StoreFull, StorageError: it is tried again at the next commit.
+        """
+        if self._is_settled:
+            return
+        try:
+            self._keep_aside()
+            self._remove(".tmp", ".new")
+        except OSError as error:
+            raise storage_error(error) from error
+        if not self._found.is_settled:
+            self.write_base(self.rotate(tables))
+        try:
+            for number in self._found.segments:
+                with contextlib.suppress(FileNotFoundError):
+                    self._system.remove(segment_path(self._path, number))
+        except OSError as error:
+            raise storage_error(error) from error
+        self._is_settled = True
+
+    def keep_copy(self, label: str) -> Path:
+        """A verified copy of the base file beside it; raises StoreFull, StorageError."""
+        try:
+            return copy_aside(self._system, self._path, f"{label}-{stamp()}")
+        except OSError as error:
+            raise storage_error(error) from error
+
+    def release(self) -> None:
+        """Close what is open, write nothing."""
+        if self._segment is not None:
+            with contextlib.suppress(Exception):
+                self._segment.close()
+        self._segment = None
+
+    def _begin(self, tables: Tables) -> Segment:
+        self.settle(tables)
+        header = Header(self.meta.id, self._last_segment + 1, self.sequence)
+        try:
+            segment = Segment(self._system, self._path, header)
+        except OSError as error:
+            raise self._failed("Beginning a journal", error) from error
+        self._sync_folder()
+        self._segment = segment
+        self._last_segment = header.segment
+        return segment
+
+    def _cut(self, segment: Segment, end: int) -> None:
+        try:
+            segment.cut(end)
+        except OSError as error:
+            self.flush.stop("Cutting back the journal", error)
+
+    def _failed(self, what: str, error: OSError) -> StorageError:
+        """A full disk is to be told; after any other error nobody knows what is on the disk."""
+        told = storage_error(error)
+        if not isinstance(told, StoreFull):
+            self.flush.stop(what, error)
+        return told
+
+    def _sync_folder(self) -> None:
+        try:
+            self._system.sync_folder(self._path.parent)
+        except OSError as error:
+            self.flush.stop("Syncing the data folder (fsync)", error)
+            self.flush.check()
+
+    def _keep_aside(self) -> None:
+        for number, tail in self._found.tail:
+            name = f"{self._path.name}.tail-{number:08}"
+            write_aside(self._system, self._path.with_name(name), tail)
+        if self._found.edited:
+            copy_aside(self._system, self._path, f"edited-{stamp()}")
+
+    def _remove(self, *endings: str) -> None:
+        """What was being made when a process died, and nothing that is not the store's."""
+        for name in self._system.names(self._path.parent):
+            own = name == self._path.name + ".tmp" or (
+                name.startswith(self._path.name + ".") and name.endswith(endings)
+            )
+            if own:
+                self._system.remove(self._path.with_name(name))

@@ -1,0 +1,135 @@
+"""What is kept in memory about one table, so that no question walks over all its documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+from voicelab.errors import StoreCorrupt
+from voicelab.store.base import Document
+from voicelab.store.ordering import Key, Ordering, sort_key
+
+__all__ = ["ORDER", "Index"]
+
+ORDER = "created_at"
+"""The order in which groups are kept."""
+
+MOST_GROUPED = 12
+"""Fields by whose values a table is grouped at once."""
+
+
+class Index:
+    """Ids of one table at once; orders and groups from when they are first asked for.
+
+    Changed and asked under the store's lock.
+
+    Args:
+        rows: gives key -> document, the store's own.
+
+    Raises:
+        StoreCorrupt: a document has no id, or another's.
+    """
+
+    def __init__(self, rows: Callable[[], dict[str, Document]]):
+        self._rows = rows
+        self._orders: dict[str, Ordering] = {}
+        self._groups: dict[str, dict[Hashable, Ordering]] = {}
+        self._created_key = sort_key(ORDER)
+        try:
+            self.keys: dict[str, str] = {row["id"]: key for key, row in rows().items()}
+            self._next = max(map(int, rows()), default=0) + 1
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreCorrupt("a document without an id") from error
+        if len(self.keys) != len(rows()):
+            raise StoreCorrupt("two documents of one id")
+
+    def next_key(self) -> str:
+        """Of the next document that is inserted."""
+        return str(self._next)
+
+    def order(self, field: str) -> Ordering:
+        """All documents sorted by a field."""
+        found = self._orders.get(field)
+        if found is None:
+            found = self._orders[field] = Ordering.of(self._rows().values(), field)
+        return found
+
+    def group(self, field: str, value: Any) -> Ordering | None:
+        """Those with a value, sorted by `ORDER`; None when the field cannot be grouped by."""
+        groups = self._groups.get(field)
+        if groups is None:
+            if len(self._groups) >= MOST_GROUPED:
+                return None
+            groups = self._groups[field] = self._grouped(field)
+        if not _hashable(value):
+            return None
+        return groups.get(_group(value)) or Ordering([])
+
+    def changed(self, key: str, before: Document | None, after: Document | None) -> None:
+        """A document came, was replaced, or went."""
+        if before is None and after is not None:
+            self.keys[after["id"]] = key
+            self._next = max(self._next, int(key) + 1)
+        elif before is not None and after is None:
+            del self.keys[before["id"]]
+        for field, ordering in self._orders.items():
+            _move(ordering, sort_key(field), before, after)
+        for field, groups in self._groups.items():
+            self._regroup(groups, field, before, after)
+
+    def _grouped(self, field: str) -> dict[Hashable, Ordering]:
+        found: dict[Hashable, list[tuple[Key, Document]]] = {}
+        for pair in self.order(ORDER).pairs():  # the keys are shared with it
+            found.setdefault(_group(pair[1].get(field)), []).append(pair)
+        return {value: Ordering(pairs) for value, pairs in found.items()}
+
+    def _regroup(
+        self,
+        groups: dict[Hashable, Ordering],
+        field: str,
+        before: Document | None,
+        after: Document | None,
+    ) -> None:
+        old = None if before is None else _group(before.get(field))
+        new = None if after is None else _group(after.get(field))
+        if before is not None and after is not None and old == new:
+            _move(groups[old], self._created_key, before, after)
+            return
+        if before is not None:
+            _move(groups[old], self._created_key, before, None)
+            if not groups[old].count:
+                del groups[old]
+        if after is not None:
+            group = groups.get(new)
+            if group is None:
+                group = groups[new] = Ordering([])
+            _move(group, self._created_key, None, after)
+
+
+class _Unhashable:
+    """The group of all lists and objects: nobody asks for it by value."""
+
+
+def _group(value: Any) -> Hashable:
+    return value if _hashable(value) else _Unhashable
+
+
+def _hashable(value: Any) -> bool:
+    return not isinstance(value, list | dict)
+
+
+def _move(ordering: Ordering, key: Any, before: Document | None, after: Document | None) -> None:
+    old = None if before is None else key(before)
+    new = None if after is None else key(after)
+    if old == new and after is not None and old is not None:
+        ordering.replace(old, after)
+        return
+    if old is not None:
+        ordering.remove(old)
+    if new is not None and after is not None:
+        ordering.add(new, after)
+
+
+def smallest(orderings: Iterable[Ordering | None]) -> Ordering | None:
+    """The one with the fewest documents."""
+    return min((o for o in orderings if o is not None), key=lambda o: o.count, default=None)

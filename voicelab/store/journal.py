@@ -1,0 +1,166 @@
+"""The journal: segments of one line a commit, each line's checksum seeded by its segment's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+import orjson
+
+from voicelab.store.document import loads
+from voicelab.store.system import System
+
+__all__ = ["Header", "Line", "Segment", "encode_line", "lines", "read_header", "segment_number"]
+
+ALLOCATION = 64 * 1024
+"""Zeros written ahead, in bytes: a sync that does not change the file's size is quicker."""
+
+CRC_CHARS = 8
+
+
+class Line(NamedTuple):
+    """One commit.
+
+    Attributes:
+        number: of the commit; one more than that of the line before.
+        durable: highest number known to be on the disk when the line was written.
+        operations: [table, id, document] put, [table, id, fields, 1] patch, [table, id] delete,
+            [table] drop, [table, None] an empty table is there.
+    """
+
+    number: int
+    durable: int
+    operations: list[list[Any]]
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first line of a segment.
+
+    Attributes:
+        store: id of the store.
+        segment: number of the segment.
+        after: number of the last commit before it; that one is on the disk.
+    """
+
+    store: str
+    segment: int
+    after: int
+
+
+class Segment:
+    """A segment that is written.
+
+    Args:
+        system: that writes.
+        base: path of the store's base file.
+        header: written and synced before the file gets its name.
+
+    Raises:
+        OSError: the file could not be made.
+    """
+
+    def __init__(self, system: System, base: Path, header: Header):
+        self.path = base.with_name(f"{base.name}.j-{header.segment:08}")
+        self._system = system
+        content, self.seed = _encode_header(header)
+        temporary = self.path.with_name(self.path.name + ".new")
+        self.descriptor = system.create(temporary)
+        try:
+            system.write(self.descriptor, content, 0)
+            system.sync(self.descriptor)
+            system.replace(temporary, self.path)
+        except BaseException:
+            system.close(self.descriptor)
+            raise
+        self.size_bytes = self._allocated_bytes = len(content)
+
+    def append(self, line: bytes) -> None:
+        """Write a line at the end; after an OSError the file may hold any part of it."""
+        end = self.size_bytes + len(line)
+        content = line
+        if end > self._allocated_bytes:
+            self._allocated_bytes = -(-end // ALLOCATION) * ALLOCATION
+            content = line + bytes(self._allocated_bytes - end)
+        self._system.write(self.descriptor, content, self.size_bytes)
+        self.size_bytes = end
+
+    def cut(self, size_bytes: int) -> None:
+        """Take away what a failed `append` left after `size_bytes`, on the disk too."""
+        self.size_bytes = self._allocated_bytes = size_bytes
+        self._system.truncate(self.descriptor, size_bytes)
+        self._system.sync(self.descriptor)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._system.close(self.descriptor)
+
+
+def segment_number(base: Path, name: str) -> int | None:
+    """Number of the segment of that file name; None when it is none of this base."""
+    match = re.fullmatch(re.escape(base.name) + r"\.j-([0-9]{8,})", name)
+    return int(match[1]) if match else None
+
+
+def encode_line(
+    number: int, durable: int, operations: Sequence[bytes], quick: bool, seed: int
+) -> bytes:
+    """A line of operations that are JSON already; `quick`: orjson reads them as they are."""
+    payload = b'{"s":%d,"d":%d,%s"o":[%s]}' % (
+        number,
+        durable,
+        b"" if quick else b'"j":1,',
+        b",".join(operations),
+    )
+    return b"%08x %s\n" % (crc32(payload, seed), payload)
+
+
+def read_header(content: bytes) -> tuple[Header, int, int] | None:
+    """Header, seed and length in bytes of a segment's first line; None when it is damaged."""
+    end = content.find(b"\n")
+    payload = _checked(content[: max(end, 0)], 0)
+    if payload is None:
+        return None
+    fields = orjson.loads(payload)
+    header = Header(fields["store"], fields["segment"], fields["after"])
+    return header, crc32(payload), end + 1
+
+
+def lines(content: bytes, seed: int, start: int) -> Iterator[tuple[int, Line | None]]:
+    """(offset, line) of every line from `start` on; None for what is not a line of this segment.
+
+    Zeros at the end are what was written ahead.
+    """
+    end = len(content.rstrip(b"\0"))
+    while start < end:
+        stop = content.find(b"\n", start)
+        stop = end if stop < 0 else stop
+        yield start, _decode_line(content[start:stop], seed)
+        start = stop + 1
+
+
+def _decode_line(line: bytes, seed: int) -> Line | None:
+    payload = _checked(line, seed)
+    if payload is None:
+        return None
+    fields = loads(payload)
+    if "j" in fields:
+        fields = loads(payload, quick=False)
+    return Line(fields["s"], fields["d"], fields["o"])
+
+
+def _checked(line: bytes, seed: int) -> bytes | None:
+    """What follows the checksum, when that is right."""
+    payload = line[CRC_CHARS + 1 :]
+    whole = line[: CRC_CHARS + 1] == b"%08x " % crc32(payload, seed)
+    return payload if whole and payload else None
+
+
+def _encode_header(header: Header) -> tuple[bytes, int]:
+    fields = {"journal": 1, "store": header.store, "segment": header.segment, "after": header.after}
+    payload = orjson.dumps(fields)
+    return b"%08x %s\n" % (crc32(payload), payload), crc32(payload)

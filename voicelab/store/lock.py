@@ -1,0 +1,73 @@
+"""One process writes a data folder at a time, and says who it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from voicelab.errors import StorageError, StoreLocked
+
+__all__ = ["ProcessLock"]
+
+
+class ProcessLock:
+    """Held from construction to `release`.
+
+    Args:
+        folder: made when missing.
+
+    Raises:
+        StoreLocked: another process has it; the message names it.
+        StorageError: the folder cannot be made or written.
+    """
+
+    def __init__(self, folder: Path):
+        self._pid = os.getpid()
+        owner = folder / "owner.txt"
+        # Whoever closes the store need not be the thread that opened it.
+        self._lock = FileLock(folder / "db.lock", thread_local=False)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            owner.write_text(_introduction(), encoding="utf-8")
+        except Timeout as error:
+            raise StoreLocked(
+                f"The data folder {folder} is in use by {_told(owner)}. Stop it, or choose "
+                "another --data-dir."
+            ) from error
+        except OSError as error:
+            self._lock.release()
+            raise StorageError(
+                f"The data folder {folder} cannot be used: {error.strerror}. "
+                "Choose another with --data-dir."
+            ) from error
+
+    @property
+    def is_ours(self) -> bool:
+        """False in a process that was forked off the one that holds it."""
+        return self._pid == os.getpid()
+
+    def release(self) -> None:
+        """Give the folder free; a forked process leaves that to its parent."""
+        if self.is_ours:
+            self._lock.release()
+
+
+def _introduction() -> str:
+    # Options without their values: those may be keys and passwords.
+    options = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
+    command = " ".join([Path(sys.argv[0] or "python").name, *options])
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"process {os.getpid()} on {socket.gethostname()} since {since} ({command})"
+
+
+def _told(owner: Path) -> str:
+    with contextlib.suppress(OSError):
+        return owner.read_text(encoding="utf-8") or "another process"
+    return "another process"

@@ -1,0 +1,179 @@
+"""Opening: the base file, then its journal, up to where a crash cut it off."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from voicelab.audio import storage_error
+from voicelab.errors import StoreCorrupt
+from voicelab.store.contents import Contents
+from voicelab.store.journal import Header, Line, lines, read_header, segment_number
+from voicelab.store.snapshot import Meta, Snapshot, Tables, decode
+from voicelab.store.system import System
+
+__all__ = ["Recovered", "read_settled", "recover", "segment_path", "segments"]
+
+ATTEMPTS = 20
+PAUSE_S = 0.05
+
+
+@dataclass
+class Recovered:
+    """What a folder holds.
+
+    Attributes:
+        tables: as of the last whole commit.
+        meta: of the base file; None when there is none, or a plain TinyDB file.
+        sequence: number of the last commit.
+        base_bytes: of the base file; None when there is none.
+        edited: the base file is not as it was written.
+        applied: commits of the journal that the base file did not have.
+        segments: numbers of the journal's files.
+        tail: (segment number, bytes) of what a crash cut off.
+        findings: sentences for the log.
+    """
+
+    tables: Tables
+    meta: Meta | None = None
+    sequence: int = 0
+    base_bytes: int | None = None
+    edited: bool = False
+    applied: int = 0
+    segments: list[int] = field(default_factory=list)
+    tail: list[tuple[int, bytes]] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the base file alone holds everything."""
+        return self.meta is not None and not (self.edited or self.applied)
+
+
+def recover(system: System, path: Path) -> Recovered:
+    """Read a store; nothing is written.
+
+    Args:
+        system: that reads.
+        path: of the base file.
+
+    Raises:
+        StoreCorrupt: acknowledged data is damaged; the message names the file.
+        OSError: it cannot be read.
+    """
+    found = segments(system, path)
+    try:
+        content = system.read(path)
+    except FileNotFoundError:
+        if found:
+            raise StoreCorrupt(f"{path} is gone, but its journal is there. {ADVICE}") from None
+        return Recovered({})
+    try:
+        base = decode(content)
+    except ValueError as error:
+        raise StoreCorrupt(f"{path} cannot be read: {str(error)[:200]}. {ADVICE}") from error
+    _check_journal_fits(path, base, found)
+    recovered = Recovered(base.tables, base.meta, base_bytes=len(content), segments=found)
+    recovered.sequence = base.meta.seq if base.meta else 0
+    if base.meta is not None and not base.intact:
+        recovered.edited = True
+        recovered.findings.append(f"{path.name} was changed by another program")
+    replay = _Replay(path, recovered)
+    for number in found:
+        replay.segment(number, system.read(segment_path(path, number)))
+    return recovered
+
+
+def read_settled(system: System, path: Path) -> Recovered:
+    """Read a store that another process may be writing: tried again while files change."""
+    for attempt in range(ATTEMPTS):
+        # A file that goes, or a gap, between two reads is a compaction passing by.
+        with contextlib.suppress(FileNotFoundError, StoreCorrupt):
+            return recover(system, path)
+        time.sleep(PAUSE_S * (attempt > 1))
+    try:
+        return recover(system, path)
+    except OSError as error:
+        raise storage_error(error) from error
+
+
+def segments(system: System, path: Path) -> list[int]:
+    """Numbers of the segments of a base file, ascending."""
+    numbers = (segment_number(path, name) for name in system.names(path.parent))
+    return sorted(number for number in numbers if number is not None)
+
+
+def segment_path(path: Path, number: int) -> Path:
+    """The file of a segment of a base file."""
+    return path.with_name(f"{path.name}.j-{number:08}")
+
+
+ADVICE = "Restore a backup, or run `python -m voicelab db repair`."
+
+
+def _check_journal_fits(path: Path, base: Snapshot, found: list[int]) -> None:
+    if found and not base.intact:
+        name = segment_path(path, found[0]).name
+        raise StoreCorrupt(f"{path} was changed while its journal {name} was not in it. {ADVICE}")
+
+
+class _Replay:
+    """The journal, line by line; `broken` is the first commit that is not there."""
+
+    def __init__(self, path: Path, recovered: Recovered):
+        self._path = path
+        self._recovered = recovered
+        self._contents = Contents(recovered.tables)
+        self._broken: int | None = None
+
+    def segment(self, number: int, content: bytes) -> None:
+        name = segment_path(self._path, number).name
+        first = read_header(content)
+        if first is None or not self._ours(number, first[0]):
+            raise StoreCorrupt(f"{self._path.with_name(name)} has a damaged first line. {ADVICE}")
+        header, seed, start = first
+        if header.after > self._recovered.sequence:
+            self._break()
+        # A segment begins only when all before it is on the disk.
+        self._check_covered(name, header.after)
+        for offset, line in lines(content, seed, start):
+            self._line(name, line)
+            if self._broken is not None and not self._tail_of(number):
+                rest = content[offset:].rstrip(b"\0")
+                self._recovered.tail.append((number, rest))
+                self._recovered.findings.append(
+                    f"{name} ends in {len(rest)} bytes that a crash cut off; they are kept aside"
+                )
+
+    def _ours(self, number: int, header: Header) -> bool:
+        meta = self._recovered.meta
+        return meta is not None and (header.store, header.segment) == (meta.id, number)
+
+    def _line(self, name: str, line: Line | None) -> None:
+        if line is None or line.number > self._recovered.sequence + 1:
+            self._break()
+        if line is None:
+            return
+        self._check_covered(name, line.durable)
+        if self._broken is None and line.number == self._recovered.sequence + 1:
+            for operation in line.operations:
+                self._contents.apply(operation)
+            self._recovered.sequence = line.number
+            self._recovered.applied += 1
+
+    def _break(self) -> None:
+        if self._broken is None:
+            self._broken = self._recovered.sequence + 1
+
+    def _check_covered(self, name: str, durable: int) -> None:
+        if self._broken is not None and durable >= self._broken:
+            raise StoreCorrupt(
+                f"{self._path.with_name(name)}: commit {self._broken}, which was acknowledged, "
+                f"is damaged or missing. {ADVICE}"
+            )
+
+    def _tail_of(self, number: int) -> bool:
+        tail = self._recovered.tail
+        return bool(tail) and tail[-1][0] == number

@@ -1,0 +1,138 @@
+"""The documents of a table that a query asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, compress
+from operator import and_, or_
+from typing import Any
+
+from voicelab.store.base import Document, Query, Term
+from voicelab.store.index import ORDER, Index, smallest
+from voicelab.store.ordering import Block, has_term, sort_key
+
+__all__ = ["Found", "plan"]
+
+FEW = 1_000
+"""Of so many documents each can be looked at; a search in more uses the blocks' folded text."""
+
+
+class Found:
+    """What a query looks through: blocks that no later change touches, and what remains to check.
+
+    Args:
+        blocks: in the query's order when `is_sorted`.
+        query: with the conditions that the choice of blocks has met left out.
+        count: documents in the blocks.
+        is_sorted: whether the blocks stand in the query's order.
+    """
+
+    def __init__(self, blocks: Sequence[Block], query: Query, count: int, is_sorted: bool):
+        self._blocks, self._query = blocks, query
+        self._count, self._is_sorted = count, is_sorted
+        self._is_checked = not (query.where or query.has or query.ranges or query.terms)
+
+    def page(self, limit: int | None, offset: int) -> tuple[list[Document], int]:
+        """The store's own documents of a page, in order, and how many match in all."""
+        end = None if limit is None else offset + limit
+        if self._is_checked and self._is_sorted and end is not None:
+            return self._slice(offset, end), self._count
+        rows = self.rows()
+        if not self._is_sorted:
+            rows.sort(key=sort_key(self._query.order))
+        if self._query.descending:
+            rows.reverse()
+        return rows[offset:end], len(rows)
+
+    def rows(self) -> list[Document]:
+        """All that match, ascending when the blocks are sorted."""
+        if self._query.terms and self._count > FEW:
+            rows = list(chain.from_iterable(map(self._with_terms, self._blocks)))
+        else:
+            rows = list(chain.from_iterable(block.rows for block in self._blocks))
+            for term in self._query.terms:
+                rows = [row for row in rows if has_term(row, term) or _has_also(row, term)]
+        for holds in _conditions(self._query):
+            rows = [row for row in rows if holds(row)]
+        return rows
+
+    def count(self) -> int:
+        """How many match."""
+        return self._count if self._is_checked else len(self.rows())
+
+    def _slice(self, offset: int, end: int) -> list[Document]:
+        """Of all documents, touching only the blocks that the page lies in."""
+        rows: list[Document] = []
+        passed = 0
+        for block in reversed(self._blocks) if self._query.descending else self._blocks:
+            if passed >= end:
+                break
+            if passed + len(block.rows) > offset:
+                part = block.rows[::-1] if self._query.descending else block.rows
+                rows += part[max(0, offset - passed) : end - passed]
+            passed += len(block.rows)
+        return rows
+
+    def _with_terms(self, block: Block) -> Iterator[Document]:
+        chosen: list[bool] | None = None
+        for term in self._query.terms:
+            mask = _mask(block, term)
+            if mask is None:
+                return iter(())
+            chosen = mask if chosen is None else list(map(and_, chosen, mask))
+        return compress(block.rows, chosen or ())
+
+
+def plan(index: Index, query: Query, sort: bool = True) -> Found:
+    """Choose the blocks to look through; under the store's lock.
+
+    Args:
+        index: of the table.
+        query: what is asked.
+        sort: False when any order will do.
+    """
+    groups = {key: index.group(key, value) for key, value in query.where.items()}
+    group = smallest(groups.values())
+    in_order = not sort or query.order == ORDER
+    # A long search goes through all: only there each block keeps its folded text.
+    if group is not None and (group.count <= FEW or (in_order and not query.terms)):
+        met = next(key for key, found in groups.items() if found is group)
+        rest = {key: value for key, value in query.where.items() if key != met}
+        reduced = _without(query, rest)
+        return Found(group.blocks.copy(), reduced, group.count, in_order)
+    order = index.order(query.order if sort else ORDER)
+    return Found(order.blocks.copy(), query, order.count, True)
+
+
+def _without(query: Query, where: dict[str, Any]) -> Query:
+    return Query(where, query.has, query.ranges, query.terms, query.order, query.descending)
+
+
+def _mask(block: Block, term: Term) -> list[bool] | None:
+    mask = block.matching(term)
+    if not term.also:
+        return mask
+    also = [_has_also(row, term) for row in block.rows]
+    if mask is None:
+        return also if any(also) else None
+    return list(map(or_, mask, also))
+
+
+def _has_also(row: Document, term: Term) -> bool:
+    return any(row.get(key) in values for key, values in term.also.items())
+
+
+def _conditions(query: Query) -> Iterator[Callable[[Document], bool]]:
+    """What is asked for beside words, the cheapest first."""
+    for key, value in query.where.items():
+        yield lambda row, key=key, value=value: row.get(key) == value
+    for key, value in query.has.items():
+        yield lambda row, key=key, value=value: value in (row.get(key) or ())
+    for key, ends in query.ranges.items():
+        yield lambda row, key=key, ends=ends: _within(row.get(key), *ends)
+
+
+def _within(value: Any, least: Any, greatest: Any) -> bool:
+    if value is None:
+        return False
+    return (least is None or value >= least) and (greatest is None or value <= greatest)

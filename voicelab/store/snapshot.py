@@ -1,0 +1,135 @@
+"""The base file: TinyDB JSON, a document a line, and `_meta` last, which vouches for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+from voicelab.store.document import encoded, has_large_integers, loads
+
+__all__ = ["META", "MIN_READER", "SCHEMA", "Meta", "Snapshot", "Tables", "decode", "encode"]
+
+META = "_meta"
+SCHEMA, MIN_READER = 1, 1
+"""What this version writes, and the oldest that can read it."""
+
+AT_ONCE = 500
+MARK = b'\n"_meta":'
+SEAL = b',"crc":"'
+
+Tables = dict[str, dict[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What the base file says of itself.
+
+    Attributes:
+        id: of the store.
+        seq: number of the last commit in it.
+        segment: number of the last journal segment there was.
+        schema: of the documents.
+        min_reader: lowest schema whose programs can read them.
+        quick: whether orjson reads them as they are.
+    """
+
+    id: str
+    seq: int = 0
+    segment: int = 0
+    schema: int = SCHEMA
+    min_reader: int = MIN_READER
+    quick: bool = True
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A base file that was read.
+
+    Attributes:
+        tables: without `_meta`.
+        meta: None in a plain TinyDB file.
+        intact: its bytes are those that were written.
+    """
+
+    tables: Tables
+    meta: Meta | None
+    intact: bool
+
+
+def encode(tables: Mapping[str, list[tuple[str, Any]]], meta: Meta) -> Iterator[bytes]:
+    """The file in pieces of some hundred documents.
+
+    Args:
+        tables: (id, document) of each.
+        meta: `quick` is found out here.
+    """
+    crc, quick = 0, True
+    for piece, readable in _body(tables):
+        crc, quick = crc32(piece, crc), quick and readable
+        yield piece
+    fields = orjson.dumps({**asdict(meta), "quick": quick})
+    last = b'"_meta":{"1":' + fields[:-1]
+    yield last + SEAL + b'%08x"}}}\n' % crc32(last, crc)
+
+
+def decode(content: bytes) -> Snapshot:
+    """Read a base file, ours or plain TinyDB.
+
+    Raises:
+        ValueError: it is not TinyDB JSON.
+    """
+    sealed = _sealed(content)
+    quick = sealed.quick if sealed else not has_large_integers(content)
+    tables = loads(content, quick) if content and not content.isspace() else {}
+    if not isinstance(tables, dict) or not all(map(_is_table, tables.values())):
+        raise ValueError("it is JSON, but not a TinyDB file")
+    meta = tables.pop(META, None)
+    return Snapshot(tables, sealed or _told(meta), sealed is not None)
+
+
+def _body(tables: Mapping[str, list[tuple[str, Any]]]) -> Iterator[tuple[bytes, bool]]:
+    yield b"{\n", True
+    for name, items in tables.items():
+        yield encoded(name)[0] + b":{", True
+        for start in range(0, len(items), AT_ONCE):
+            piece, readable = _documents(items[start : start + AT_ONCE])
+            yield (b",\n" if start else b"\n") + piece, readable
+        yield b"},\n", True
+
+
+def _documents(items: list[tuple[str, Any]]) -> tuple[bytes, bool]:
+    try:
+        pieces = [b"%s:%s" % (orjson.dumps(key), orjson.dumps(row)) for key, row in items]
+        return b",\n".join(pieces), True
+    except TypeError:
+        rows = [(encoded(key)[0], encoded(row)) for key, row in items]
+        readable = all(row[2] for _, row in rows)
+        return b",\n".join(b"%s:%s" % (key, row[0]) for key, row in rows), readable
+
+
+def _sealed(content: bytes) -> Meta | None:
+    """The meta of a file whose bytes are those that were written."""
+    at = content.rfind(MARK)
+    seal = content.find(SEAL, at)
+    if at < 0 or seal < 0:
+        return None
+    whole = b'%s%08x"}}}\n' % (SEAL, crc32(memoryview(content)[:seal]))
+    if content[seal:] != whole:
+        return None
+    return _told(orjson.loads(b"{" + content[at + 1 :])[META])
+
+
+def _told(table: Any) -> Meta | None:
+    try:
+        fields = table["1"]
+        return Meta(**{name: fields[name] for name in Meta.__dataclass_fields__ if name in fields})
+    except (KeyError, TypeError):
+        return None
+
+
+def _is_table(table: Any) -> bool:
+    return isinstance(table, dict) and set(map(type, table.values())) <= {dict}
