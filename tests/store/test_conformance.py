@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from voicelab.errors import Conflict, NotFound
+from voicelab.errors import Conflict, InvalidInput, NotFound
 from voicelab.store import MemoryStore, Query, Store, Term, TinyStore, open_store
 
 
@@ -183,9 +183,19 @@ def test_what_is_odd_comes_back_as_it_was(store: Store) -> None:
     assert store.patch("o'd\x00d", odd["id"], {"text": "\x00"})["text"] == "\x00"
     assert store.tables() == ["o'd\x00d"]
     assert store.get("t", "\ud800") is None and store.count("t", Query(where={"a": "\ud800"})) == 0
-    with pytest.raises(TypeError):
-        store.insert("t", {"id": "a", "text": "\ud800"})
-    assert store.delete("o'd\x00d", odd["id"]) and store.tables() == []
+    half = {"id": "\ud800", "text": "a\udfffb", "large": [2**70, -(2**64)], "tags": ["\ude00"]}
+    store.insert("t", half)
+    assert store.get("t", "\ud800") == half and store.values("t", ("large",)) == [(half["large"],)]
+    for word, count in {"\udfff": 1, "a\udfff": 1, "\x02": 0, "\x03": 0, "\ud801": 0}.items():
+        assert store.count("t", Query(terms=[Term(word, ("text", "tags"))])) == count, word
+    assert store.count("t", Query(has={"tags": "\ude00"}, where={"text": "a\udfffb"})) == 1
+    for wrong in (float("nan"), object()):
+        with pytest.raises(InvalidInput):
+            store.insert("t", {"id": "wrong", "value": wrong})
+        with pytest.raises(InvalidInput):
+            store.patch("t", "\ud800", {"value": wrong})
+    assert store.delete("t", "\ud800")
+    assert store.delete("o'd\x00d", odd["id"])
 
 
 def test_a_batch_is_all_or_nothing(store: Store) -> None:

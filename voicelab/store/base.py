@@ -115,7 +115,7 @@ class Store(Protocol):
         ...
 
     def tables(self) -> list[str]:
-        """The names of the tables that hold documents, sorted."""
+        """The names of all tables with documents; one that was emptied may be among them."""
         ...
 
     def batch(self) -> AbstractContextManager[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, compress
 from operator import and_, or_
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from voicelab.store.base import Document, Query, Term
 from voicelab.store.index import ORDER, Index, smallest
 from voicelab.store.ordering import Block, has_term, sort_key
+from voicelab.store.query import conditions, has_also
 
 __all__ = ["Found", "plan"]
 
@@ -51,8 +52,8 @@ class Found:
         else:
             rows = list(chain.from_iterable(block.rows for block in self._blocks))
             for term in self._query.terms:
-                rows = [row for row in rows if has_term(row, term) or _has_also(row, term)]
-        for holds in _conditions(self._query):
+                rows = [row for row in rows if has_term(row, term) or has_also(row, term)]
+        for holds in conditions(self._query):
             rows = [row for row in rows if holds(row)]
         return rows
 
@@ -112,27 +113,7 @@ def _mask(block: Block, term: Term) -> list[bool] | None:
     mask = block.matching(term)
     if not term.also:
         return mask
-    also = [_has_also(row, term) for row in block.rows]
+    also = [has_also(row, term) for row in block.rows]
     if mask is None:
         return also if any(also) else None
     return list(map(or_, mask, also))
-
-
-def _has_also(row: Document, term: Term) -> bool:
-    return any(row.get(key) in values for key, values in term.also.items())
-
-
-def _conditions(query: Query) -> Iterator[Callable[[Document], bool]]:
-    """What is asked for beside words, the cheapest first."""
-    for key, value in query.where.items():
-        yield lambda row, key=key, value=value: row.get(key) == value
-    for key, value in query.has.items():
-        yield lambda row, key=key, value=value: value in (row.get(key) or ())
-    for key, ends in query.ranges.items():
-        yield lambda row, key=key, ends=ends: _within(row.get(key), *ends)
-
-
-def _within(value: Any, least: Any, greatest: Any) -> bool:
-    if value is None:
-        return False
-    return (least is None or value >= least) and (greatest is None or value <= greatest)

@@ -1,13 +1,14 @@
 """Documents as rows of PostgreSQL, and queries as its conditions: the same answers as in memory.
 
 Texts are compared by code point and found by casefolded substring: they are compared in the
-collation "C", and the folded texts of a document stand beside it. PostgreSQL keeps no NUL:
-`escaped` writes it with other characters, so that texts are equal, sorted and found within each
-other exactly as they were before.
+collation "C", and the folded texts of a document stand beside it. PostgreSQL keeps neither NUL
+nor half a surrogate pair: `escaped` writes them with other characters, so that texts are equal,
+sorted and found within each other as they were before.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from voicelab.store.base import Document, Query, Term
+from voicelab.store.document import encoded, has_large_integers, loads
 
 __all__ = [
     "DOCUMENTS",
@@ -72,12 +74,16 @@ WORDS = "CREATE INDEX voicelab_words ON voicelab_documents USING gin ({}) WITH (
 BETWEEN = "\x01\x01"
 """Stands between the folded texts of a list; no escaped text has it inside."""
 
-CODES = {0: "\x01\x02\x02", 1: "\x01\x02\x03", 2: "\x01\x03\x02", 3: "\x01\x03\x03"}
+BITS = str.maketrans("01", "\x02\x03")
+CODES = {number: "\x01\x02" + f"{number:02b}".translate(BITS) for number in range(4)} | {
+    number: "\x01\x03" + f"{number - 0xD800:011b}".translate(BITS)
+    for number in range(0xD800, 0xE000)
+}
+"""For NUL and the halves of surrogate pairs, and for the characters that codes are made of."""
+
 DECODED = {code: chr(number) for number, code in CODES.items()}
+CODED = re.compile("\x01(?:\x02[\x02\x03]{2}|\x03[\x02\x03]{11})")
 WILDCARDS = re.compile(r"[%_\\]")
-CODED = re.compile("\x01[\x02\x03][\x02\x03]")
-# Half a surrogate pair is in no document: what asks for one finds nothing.
-ESCAPES = CODES | dict.fromkeys(range(0xD800, 0xE000), "\x01\x04")
 
 DOCUMENTS = Table(
     "voicelab_documents",
@@ -95,8 +101,8 @@ DOCUMENTS = Table(
 
 
 def escaped(value: str) -> str:
-    """The text without the character that PostgreSQL refuses."""
-    return value.translate(ESCAPES)
+    """The text without the characters that PostgreSQL refuses."""
+    return value.translate(CODES)
 
 
 def unescaped(value: str) -> str:
@@ -106,20 +112,23 @@ def unescaped(value: str) -> str:
 
 def dumped(value: Any) -> str:
     """JSON of what is escaped already."""
-    return orjson.dumps(value).decode()
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # an integer over 64 bits
+        return json.dumps(value)
 
 
 def loaded(content: str | bytes) -> Any:
     """What JSON from the database says, unescaped."""
     raw = content.encode() if isinstance(content, str) else content
-    value = orjson.loads(raw)
+    value = loads(raw, quick=not has_large_integers(raw))
     return _walked(value, unescaped) if b"\\u0001" in raw else value
 
 
 def written(document: Document) -> Document:
-    """The document as it is stored; raises TypeError when it is not JSON."""
-    raw = orjson.dumps(document)
-    return _walked(document, escaped) if b"\\u000" in raw else document
+    """The document as it is stored; raises InvalidInput when it is not JSON."""
+    raw, plain, _ = encoded(document)
+    return _walked(plain, escaped) if b"\\u000" in raw or b"\\ud" in raw else plain
 
 
 def folded(document: Document) -> dict[str, str]:
@@ -156,7 +165,9 @@ def _sort_keys(order: str) -> list[ColumnElement[Any]]:
     if order in DATES:
         return [_text(order)]
     is_text = func.jsonb_typeof(field(order)) == "string"
-    return [_number(order), case((is_text, _text(order)))]
+    words, number = case((is_text, _text(order))), _number(order)
+    rank = case((is_text, 2), (number.is_not(None), 1))
+    return [rank, number, words]
 
 
 def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
