@@ -1,4 +1,4 @@
-"""`python -m voicelab` serves as `python app.py` does; `... storage` tells what takes weigh."""
+"""`python -m voicelab` serves as `python app.py` does; `storage`, `db` look after its data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from voicelab import database
 from voicelab.errors import StorageError, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import History, Profiles, Storage, Versions, open_files
@@ -33,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     words = sys.argv[1:] if arguments is None else arguments
     try:
+        if words[:1] == ["db"]:
+            return database.main(words[1:])
         if words[:1] == ["storage"]:
             _storage(words[1:])
         else:

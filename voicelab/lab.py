@@ -77,31 +77,24 @@ class VoiceLab:
         store: Store | None = None,
         engines: Mapping[str, Callable[[], Engine]] | None = None,
     ):
-        self.settings = settings or Settings.from_environment()
-        self.rack = Rack(self.settings, engines)
-        self.store = store or open_store(self.settings.place())
-        self.files = open_files(
-            *(self.settings.data_dir, self.settings.audio_place()),
-            min_free_mb=self.settings.min_free_disk_mb,
-            cache_mb=self.settings.cache_mb,
-        )
-        self.replicas = Replicas(self.store)
-        self.profiles = Profiles(self.store, self.files)
-        self.presets = Presets(self.store)
-        self.versions = Versions(self.store, self.files)
-        self.history = History(
-            *(self.store, self.files, self.profiles, self.versions), replica=self.replicas.id
-        )
-        self.stories = Stories(self.store, self.files, self.history, self.versions)
-        self.status = Status(self.store, self.settings.request_log)
+        settings = self.settings = settings or Settings.from_environment()
+        self.rack = Rack(settings, engines)
+        place = (settings.data_dir, settings.audio_place())
+        files = self.files = open_files(*place, settings.min_free_disk_mb, settings.cache_mb)
+        store = self.store = store or open_store(settings.place(), settings.durability)
+        self.replicas = Replicas(store)
+        self.profiles = Profiles(store, files)
+        self.presets = Presets(store)
+        self.versions = Versions(store, files)
+        self.history = History(store, files, self.profiles, self.versions, self.replicas.id)
+        self.stories = Stories(store, files, self.history, self.versions)
+        self.status = Status(store, settings.request_log)
         self.storage = Storage(
-            *(self.store, self.files, self.history, self.versions), is_live=self.status.is_live
+            *(store, files, self.history, self.versions), is_live=self.status.is_live
         )
-        self.cache = ChunkCache(self.settings.data_dir / "cache", self.settings.cache_mb << 20)
-        self.runner = Runner(self.rack, self.cache, self.settings.max_queue)
-        self.checks = Checks(
-            self.settings, self.rack, self.history, self.profiles, self.files, self.storage
-        )
+        self.cache = ChunkCache(settings.data_dir / "cache", settings.cache_mb << 20)
+        self.runner = Runner(self.rack, self.cache, settings.max_queue)
+        self.checks = Checks(settings, self.rack, self.history, self.profiles, files, self.storage)
         self._page: Lab | None = None
         self._closing = threading.Event()
         self.files.sweep_temporary(YOUNG_S if self.store.shared else 0)

@@ -24,7 +24,8 @@ EngineName = Literal[
 class Settings(BaseSettings):
     """A speech studio in one page: Chatterbox TTS with live progress, every take kept.
 
-    `python -m voicelab storage --help` tells what the takes weigh, and cleans up.
+    `python -m voicelab storage --help` tells what the takes weigh, and cleans up; `python -m
+    voicelab db --help` checks, mends and copies the records.
     """
 
     model_config = SettingsConfigDict(
@@ -60,6 +61,11 @@ class Settings(BaseSettings):
     port: int = Field(7860, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     data_dir: Path = Field(
         Path("voicelab-data"), description="folder for records, audio and voice clips"
+    )
+    durability: Literal["full", "normal"] = Field(
+        "full",
+        description="full: a record is on the disk before the answer; normal: within a second, so "
+        "a power cut may take the last one",
     )
     database_url: SecretStr | None = Field(
         None,

@@ -39,6 +39,7 @@ FLOORS = {
     "take": 3.5,
     "checks": 3.7,
     "speech": 3.7,
+    "database": 3,
     "lab": 4,
     "dialogue": 4.5,
     "ui": 5,

@@ -225,7 +225,7 @@ def test_a_kill_at_any_step_leaves_the_sound(lab, later, make_lab, monkeypatch, 
 
     for name in ("_encode", "_sync", "_compare", "sync_folder", "_follow"):
         watched(flac, name)
-    watched(lab.store._storage, "_replace")
+    watched(lab.store._storage, "_append")
     watched(lab.files, "delete")
     flac.compress(version, lab.store, lab.files)
     monkeypatch.undo()

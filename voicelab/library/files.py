@@ -45,8 +45,9 @@ class Files:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            option = "--data-dir" if self.root == self._home else "--audio-url"
             raise StorageError(
-                f"The folder {root} cannot be used for audio: {error.strerror}."
+                f"The folder {root} cannot be used: {error.strerror}. Choose another with {option}."
             ) from error
 
     def take_path(self, version_id: str) -> str:

@@ -39,7 +39,7 @@ UNREACHABLE = "The audio store cannot be reached, or refuses: nothing was saved 
 
 
 def open_files(
-    data_dir: Path, url: str | None = None, *, min_free_mb: int = 0, cache_mb: int = 500
+    data_dir: Path, url: str | None = None, min_free_mb: int = 0, cache_mb: int = 500
 ) -> Files:
     """The audio files of a lab.
 

@@ -6,14 +6,25 @@ import contextlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreCorrupt
-from voicelab.store.recovery import Recovered, read_settled, segment_path, segments
-from voicelab.store.snapshot import Meta, decode, encode
+from voicelab.store.compaction import Progress, write_file
+from voicelab.store.recovery import read_settled, segment_path, segments
+from voicelab.store.snapshot import Meta, Snapshot, Tables, decode
 from voicelab.store.system import System
 
-__all__ = ["backup", "backups", "copy_aside", "damaged_aside", "replaced", "stamp", "write_aside"]
+__all__ = [
+    "backup",
+    "backups",
+    "copy_aside",
+    "put_aside",
+    "read_backup",
+    "replaced",
+    "stamp",
+    "write_aside",
+]
 
 
 def stamp() -> str:
@@ -49,14 +60,14 @@ def copy_aside(system: System, path: Path, label: str) -> Path:
     return target
 
 
-def damaged_aside(system: System, path: Path, label: str) -> list[Path]:
+def put_aside(system: System, path: Path, label: str) -> list[Path]:
     """Copies of the base file and of its journal, as they are; raises OSError, StorageError."""
     present = set(system.names(path.parent))
     files = [path, *(segment_path(path, number) for number in segments(system, path))]
     return [copy_aside(system, file, label) for file in files if file.name in present]
 
 
-def backup(system: System, path: Path, folder: Path) -> Path:
+def backup(system: System, path: Path, folder: Path, progress: Progress = lambda _: None) -> Path:
     """A dated file with all that is there now, journal included; TinyDB opens it.
 
     Works while another process writes the store.
@@ -65,6 +76,7 @@ def backup(system: System, path: Path, folder: Path) -> Path:
         system: that reads and writes.
         path: of the base file.
         folder: where the backup goes.
+        progress: called with the bytes of each piece.
 
     Raises:
         StoreCorrupt: the store is damaged.
@@ -75,7 +87,8 @@ def backup(system: System, path: Path, folder: Path) -> Path:
         raise StorageError(f"There are no records in {path.parent}; name it with --data-dir.")
     target = folder / f"{path.stem}-{stamp()}.backup{path.suffix}"
     try:
-        write_aside(system, target, _content(found))
+        meta = replace(found.meta or Meta(uuid4().hex), seq=found.sequence)
+        _write(system, target, found.tables, meta, progress)
         if not decode(system.read(target)).intact:
             raise StorageError(f"{target} was not written as it should be: check the disk.")
     except OSError as error:
@@ -90,31 +103,30 @@ def backups(system: System, path: Path) -> list[Path]:
     return [path.with_name(name) for name in sorted(names) if name.endswith(end)]
 
 
-def replaced(system: System, path: Path, tables: Recovered, least_sequence: int) -> None:
-    """Put recovered tables in the place of base and journal; the caller holds the lock.
+def replaced(
+    system: System, path: Path, tables: Tables, meta: Meta, progress: Progress = lambda _: None
+) -> None:
+    """Put tables in the place of base and journal; the caller holds the process lock.
 
     Args:
         system: that writes.
         path: of the base file.
         tables: what is to be there.
-        least_sequence: a commit number that no journal there reaches: should a segment come back
-            after a power cut, it is older than the new base.
+        meta: its `seq` must be above all in the journal there: should a segment come back after
+            a power cut, it is older than the new base.
+        progress: called with the bytes of each piece.
 
     Raises:
         OSError: what was there is there still.
     """
     old = segments(system, path)
-    meta = tables.meta or Meta(stamp())
-    number = max(meta.segment, *old, 0)
-    sequence = max(tables.sequence, least_sequence)
-    settled = replace(tables, meta=replace(meta, segment=number), sequence=sequence)
-    write_aside(system, path, _content(settled))
-    for segment in old:
-        system.remove(segment_path(path, segment))
+    _write(system, path, tables, replace(meta, segment=max([meta.segment, *old])), progress)
+    for number in old:
+        system.remove(segment_path(path, number))
     system.sync_folder(path.parent)
 
 
-def read_backup(system: System, source: Path) -> Recovered:
+def read_backup(system: System, source: Path) -> Snapshot:
     """A backup, or any TinyDB file.
 
     Raises:
@@ -129,10 +141,12 @@ def read_backup(system: System, source: Path) -> Recovered:
         raise StoreCorrupt(f"{source} cannot be read: {str(error)[:200]}.") from error
     if found.meta is not None and not found.intact:
         raise StoreCorrupt(f"{source} is not as it was written; choose another backup.")
-    return Recovered(found.tables, found.meta, found.meta.seq if found.meta else 0)
+    return found
 
 
-def _content(found: Recovered) -> bytes:
-    meta = replace(found.meta or Meta(stamp()), seq=found.sequence)
-    tables = {name: list(rows.items()) for name, rows in found.tables.items()}
-    return b"".join(encode(tables, meta))
+def _write(system: System, path: Path, tables: Tables, meta: Meta, progress: Progress) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    documents = {name: list(rows.items()) for name, rows in tables.items()}
+    write_file(system, temporary, documents, meta, progress)
+    system.replace(temporary, path)
+    system.sync_folder(path.parent)

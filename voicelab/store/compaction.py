@@ -11,7 +11,10 @@ from typing import Any
 from voicelab.store.snapshot import Meta, encode
 from voicelab.store.system import System
 
-__all__ = ["Worker", "threshold_bytes", "write_file"]
+__all__ = ["Progress", "Worker", "threshold_bytes", "write_file"]
+
+Progress = Callable[[int], object]
+"""Told the bytes of each piece that was written."""
 
 LEAST_BYTES, MOST_BYTES = 4 * 2**20, 32 * 2**20
 
@@ -26,7 +29,7 @@ def write_file(
     temporary: Path,
     tables: Mapping[str, list[tuple[str, Any]]],
     meta: Meta,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> int:
     """A base file, synced and not yet renamed; its size in bytes.
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreFull
 from voicelab.store.backup import copy_aside, stamp, write_aside
-from voicelab.store.compaction import threshold_bytes, write_file
+from voicelab.store.compaction import Progress, threshold_bytes, write_file
 from voicelab.store.flush import Flush
 from voicelab.store.journal import Header, Segment, encode_line
 from voicelab.store.recovery import Recovered, segment_path
@@ -21,7 +21,6 @@ from voicelab.store.system import System
 
 __all__ = ["Disk", "Rotation"]
 
-Progress = Callable[[int], None]
 Rotation = tuple[dict[str, list[tuple[str, Any]]], Meta, int]
 """All documents at one moment, the meta of a base with them, and how many segments it covers."""
 

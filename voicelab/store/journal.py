@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,20 @@ import orjson
 from voicelab.store.document import loads
 from voicelab.store.system import System
 
-__all__ = ["Header", "Line", "Segment", "encode_line", "lines", "read_header", "segment_number"]
+__all__ = [
+    "Header",
+    "Line",
+    "Segment",
+    "encode_line",
+    "lines",
+    "read_header",
+    "seeds",
+    "segment_number",
+]
 
-ALLOCATION = 64 * 1024
-"""Zeros written ahead, in bytes: a sync that does not change the file's size is quicker."""
+PAGE, MOST_AHEAD = 4096, 64 * 1024
+"""Bytes of zeros written ahead, as many as the journal has: a sync is quicker when the file's size
+stays as it is."""
 
 CRC_CHARS = 8
 
@@ -84,7 +95,8 @@ class Segment:
         end = self.size_bytes + len(line)
         content = line
         if end > self._allocated_bytes:
-            self._allocated_bytes = -(-end // ALLOCATION) * ALLOCATION
+            ahead = min(end, MOST_AHEAD)
+            self._allocated_bytes = -(-(end + ahead) // PAGE) * PAGE
             content = line + bytes(self._allocated_bytes - end)
         self._system.write(self.descriptor, content, self.size_bytes)
         self.size_bytes = end
@@ -128,6 +140,15 @@ def read_header(content: bytes) -> tuple[Header, int, int] | None:
     fields = orjson.loads(payload)
     header = Header(fields["store"], fields["segment"], fields["after"])
     return header, crc32(payload), end + 1
+
+
+def seeds(content: bytes) -> list[int]:
+    """What may have seeded the lines of a segment, be its first line damaged or not."""
+    first = content.partition(b"\n")[0]
+    found = [crc32(first[CRC_CHARS + 1 :])]
+    with contextlib.suppress(ValueError):
+        found.append(int(first[:CRC_CHARS], 16))
+    return found
 
 
 def lines(content: bytes, seed: int, start: int) -> Iterator[tuple[int, Line | None]]:

@@ -17,9 +17,9 @@ from tinydb.storages import Storage
 from voicelab.audio import storage_error
 from voicelab.errors import Conflict, StorageError
 from voicelab.store.change import Change
-from voicelab.store.compaction import Worker
+from voicelab.store.compaction import Progress, Worker
 from voicelab.store.contents import Contents, Undo, Watcher
-from voicelab.store.disk import Disk, Progress
+from voicelab.store.disk import Disk
 from voicelab.store.lock import ProcessLock
 from voicelab.store.migration import Migration
 from voicelab.store.recovery import Recovered, read_settled, recover
@@ -57,6 +57,7 @@ class JournalStorage(Storage):
 
     Attributes:
         findings: what opening found that somebody should know, one sentence each.
+        is_edited: whether another program had changed the base file.
 
     Raises:
         StoreLocked: another process has the folder; the message names it.
@@ -244,7 +245,7 @@ class JournalStorage(Storage):
     def _load(self, system: System, migration: Migration) -> None:
         with _quiet_collector() as freeze:
             found = self._recover(system)
-            self.findings = tuple(found.findings)
+            self.findings, self.is_edited = tuple(found.findings), found.edited
             for finding in self.findings:
                 log.warning("%s", finding)
             self._contents = Contents(found.tables)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from voicelab.errors import Conflict, NotFound, StoreCorrupt, StoreFull
 from voicelab.store.base import Document, Query
 from voicelab.store.change import Change, delete, patch, put
+from voicelab.store.compaction import Progress
 from voicelab.store.document import copied
 from voicelab.store.index import Index
 from voicelab.store.migration import Migration
@@ -74,6 +75,11 @@ class TinyStore:
     def findings(self) -> tuple[str, ...]:
         """What opening found that somebody should know, one sentence each."""
         return self._storage.findings
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether another program had changed the base file when it was opened."""
+        return self._storage.is_edited
 
     def tables(self) -> list[str]:
         """Names of all tables."""
@@ -161,7 +167,7 @@ class TinyStore:
         """See `Store.batch`."""
         return self._storage.batch()
 
-    def compact(self, progress: Callable[[int], None] = lambda _: None) -> None:
+    def compact(self, progress: Progress = lambda _: None) -> None:
         """See `JournalStorage.compact`."""
         self._storage.compact(progress)
 

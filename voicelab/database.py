@@ -1,0 +1,239 @@
+"""`python -m voicelab db`: look at the records file, mend it, fold its journal, copy it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from voicelab.errors import StorageError, StoreCorrupt
+from voicelab.settings import Settings
+from voicelab.store import TinyStore, open_store
+from voicelab.store.backup import backup, backups, put_aside, read_backup, replaced, stamp
+from voicelab.store.copying import copy, weigh
+from voicelab.store.lock import ProcessLock
+from voicelab.store.salvage import Salvaged, salvage
+from voicelab.store.snapshot import Meta
+from voicelab.store.system import System
+
+__all__ = ["COMMANDS", "Command", "main"]
+
+LISTED = 20
+"""Losses that a report names one by one."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A word after `db`.
+
+    Attributes:
+        run: does it; the exit status.
+        options: adds the command's own options.
+        is_elsewhere: it is told where the records are, and asks for no data folder.
+    """
+
+    run: Callable[[argparse.Namespace], int]
+    options: Callable[[argparse.ArgumentParser], None] = lambda _: None
+    is_elsewhere: bool = False
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; the exit status.
+
+    Args:
+        arguments: the words after `db`.
+
+    Raises:
+        StorageError: the message is for the user.
+    """
+    parser = argparse.ArgumentParser(prog="voicelab db", description=(__doc__ or "").split(": ")[1])
+    words = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        summary = (command.run.__doc__ or "").strip()
+        word = words.add_parser(name, help=summary, description=summary)
+        if not command.is_elsewhere:
+            default = Settings.from_environment().data_dir
+            word.add_argument("--data-dir", type=Path, default=default, help="folder with db.json")
+        word.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        command.options(word)
+        word.set_defaults(run=command.run)
+    chosen = parser.parse_args(arguments)
+    if "data_dir" in chosen and not _has_records(chosen.data_dir):
+        raise StorageError(f"There is no data folder {chosen.data_dir}; name it with --data-dir.")
+    return chosen.run(chosen)
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    """Read everything; exit status 1 when something is wrong."""
+    path = chosen.data_dir / "db.json"
+    try:
+        with _progress(path) as bar:
+            store = TinyStore(chosen.data_dir, read_only=True)
+            bar.update(bar.total)
+    except StoreCorrupt as error:
+        print(error.message)
+        _tell_losses(salvage(System(), path), "could not be read")
+        return 1
+    for table in store.tables():
+        print(f"{table:20}{store.count(table):10,} records")
+    print(f"{store.sequence:,} commits")
+    for finding in store.findings:
+        print(finding)
+    wrong = store.is_edited
+    print("Something is wrong; the next start keeps a copy." if wrong else "All is well.")
+    return int(wrong)
+
+
+def _repair(chosen: argparse.Namespace) -> int:
+    """Keep what is whole of a damaged store, the damaged files aside, and say what is lost."""
+    system, path = System(), chosen.data_dir / "db.json"
+    with _locked(chosen.data_dir):
+        if _is_sound(chosen.data_dir):
+            print("All is well: nothing to repair.")
+            return 0
+        found = salvage(system, path)
+        kept = sum(map(len, found.tables.values()))
+        if not kept:
+            raise StoreCorrupt(f"Nothing in {path} can be read. Restore a backup: db restore.")
+        print(f"{'would keep' if chosen.dry_run else 'kept'}: {kept:,} records")
+        _tell_losses(found, "lost")
+        if chosen.dry_run:
+            return 0
+        for copy in put_aside(system, path, f"damaged-{stamp()}"):
+            print(f"as it was: {copy}")
+        with _progress(path) as bar:
+            replaced(system, path, found.tables, found.meta, bar.update)
+    return 0
+
+
+def _compact(chosen: argparse.Namespace) -> int:
+    """Fold the journal into db.json, as closing does."""
+    path = chosen.data_dir / "db.json"
+    before = _weights(path)
+    if not chosen.dry_run:
+        store = TinyStore(chosen.data_dir, background=False)
+        with contextlib.closing(store), _progress(path) as bar:
+            store.compact(bar.update)
+    print(f"db.json {before[0]:,} bytes, journal {before[1]:,} bytes")
+    if not chosen.dry_run:
+        after = _weights(path)
+        print(f"now     {after[0]:,} bytes, journal {after[1]:,} bytes")
+    return 0
+
+
+def _backup(chosen: argparse.Namespace) -> int:
+    """A dated copy of all records, also of a store in use; TinyDB opens it."""
+    path = chosen.data_dir / "db.json"
+    folder = chosen.to or chosen.data_dir
+    if chosen.dry_run:
+        print(f"would write {sum(_weights(path)):,} bytes at most to {folder}")
+        return 0
+    with _progress(path) as bar:
+        print(backup(System(), path, folder, bar.update))
+    return 0
+
+
+def _restore(chosen: argparse.Namespace) -> int:
+    """Put a backup in the place of the records; those that were there are kept aside."""
+    system, path = System(), chosen.data_dir / "db.json"
+    source = chosen.backup or next(iter(reversed(backups(system, path))), None)
+    if source is None:
+        raise StorageError(f"There is no backup in {chosen.data_dir}; name one.")
+    with _locked(chosen.data_dir):
+        found = read_backup(system, source)
+        records = sum(map(len, found.tables.values()))
+        print(f"{'would restore' if chosen.dry_run else 'restore'} {records:,} records of {source}")
+        if chosen.dry_run:
+            return 0
+        now = salvage(system, path).meta
+        for copy in put_aside(system, path, f"replaced-{stamp()}"):
+            print(f"as it was: {copy}")
+        base = found.meta or Meta(now.id)
+        meta = replace(base, seq=max(now.seq, base.seq + 1), segment=now.segment)
+        with _progress(path) as bar:
+            replaced(system, path, found.tables, meta, bar.update)
+    return 0
+
+
+def _copy(chosen: argparse.Namespace) -> int:
+    """All records of one place, a folder or a postgresql:// URL, into another that is empty."""
+    if "://" not in chosen.source and not _has_records(Path(chosen.source)):
+        raise StorageError(f"There is no data folder {chosen.source}.")
+    with (
+        contextlib.closing(open_store(chosen.source)) as source,
+        contextlib.closing(open_store(chosen.target)) as target,
+        tqdm(total=sum(weigh(source).values()), unit="record", leave=False) as bar,
+    ):
+        counts = copy(source, target, bar.update, dry_run=chosen.dry_run)
+    for table, count in counts.items():
+        print(f"{table:20}{count:10,} records")
+    total = f"{sum(counts.values()):,} records"
+    print(
+        f"would copy {total}" if chosen.dry_run else f"copied {total}, each read back and compared"
+    )
+    return 0
+
+
+def _places(options: argparse.ArgumentParser) -> None:
+    options.add_argument("source", metavar="FROM", help="folder with db.json, or database URL")
+    options.add_argument("target", metavar="TO", help="folder or database without records")
+
+
+def _to(options: argparse.ArgumentParser) -> None:
+    options.add_argument("--to", type=Path, help="folder for the backup; the data folder if unset")
+
+
+def _which(options: argparse.ArgumentParser) -> None:
+    options.add_argument("backup", type=Path, nargs="?", help="the file; the newest if unset")
+
+
+COMMANDS = {
+    "check": Command(_check),
+    "repair": Command(_repair),
+    "compact": Command(_compact),
+    "backup": Command(_backup, _to),
+    "restore": Command(_restore, _which),
+    "copy": Command(_copy, _places, is_elsewhere=True),
+}
+
+
+def _has_records(folder: Path) -> bool:
+    return (folder / "db.json").is_file() or bool(list(folder.glob("db.json.j-*")))
+
+
+def _is_sound(folder: Path) -> bool:
+    try:
+        return not TinyStore(folder, read_only=True).is_edited
+    except StoreCorrupt:
+        return False
+
+
+def _tell_losses(found: Salvaged, what: str) -> None:
+    for sentence in found.lost[:LISTED]:
+        print(f"{what}: {sentence}")
+    if len(found.lost) > LISTED:
+        print(f"and {len(found.lost) - LISTED:,} more")
+
+
+def _weights(path: Path) -> tuple[int, int]:
+    """Bytes of the base file and of its journal."""
+    journal = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}.j-*"))
+    return path.stat().st_size if path.exists() else 0, journal
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = ProcessLock(folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _progress(path: Path) -> tqdm:
+    """A bar over about the bytes of the records."""
+    return tqdm(total=sum(_weights(path)), unit="B", unit_scale=True, leave=False)
