@@ -150,3 +150,38 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     store = stores[request.param]()
     yield store
     store.close()
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """The address of a server that speaks S3."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def audio_url(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Where replicas share their audio; empty."""
+    import fsspec
+
+    if request.param == "folder":
+        yield (tmp_path / "shared audio").as_uri()
+        return
+    if request.param == "memory":
+        yield f"memory://{tmp_path.name}/audio"
+        fsspec.filesystem("memory").store.clear()
+        return
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("bucket"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "us-east-1")
+    system = fsspec.filesystem("s3")
+    system.mkdir("lab")
+    yield "s3://lab/audio"
+    system.rm("lab", recursive=True)

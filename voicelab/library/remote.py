@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ IN_USE_S = 3600
 WHOLE = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"))
 """Protocols of stores in which a file appears whole or not at all."""
 
+FORGOTTEN = re.compile("[a-z0-9]{2,}:")
+"""A URL without its slashes: no folder is meant, nor a drive."""
+
 UNREACHABLE = "The audio store cannot be reached, or refuses: nothing was saved there. Try again."
 
 
@@ -55,9 +59,10 @@ def open_files(
     """
     if url is None:
         return Files(data_dir, min_free_mb)
-    parts = urlsplit(url)
-    if parts.scheme in ("", "file", "local"):
-        return Files(Path(url2pathname(parts.path)), min_free_mb, data_dir)
+    if "://" not in url and not FORGOTTEN.match(url):
+        return Files(Path(url), min_free_mb, data_dir)
+    if url.startswith(("file://", "local://")):
+        return Files(Path(url2pathname(urlsplit(url).path)), min_free_mb, data_dir)
     return RemoteFiles(url, data_dir, min_free_mb, cache_mb << 20)
 
 
@@ -80,18 +85,15 @@ class RemoteFiles(Files):
         from fsspec.core import url_to_fs
 
         try:
+            if not urlsplit(url).netloc:
+                raise ValueError("it names no place")
             self._system, self._base = url_to_fs(url)
-        except (ImportError, ValueError, OSError):
-            # The URL may hold a password, and so may the message.
-            scheme = urlsplit(url).scheme[:20]
+        except Exception:  # of some forty libraries; the URL, and their words, may hold a password
             raise StorageError(
-                f"Audio at {scheme}:// cannot be used; s3:// needs pip install 'voicelab[s3]'."
+                f"Audio at {url.partition(':')[0][:20]}:// cannot be used: check the URL, and what "
+                "it needs (s3:// the extra 's3')."
             ) from None
-        self._is_whole = not WHOLE.isdisjoint(
-            [self._system.protocol]
-            if isinstance(self._system.protocol, str)
-            else self._system.protocol
-        )
+        self._is_whole = url.partition(":")[0] in WHOLE
         self._max_bytes = max_bytes
 
     def path(self, relative: str) -> Path:
