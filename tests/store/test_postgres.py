@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests.store.conftest import PASSWORD, Server
+from tests.store.server import PASSWORD, Server
 from tests.store.test_conformance import fill
 from voicelab.errors import Conflict, StorageError, StoreCorrupt, StoreFull
 from voicelab.store import Query, Store, Term, open_store

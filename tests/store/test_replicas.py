@@ -17,7 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.conftest import MakeLab, wait_for, write_clip
-from tests.store.conftest import PASSWORD, Server
+from tests.store.server import PASSWORD, Server
 from voicelab.errors import Conflict
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters, Policy, Replicas

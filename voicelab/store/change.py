@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import orjson
+
 from voicelab.errors import InvalidInput
 from voicelab.store.contents import Operation
 from voicelab.store.document import encoded
@@ -60,8 +62,12 @@ def make(table: str) -> Change:
 
 
 def _start(table: str, key: str) -> tuple[bytes, bool]:
-    content, _, quick = encoded([_allowed(table), key])
-    return content[1:-1], quick
+    pair = [_allowed(table), key]
+    try:
+        return orjson.dumps(pair)[1:-1], True
+    except TypeError:
+        content, _, quick = encoded(pair)
+        return content[1:-1], quick
 
 
 def _allowed(table: str) -> str:

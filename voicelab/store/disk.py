@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreFull
@@ -32,6 +31,7 @@ class Disk:
         system: makes the calls.
         path: of the base file.
         found: what recovery read.
+        fresh: the meta of a store that has none yet.
 
     Attributes:
         meta: of the base file.
@@ -40,8 +40,8 @@ class Disk:
         base_bytes: size of the base file.
     """
 
-    def __init__(self, system: System, path: Path, found: Recovered):
-        self.meta = found.meta or Meta(uuid4().hex)
+    def __init__(self, system: System, path: Path, found: Recovered, fresh: Meta):
+        self.meta = found.meta or fresh
         self.sequence = found.sequence
         self.flush = Flush(system, found.sequence)
         self.base_bytes = found.base_bytes or 0

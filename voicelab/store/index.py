@@ -9,10 +9,12 @@ from voicelab.errors import StoreCorrupt
 from voicelab.store.base import Document
 from voicelab.store.ordering import Key, Ordering, sort_key
 
-__all__ = ["ORDER", "Index"]
+__all__ = ["ORDER", "Index", "smallest"]
 
 ORDER = "created_at"
 """The order in which groups are kept."""
+
+SortKey = Callable[[Document], Key]
 
 MOST_GROUPED = 12
 """Fields by whose values a table is grouped at once."""
@@ -32,7 +34,7 @@ class Index:
 
     def __init__(self, rows: Callable[[], dict[str, Document]]):
         self._rows = rows
-        self._orders: dict[str, Ordering] = {}
+        self._orders: dict[str, tuple[SortKey, Ordering]] = {}
         self._groups: dict[str, dict[Hashable, Ordering]] = {}
         self._created_key = sort_key(ORDER)
         try:
@@ -51,8 +53,8 @@ class Index:
         """All documents sorted by a field."""
         found = self._orders.get(field)
         if found is None:
-            found = self._orders[field] = Ordering.of(self._rows().values(), field)
-        return found
+            found = self._orders[field] = sort_key(field), Ordering.of(self._rows().values(), field)
+        return found[1]
 
     def group(self, field: str, value: Any) -> Ordering | None:
         """Those with a value, sorted by `ORDER`; None when the field cannot be grouped by."""
@@ -72,10 +74,11 @@ class Index:
             self._next = max(self._next, int(key) + 1)
         elif before is not None and after is None:
             del self.keys[before["id"]]
-        for field, ordering in self._orders.items():
-            _move(ordering, sort_key(field), before, after)
-        for field, groups in self._groups.items():
-            self._regroup(groups, field, before, after)
+        for sort, ordering in self._orders.values():
+            old = None if before is None else sort(before)
+            _move(ordering, old, None if after is None else sort(after), after)
+        if self._groups:
+            self._regroup(before, after)
 
     def _grouped(self, field: str) -> dict[Hashable, Ordering]:
         found: dict[Hashable, list[tuple[Key, Document]]] = {}
@@ -83,27 +86,23 @@ class Index:
             found.setdefault(_group(pair[1].get(field)), []).append(pair)
         return {value: Ordering(pairs) for value, pairs in found.items()}
 
-    def _regroup(
-        self,
-        groups: dict[Hashable, Ordering],
-        field: str,
-        before: Document | None,
-        after: Document | None,
-    ) -> None:
-        old = None if before is None else _group(before.get(field))
-        new = None if after is None else _group(after.get(field))
-        if before is not None and after is not None and old == new:
-            _move(groups[old], self._created_key, before, after)
-            return
-        if before is not None:
-            _move(groups[old], self._created_key, before, None)
-            if not groups[old].count:
-                del groups[old]
-        if after is not None:
-            group = groups.get(new)
-            if group is None:
-                group = groups[new] = Ordering([])
-            _move(group, self._created_key, None, after)
+    def _regroup(self, before: Document | None, after: Document | None) -> None:
+        old = None if before is None else self._created_key(before)
+        new = None if after is None else self._created_key(after)
+        for field, groups in self._groups.items():
+            source = None if before is None else _group(before.get(field))
+            target = None if after is None else _group(after.get(field))
+            if old is not None and new is not None and source == target:
+                _move(groups[source], old, new, after)
+                continue
+            if old is not None:
+                groups[source].remove(old)
+                if not groups[source].count:
+                    del groups[source]
+            if new is not None and after is not None:
+                if target not in groups:
+                    groups[target] = Ordering([])
+                groups[target].add(new, after)
 
 
 class _Unhashable:
@@ -118,10 +117,8 @@ def _hashable(value: Any) -> bool:
     return not isinstance(value, list | dict)
 
 
-def _move(ordering: Ordering, key: Any, before: Document | None, after: Document | None) -> None:
-    old = None if before is None else key(before)
-    new = None if after is None else key(after)
-    if old == new and after is not None and old is not None:
+def _move(ordering: Ordering, old: Key | None, new: Key | None, after: Document | None) -> None:
+    if old == new and old is not None and after is not None:
         ordering.replace(old, after)
         return
     if old is not None:

@@ -31,6 +31,7 @@ PAGE, MOST_AHEAD = 4096, 64 * 1024
 stays as it is."""
 
 CRC_CHARS = 8
+LINE = re.compile(rb'[0-9a-f]{8} \{"s":')
 
 
 class Line(NamedTuple):
@@ -160,8 +161,19 @@ def lines(content: bytes, seed: int, start: int) -> Iterator[tuple[int, Line | N
     while start < end:
         stop = content.find(b"\n", start)
         stop = end if stop < 0 else stop
-        yield start, _decode_line(content[start:stop], seed)
+        line = _decode_line(content[start:stop], seed)
+        yield start, line
+        if line is None:
+            yield from _within(content[start:stop], seed, start)
         start = stop + 1
+
+
+def _within(damaged: bytes, seed: int, start: int) -> Iterator[tuple[int, Line | None]]:
+    """Whole lines behind a line whose end was damaged."""
+    for begin in LINE.finditer(damaged, 1):
+        line = _decode_line(damaged[begin.start() :], seed)
+        if line is not None:
+            yield start + begin.start(), line
 
 
 def _decode_line(line: bytes, seed: int) -> Line | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 from voicelab.errors import StorageError
 from voicelab.store.snapshot import MIN_READER, SCHEMA, Meta, Tables
@@ -25,6 +26,10 @@ class Migration:
     schema: int = SCHEMA
     min_reader: int = MIN_READER
     steps: Mapping[int, Callable[[Tables], Tables]] = field(default_factory=dict)
+
+    def fresh(self) -> Meta:
+        """Of a new store; a plain TinyDB file is taken for one of today's."""
+        return Meta(uuid4().hex, schema=self.schema, min_reader=self.min_reader)
 
     def check(self, path: Path, meta: Meta, read_only: bool) -> None:
         """Raise StorageError when this program must not open such a file."""

@@ -46,18 +46,20 @@ def folded(row: Document, fields: tuple[str, ...]) -> str:
 
 
 class Block:
-    """Some documents in order; never changed, so a reader may go on with what it has.
+    """Some documents in order; not changed any more once a reader has it.
 
     Args:
         keys: sort keys, ascending.
         rows: their documents.
+        age: see `Ordering.snapshot`.
     """
 
-    __slots__ = ("_texts", "keys", "rows")
+    __slots__ = ("_texts", "age", "keys", "rows")
 
-    def __init__(self, keys: list[Key], rows: list[Document]):
+    def __init__(self, keys: list[Key], rows: list[Document], age: int):
         self.keys = keys
         self.rows = rows
+        self.age = age
         self._texts: dict[tuple[str, ...], str] | None = None
 
     def matching(self, term: Term) -> list[bool] | None:
@@ -98,11 +100,12 @@ class Ordering:
         pairs: (key, document), in order already.
     """
 
-    __slots__ = ("_lasts", "blocks", "count")
+    __slots__ = ("_age", "_lasts", "blocks", "count")
 
     def __init__(self, pairs: list[tuple[Key, Document]]):
         parts = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
-        self.blocks = [Block(*map(list, zip(*part, strict=True))) for part in parts]
+        self._age = 0
+        self.blocks = [Block(*map(list, zip(*part, strict=True)), 0) for part in parts]  # type: ignore[misc]
         self._lasts = [block.keys[-1] for block in self.blocks]
         self.count = len(pairs)
 
@@ -111,6 +114,11 @@ class Ordering:
         """Sorted by a field."""
         key = sort_key(order)
         return cls(sorted([(key(row), row) for row in rows], key=itemgetter(0)))
+
+    def snapshot(self) -> list[Block]:
+        """Blocks that stay as they are: a change of one from now on is made in a copy of it."""
+        self._age += 1
+        return self.blocks.copy()
 
     def pairs(self) -> Iterator[tuple[Key, Document]]:
         """(key, document) of all, in order."""
@@ -121,42 +129,45 @@ class Ordering:
         """A document that is not there yet."""
         self.count += 1
         if not self.blocks:
-            self._put(0, 0, [Block([key], [row])])
+            self.blocks.append(Block([key], [row], self._age))
+            self._lasts.append(key)
             return
         at = min(bisect_left(self._lasts, key), len(self.blocks) - 1)
-        block = self.blocks[at]
+        block = self._own(at)
         place = bisect_left(block.keys, key)
-        keys, rows = block.keys.copy(), block.rows.copy()
-        keys.insert(place, key)
-        rows.insert(place, row)
-        if len(keys) < 2 * BLOCK:
-            self._put(at, 1, [Block(keys, rows)])
-        else:
-            halves = Block(keys[:BLOCK], rows[:BLOCK]), Block(keys[BLOCK:], rows[BLOCK:])
-            self._put(at, 1, list(halves))
+        block.keys.insert(place, key)
+        block.rows.insert(place, row)
+        if len(block.keys) >= 2 * BLOCK:
+            self._split(at, block)
+        self._lasts[at] = self.blocks[at].keys[-1]
 
     def remove(self, key: Key) -> None:
         """A document that is there."""
         self.count -= 1
-        at, place = self._find(key)
-        block = self.blocks[at]
-        keys, rows = block.keys.copy(), block.rows.copy()
-        del keys[place], rows[place]
-        self._put(at, 1, [Block(keys, rows)] if keys else [])
+        at = bisect_left(self._lasts, key)
+        block = self._own(at)
+        place = bisect_left(block.keys, key)
+        del block.keys[place], block.rows[place]
+        if block.keys:
+            self._lasts[at] = block.keys[-1]
+        else:
+            del self.blocks[at], self._lasts[at]
 
     def replace(self, key: Key, row: Document) -> None:
         """Another document under the same key."""
-        at, place = self._find(key)
+        block = self._own(bisect_left(self._lasts, key))
+        block.rows[bisect_left(block.keys, key)] = row
+
+    def _own(self, at: int) -> Block:
+        """A block that no reader has."""
         block = self.blocks[at]
-        rows = block.rows.copy()
-        rows[place] = row
-        self._put(at, 1, [Block(block.keys, rows)])
+        if block.age != self._age:
+            block = Block(block.keys.copy(), block.rows.copy(), self._age)
+            self.blocks[at] = block
+        return block
 
-    def _find(self, key: Key) -> tuple[int, int]:
-        at = bisect_left(self._lasts, key)
-        return at, bisect_left(self.blocks[at].keys, key)
-
-    def _put(self, at: int, instead_of: int, blocks: list[Block]) -> None:
-        # A new list each time would be safer still, but a reader copies it under the lock.
-        self.blocks[at : at + instead_of] = blocks
-        self._lasts[at : at + instead_of] = [block.keys[-1] for block in blocks]
+    def _split(self, at: int, block: Block) -> None:
+        rest = Block(block.keys[BLOCK:], block.rows[BLOCK:], self._age)
+        del block.keys[BLOCK:], block.rows[BLOCK:]
+        self.blocks.insert(at + 1, rest)
+        self._lasts.insert(at + 1, rest.keys[-1])

@@ -9,7 +9,7 @@ from typing import Any
 
 from voicelab.store.base import Document, Query, Term
 from voicelab.store.index import ORDER, Index, smallest
-from voicelab.store.ordering import Block, has_term, sort_key
+from voicelab.store.ordering import Block, Ordering, has_term, sort_key
 from voicelab.store.query import conditions, has_also
 
 __all__ = ["Found", "plan"]
@@ -19,31 +19,60 @@ FEW = 1_000
 
 
 class Found:
-    """What a query looks through: blocks that no later change touches, and what remains to check.
+    """What a query looks through, and what remains to check.
+
+    Made under the store's lock; without it only after `snapshot`.
 
     Args:
-        blocks: in the query's order when `is_sorted`.
-        query: with the conditions that the choice of blocks has met left out.
-        count: documents in the blocks.
-        is_sorted: whether the blocks stand in the query's order.
+        ordering: that has all that match.
+        query: with the conditions that the choice of ordering has met left out.
+        is_sorted: whether it stands in the query's order.
     """
 
-    def __init__(self, blocks: Sequence[Block], query: Query, count: int, is_sorted: bool):
-        self._blocks, self._query = blocks, query
-        self._count, self._is_sorted = count, is_sorted
+    def __init__(self, ordering: Ordering, query: Query, is_sorted: bool):
+        self._ordering, self._query, self._is_sorted = ordering, query, is_sorted
+        self._blocks: Sequence[Block] = ordering.blocks
+        self._count = ordering.count
         self._is_checked = not (query.where or query.has or query.ranges or query.terms)
+
+    def snapshot(self) -> Found:
+        """Let no change touch it any more."""
+        self._blocks = self._ordering.snapshot()
+        return self
+
+    def first_rows(self, limit: int | None, offset: int) -> tuple[list[Document], int] | None:
+        """A page when it needs no more than a look at some blocks, else None."""
+        if not (self._is_checked and self._is_sorted) or limit is None:
+            return None
+        return self._slice(offset, offset + limit), self._count
 
     def page(self, limit: int | None, offset: int) -> tuple[list[Document], int]:
         """The store's own documents of a page, in order, and how many match in all."""
         end = None if limit is None else offset + limit
-        if self._is_checked and self._is_sorted and end is not None:
-            return self._slice(offset, end), self._count
+        has_words_alone = not (self._query.where or self._query.has or self._query.ranges)
+        if end is not None and self._is_sorted and has_words_alone and self._count > FEW:
+            return self._page_of_words(offset, end)
         rows = self.rows()
         if not self._is_sorted:
             rows.sort(key=sort_key(self._query.order))
         if self._query.descending:
             rows.reverse()
         return rows[offset:end], len(rows)
+
+    def _page_of_words(self, offset: int, end: int) -> tuple[list[Document], int]:
+        """Most matches are only counted."""
+        rows: list[Document] = []
+        passed = total = 0
+        for block in reversed(self._blocks) if self._query.descending else self._blocks:
+            mask = self._mask(block)
+            count = 0 if mask is None else mask.count(True)
+            if count and mask is not None and total < end and total + count > offset:
+                found = list(compress(block.rows, mask))
+                rows += found[::-1] if self._query.descending else found
+            elif total + count <= offset:
+                passed += count
+            total += count
+        return rows[offset - passed : end - passed], total
 
     def rows(self) -> list[Document]:
         """All that match, ascending when the blocks are sorted."""
@@ -57,9 +86,9 @@ class Found:
             rows = [row for row in rows if holds(row)]
         return rows
 
-    def count(self) -> int:
-        """How many match."""
-        return self._count if self._is_checked else len(self.rows())
+    def first_count(self) -> int | None:
+        """How many match, when no document need be looked at."""
+        return self._count if self._is_checked else None
 
     def _slice(self, offset: int, end: int) -> list[Document]:
         """Of all documents, touching only the blocks that the page lies in."""
@@ -75,13 +104,17 @@ class Found:
         return rows
 
     def _with_terms(self, block: Block) -> Iterator[Document]:
+        return compress(block.rows, self._mask(block) or ())
+
+    def _mask(self, block: Block) -> list[bool] | None:
+        """Which documents have all words; None when surely none has."""
         chosen: list[bool] | None = None
         for term in self._query.terms:
             mask = _mask(block, term)
             if mask is None:
-                return iter(())
+                return None
             chosen = mask if chosen is None else list(map(and_, chosen, mask))
-        return compress(block.rows, chosen or ())
+        return chosen
 
 
 def plan(index: Index, query: Query, sort: bool = True) -> Found:
@@ -100,9 +133,8 @@ def plan(index: Index, query: Query, sort: bool = True) -> Found:
         met = next(key for key, found in groups.items() if found is group)
         rest = {key: value for key, value in query.where.items() if key != met}
         reduced = _without(query, rest)
-        return Found(group.blocks.copy(), reduced, group.count, in_order)
-    order = index.order(query.order if sort else ORDER)
-    return Found(order.blocks.copy(), query, order.count, True)
+        return Found(group, reduced, in_order)
+    return Found(index.order(query.order if sort else ORDER), query, True)
 
 
 def _without(query: Query, where: dict[str, Any]) -> Query:

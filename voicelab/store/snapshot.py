@@ -17,6 +17,8 @@ META = "_meta"
 SCHEMA, MIN_READER = 1, 1
 """What this version writes, and the oldest that can read it."""
 
+META_WORDS = (b'"min_reader"', b'"segment"', b'"schema"', b'"_meta"')
+MOST_META_BYTES = 400
 AT_ONCE = 500
 MARK = b'\n"_meta":'
 SEAL = b',"crc":"'
@@ -87,8 +89,11 @@ def decode(content: bytes) -> Snapshot:
     tables = loads(content, quick) if content and not content.isspace() else {}
     if not isinstance(tables, dict) or not all(map(_is_table, tables.values())):
         raise ValueError("it is JSON, but not a TinyDB file")
-    meta = tables.pop(META, None)
-    return Snapshot(tables, sealed or _told(meta), sealed is not None)
+    meta = sealed or _told(tables.pop(META, None))
+    if meta is None and sum(word in content[-MOST_META_BYTES:] for word in META_WORDS) > 1:
+        raise ValueError("what it says of itself is damaged")
+    tables.pop(META, None)
+    return Snapshot(tables, meta, sealed is not None)
 
 
 def _body(tables: Mapping[str, list[tuple[str, Any]]]) -> Iterator[tuple[bytes, bool]]:
@@ -126,8 +131,9 @@ def _sealed(content: bytes) -> Meta | None:
 def _told(table: Any) -> Meta | None:
     try:
         fields = table["1"]
-        return Meta(**{name: fields[name] for name in Meta.__dataclass_fields__ if name in fields})
-    except (KeyError, TypeError):
+        numbers = {name: int(fields[name]) for name in ("seq", "segment", "schema", "min_reader")}
+        return Meta(str(fields["id"]), **numbers, quick=bool(fields["quick"]))
+    except (KeyError, TypeError, ValueError):
         return None
 
 

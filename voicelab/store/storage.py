@@ -134,23 +134,13 @@ class JournalStorage(Storage):
         """Tell somebody of every change, under the lock."""
         self._contents.watcher = watcher
 
-    @contextlib.contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self) -> contextlib.AbstractContextManager[None]:
         """Hold the lock; leaving the outermost waits until what was committed is on the disk.
 
         Raises:
             StorageError: nothing can be written (any more), or the sync failed.
         """
-        with self.lock:
-            self._check_writable()
-            self._held += 1
-            try:
-                yield
-            finally:
-                self._held -= 1
-            number = 0 if self._held else self._disk.sequence
-        if number:
-            self._answer(number)
+        return _Changing(self)
 
     @contextlib.contextmanager
     def batch(self) -> Iterator[None]:
@@ -249,7 +239,7 @@ class JournalStorage(Storage):
             for finding in self.findings:
                 log.warning("%s", finding)
             self._contents = Contents(found.tables)
-            self._disk = Disk(system, self.path, found)
+            self._disk = Disk(system, self.path, found, migration.fresh())
             migration.check(self.path, self._disk.meta, self._read_only)
             if migration.is_due(self._disk.meta):
                 self._migrate(migration)
@@ -299,8 +289,26 @@ class JournalStorage(Storage):
             _take_back(undo, 0)
             raise
 
+    def enter(self) -> None:
+        """See `changing`."""
+        self.lock.acquire()
+        try:
+            self._check_writable()
+        except BaseException:
+            self.lock.release()
+            raise
+        self._held += 1
+
+    def leave(self, is_well: bool) -> None:
+        """See `changing`; `is_well`: no error is on its way."""
+        self._held -= 1
+        is_outermost, number = not self._held, self._disk.sequence
+        self.lock.release()
+        if is_outermost and is_well:
+            self._answer(number)
+
     def _answer(self, number: int) -> None:
-        """After the lock was released: wait for the disk, and see what is due."""
+        """Wait for the disk, and see what is due."""
         flush = self._disk.flush
         if not self._is_normal:
             flush.wait(number)
@@ -308,8 +316,9 @@ class JournalStorage(Storage):
             flush.wait(number)
             self._synced_at = time.monotonic()
         is_long = self._disk.journal_bytes >= self._threshold_bytes
-        if self._worker is not None and (is_long or self._worker.sleeps):
-            self._worker.wake()
+        if self._worker is not None:
+            if is_long or self._worker.sleeps:
+                self._worker.wake()
         elif is_long and not self._background:
             self._fold()
 
@@ -343,6 +352,21 @@ class JournalStorage(Storage):
         except StorageError as error:
             self._changed_at = time.monotonic()
             log.warning("The journal could not be folded into %s: %s", self.path, error)
+
+
+class _Changing:
+    """As a class: a generator would cost every commit some microseconds."""
+
+    __slots__ = ("_storage",)
+
+    def __init__(self, storage: JournalStorage):
+        self._storage = storage
+
+    def __enter__(self) -> None:
+        self._storage.enter()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._storage.leave(kind is None)
 
 
 def _take_back(undo: list[Undo], mark: int) -> None:

@@ -15,7 +15,7 @@ from voicelab.store.compaction import Progress
 from voicelab.store.document import copied
 from voicelab.store.index import Index
 from voicelab.store.migration import Migration
-from voicelab.store.search import Found, plan
+from voicelab.store.search import plan
 from voicelab.store.storage import Durability, JournalStorage
 from voicelab.store.system import System
 
@@ -122,7 +122,7 @@ class TinyStore:
             if fields.get("id", id) != id:
                 raise Conflict(f"The id {id[:40]} in {table} cannot be changed.")
             self._storage.commit([patch(table, self._index(table).keys[id], dict(fields))])
-            after = self._row(table, id)
+            after = self._storage.rows(table)[self._index(table).keys[id]]
         return copied(after)
 
     def delete(self, table: str, id: str) -> bool:
@@ -143,7 +143,12 @@ class TinyStore:
         self, table: str, query: Query, *, limit: int | None = None, offset: int = 0
     ) -> tuple[list[Document], int]:
         """See `Store.page`."""
-        rows, total = self._found(table, query).page(limit, offset)
+        with self._lock:
+            found = plan(self._index(table), query)
+            page = found.first_rows(limit, offset)
+            if page is None:
+                found.snapshot()
+        rows, total = page or found.page(limit, offset)
         return [copied(row) for row in rows], total
 
     def values(
@@ -161,7 +166,12 @@ class TinyStore:
         """See `Store.count`."""
         if query is None:
             return len(self._storage.rows(table))
-        return self._found(table, query, sort=False).count()
+        with self._lock:
+            found = plan(self._index(table), query, sort=False)
+            count = found.first_count()
+            if count is None:
+                found.snapshot()
+        return len(found.rows()) if count is None else count
 
     def batch(self) -> contextlib.AbstractContextManager[None]:
         """See `Store.batch`."""
@@ -217,12 +227,10 @@ class TinyStore:
         key = self._index(table).keys.get(id)
         return None if key is None else self._storage.rows(table)[key]
 
-    def _found(self, table: str, query: Query, sort: bool = True) -> Found:
-        with self._lock:
-            return plan(self._index(table), query, sort)
-
     def _rows(self, table: str, query: Query | None) -> list[Document]:
-        if query is not None:
-            return self._found(table, query, sort=False).rows()
+        """All that match, in any order."""
         with self._lock:
-            return list(self._storage.rows(table).values())
+            if query is None:
+                return list(self._storage.rows(table).values())
+            found = plan(self._index(table), query, sort=False).snapshot()
+        return found.rows()

@@ -1,0 +1,206 @@
+"""`python -m voicelab db`."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from tinydb import TinyDB
+
+from tests.store.conftest import Opened, fill, ids, journals
+from voicelab.__main__ import main
+from voicelab.database import COMMANDS
+
+
+def command(folder: Path, *words: str) -> int:
+    return main(["db", words[0], "--data-dir", str(folder), *words[1:]])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    kept = (path for path in folder.iterdir() if path.name not in ("owner.txt", "db.lock"))
+    return {path.name: path.read_bytes() for path in kept}
+
+
+def damaged(opened: Opened, folder: Path) -> None:
+    """Commit 3 of 5 is broken in the journal."""
+    store = opened()
+    fill(store, 5)
+    store.abandon()
+    (journal,) = journals(folder)
+    journal.write_bytes(journal.read_bytes().replace(b'"text":"Text 2"', b'"text":"Next 2"'))
+
+
+def test_check_counts_records_also_of_a_store_in_use(opened: Opened, tmp_path, capsys) -> None:
+    fill(opened(), 5)
+    before = contents(tmp_path)
+    assert command(tmp_path, "check") == 0
+    assert re.search(r"^t +5 records$", capsys.readouterr().out, re.M)
+    assert contents(tmp_path) == before
+
+
+def test_check_fails_and_names_what_is_damaged(opened: Opened, tmp_path, capsys) -> None:
+    damaged(opened, tmp_path)
+    before = contents(tmp_path)
+    assert command(tmp_path, "check") == 1
+    told = capsys.readouterr().out
+    assert "commit 3" in told and "damaged line" in told
+    assert contents(tmp_path) == before
+
+
+def test_check_fails_on_an_edit(opened: Opened, tmp_path: Path, capsys) -> None:
+    store = opened()
+    fill(store, 2)
+    store.close()
+    path = tmp_path / "db.json"
+    path.write_bytes(path.read_bytes().replace(b"Text 1", b"Test 1"))
+    assert command(tmp_path, "check") == 1
+    assert "another program" in capsys.readouterr().out
+
+
+def test_repair_keeps_what_is_whole_and_the_rest_aside(opened: Opened, tmp_path, capsys) -> None:
+    damaged(opened, tmp_path)
+    before = contents(tmp_path)
+    assert command(tmp_path, "repair", "--dry-run") == 0
+    assert contents(tmp_path) == before and "would keep: 4" in capsys.readouterr().out
+    assert command(tmp_path, "repair") == 0
+    told = capsys.readouterr().out
+    assert "kept: 4 records" in told and "lost: 1 commits: 3" in told
+    for name, content in before.items():
+        (copy,) = tmp_path.glob(f"{name}.damaged-*")
+        assert copy.read_bytes() == content
+    assert command(tmp_path, "check") == 0
+    store = opened()
+    assert ids(store) == ["i0", "i1", "i3", "i4"] and not store.findings
+    fill(store, 1, start=5)
+
+
+def test_repair_reads_a_broken_base_line_by_line(opened: Opened, tmp_path, capsys) -> None:
+    store = opened()
+    fill(store, 5)
+    store.insert("u", {"id": "other"})
+    store.close()
+    path = tmp_path / "db.json"
+    path.write_bytes(path.read_bytes().replace(b'"text":"Text 2"', b'"text":"Text 2'))
+    assert command(tmp_path, "check") == 1
+    assert command(tmp_path, "repair") == 0
+    assert "lost: db.json: a damaged line" in capsys.readouterr().out
+    store = opened()
+    assert ids(store) == ["i0", "i1", "i3", "i4"] and store.get("u", "other")
+    fill(store, 1, start=7)
+
+
+def test_repair_with_a_broken_first_line_and_a_lost_base(opened: Opened, tmp_path, capsys) -> None:
+    store = opened()
+    fill(store, 3)
+    store.abandon()
+    (journal,) = journals(tmp_path)
+    journal.write_bytes(b"x" + journal.read_bytes()[1:])
+    (tmp_path / "db.json").unlink()
+    assert command(tmp_path, "repair") == 0
+    told = capsys.readouterr().out
+    assert "first line is damaged" in told and "db.json is gone" in told
+    assert ids(opened()) == ["i0", "i1", "i2"]
+
+
+def test_repair_gives_up_when_nothing_is_left(tmp_path: Path, capsys) -> None:
+    (tmp_path / "db.json").write_bytes(b"\0" * 100)
+    assert command(tmp_path, "repair") == 1
+    assert "Restore a backup" in capsys.readouterr().err
+    assert (tmp_path / "db.json").read_bytes() == b"\0" * 100
+
+
+def test_repair_of_a_sound_store_does_nothing(opened: Opened, tmp_path: Path, capsys) -> None:
+    store = opened()
+    fill(store, 2)
+    store.close()
+    before = contents(tmp_path)
+    assert command(tmp_path, "repair") == 0
+    assert contents(tmp_path) == before and "nothing to repair" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["repair", "compact", "restore"])
+def test_a_store_in_use_is_not_touched(opened: Opened, tmp_path: Path, word: str, capsys) -> None:
+    store = opened()
+    fill(store, 1)
+    assert command(tmp_path, "backup") == 0
+    assert command(tmp_path, word) == 1
+    assert "in use by process" in capsys.readouterr().err
+    fill(store, 1, start=1)
+
+
+def test_compact_folds_the_journal_of_a_crash(opened: Opened, tmp_path: Path, capsys) -> None:
+    store = opened()
+    fill(store, 3)
+    store.abandon()
+    before = contents(tmp_path)
+    assert command(tmp_path, "compact", "--dry-run") == 0
+    assert contents(tmp_path) == before
+    assert command(tmp_path, "compact") == 0
+    assert not journals(tmp_path) and "journal 0 bytes" in capsys.readouterr().out
+    assert len(TinyDB(tmp_path / "db.json").table("t")) == 3
+
+
+def test_a_backup_has_the_journal_too_and_is_restored(opened: Opened, tmp_path, capsys) -> None:
+    store = opened()
+    fill(store, 3)
+    assert command(tmp_path, "backup", "--dry-run") == 0
+    assert not list(tmp_path.glob("*.backup.json"))
+    assert command(tmp_path, "backup") == 0
+    (backup,) = tmp_path.glob("db-*.backup.json")
+    assert len(TinyDB(backup).table("t")) == 3
+    store.delete("t", "i0")
+    fill(store, 4, start=3)
+    store.abandon()
+    before = contents(tmp_path)
+    assert command(tmp_path, "restore", "--dry-run") == 0
+    assert contents(tmp_path) == before
+    assert command(tmp_path, "restore") == 0
+    assert "restore 3 records" in capsys.readouterr().out
+    for name in ("db.json", *(name for name in before if ".j-" in name)):
+        (copy,) = tmp_path.glob(f"{name}.replaced-*")
+        assert copy.read_bytes() == before[name]
+    store = opened()
+    assert ids(store) == ["i0", "i1", "i2"] and store.sequence > 8
+
+
+def test_a_backup_goes_elsewhere_and_comes_back_from_there(opened: Opened, tmp_path) -> None:
+    store = opened()
+    fill(store, 3)
+    store.close()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert command(tmp_path, "backup", "--to", str(elsewhere)) == 0
+    (backup,) = elsewhere.iterdir()
+    (tmp_path / "db.json").write_bytes(b"junk")
+    assert command(tmp_path, "restore", str(backup)) == 0
+    assert len(ids(opened())) == 3
+
+
+def test_a_damaged_backup_is_not_restored(opened: Opened, tmp_path: Path, capsys) -> None:
+    store = opened()
+    fill(store, 3)
+    store.close()
+    assert command(tmp_path, "backup") == 0
+    (backup,) = tmp_path.glob("db-*.backup.json")
+    backup.write_bytes(backup.read_bytes().replace(b"Text 1", b"Test 1"))
+    before = contents(tmp_path)
+    assert command(tmp_path, "restore") == 1
+    assert "not as it was written" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+def test_a_plain_tinydb_file_can_be_restored(opened: Opened, tmp_path: Path) -> None:
+    fill(opened(), 1)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"t": {"1": {"id": "plain", "created_at": "1"}}}))
+    for store in [opened(read_only=True)]:
+        assert ids(store) == ["i0"]
+    assert command(tmp_path, "restore", str(other)) == 1  # in use
+
+
+@pytest.mark.parametrize("word", [word for word, c in COMMANDS.items() if not c.is_elsewhere])
+def test_no_command_makes_a_folder(tmp_path: Path, word: str, capsys) -> None:
+    assert command(tmp_path / "typo", word) == 1
+    assert "no data folder" in capsys.readouterr().err and not (tmp_path / "typo").exists()
