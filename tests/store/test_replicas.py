@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -197,6 +199,23 @@ def test_a_database_that_is_away_is_one_sentence_until_it_is_back(
 def test_the_settings_never_show_a_password(database: str) -> None:
     settings = Settings(database_url=database, audio_url=f"sftp://u:{PASSWORD}@h/x")  # type: ignore
     assert PASSWORD not in repr(settings) + str(settings.model_dump())
+
+
+@in_a_folder
+def test_the_storage_command_looks_where_the_settings_say(
+    make_replica: MakeReplica, database: str, audio_url: str, tmp_path: Path
+) -> None:
+    make_replica().generate("The fjord was quiet.", progress=False)
+    places = {"VOICELAB_DATABASE_URL": database, "VOICELAB_AUDIO_URL": audio_url}
+    done = subprocess.run(
+        [sys.executable, "-m", "voicelab", "storage", "--json", "--data-dir", tmp_path / "third"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | places,
+    )
+    usage = json.loads(done.stdout)["usage"]
+    assert usage["takes"] == 1 and usage["takes_bytes"] > 44
 
 
 class Clock:
