@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -103,6 +104,16 @@ def test_a_take_whose_audio_cannot_be_brought_there_fails_and_leaves_nothing(
     assert not [path for path in (lab.files.root).rglob("*") if path.is_file()]
     assert lab.drain(lab.resume(record["id"]))["status"] == "completed"
     assert lab.audio_path(record["id"]).stat().st_size > 44
+
+
+def test_what_a_dead_replica_was_bringing_there_is_swept_when_it_is_old(files: Files) -> None:
+    assert isinstance(files, RemoteFiles)
+    half = "/bucket/takes/generations/.a.wav.tmp"
+    system(files).pipe_file(half, b"half")
+    assert list(files.audio_files()) == [] and files.sweep_temporary() == 0
+    system(files).store[half].created -= timedelta(hours=2)
+    swept = files.sweep_temporary()  # a store of whole files never had it from us
+    assert (swept, names(files)) == ((0, [half]) if files._is_whole else (1, []))
 
 
 def test_half_a_file_is_not_kept(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

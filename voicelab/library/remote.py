@@ -39,6 +39,8 @@ WHOLE = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"))
 FORGOTTEN = re.compile("[a-z0-9]{2,}:")
 """A URL without its slashes: no folder is meant, nor a drive."""
 
+HALF = re.compile(r"/\.[^/]+\.tmp$")
+
 UNREACHABLE = "The audio store cannot be reached, or refuses: nothing was saved there. Try again."
 
 
@@ -166,7 +168,21 @@ class RemoteFiles(Files):
         """See `Files.audio_files`."""
         for folder in (TAKES, CLIPS):
             for name, info in self._listed(folder):
-                yield f"{folder}/{name}", info["size"], _changed(info)
+                if not PurePosixPath(name).name.startswith("."):
+                    yield f"{folder}/{name}", info["size"], _changed(info)
+
+    def sweep_temporary(self, young_s: float = 0) -> int:
+        """See `Files.sweep_temporary`; there, what is younger than an hour is left alone."""
+        swept = super().sweep_temporary(young_s)
+        if self._is_whole:
+            return swept
+        limit = time.time() - max(young_s, IN_USE_S)
+        for name, info in self._listed(""):
+            if HALF.search(name) and _changed(info) < limit:
+                with _told():
+                    self._system.rm_file(self._there(name))
+                swept += 1
+        return swept
 
     def prune(self) -> None:
         """Remove copies, the one unused for longest first, until they are few enough."""
@@ -216,7 +232,7 @@ class RemoteFiles(Files):
         return self._system.info(there)
 
     def _listed(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(path below `folder`, facts) of each whole file."""
+        """(path below `folder`, facts) of each file."""
         place = f"{self._base.rstrip('/')}/{folder}".rstrip("/")
         try:
             with _told():
@@ -225,9 +241,7 @@ class RemoteFiles(Files):
         except NotFound:
             return
         for name, info in found.items():
-            below = name.removeprefix(place).lstrip("/")
-            if not PurePosixPath(below).name.startswith("."):
-                yield below, info
+            yield name.removeprefix(place).lstrip("/"), info
 
 
 @contextlib.contextmanager

@@ -36,11 +36,12 @@ class Query:
     """Which documents; everything given must hold.
 
     Attributes:
-        where: field -> the value it must equal.
+        where: field -> the value it must equal; None is a null, or no such field.
         has: field -> a value that must stand in the list under it.
         ranges: field -> (least, greatest), each None for open; null values never match.
         terms: words that must all be found.
-        order: field to sort by; ties are broken by id.
+        order: field to sort by: nulls, then numbers, then texts by code point ("text": casefolded);
+            ties are broken by id.
         descending: largest first.
     """
 
@@ -74,7 +75,7 @@ class Store(Protocol):
         ...
 
     def insert(self, table: str, document: Document) -> None:
-        """Add one; raises Conflict when its id is taken."""
+        """Add one; raises Conflict when its id is taken, InvalidInput when it is not JSON."""
         ...
 
     def patch(
@@ -119,7 +120,10 @@ class Store(Protocol):
         ...
 
     def batch(self) -> AbstractContextManager[None]:
-        """Changes inside are one commit: all of them, or none."""
+        """Changes inside are one commit: all of them, or none; nobody else changes meanwhile.
+
+        A batch within a batch that fails is undone alone.
+        """
         ...
 
     def close(self) -> None:
