@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from voicelab.errors import Conflict, NotFound
-from voicelab.store.base import Document, Query
+from voicelab.store.base import Document, Query, Term
 from voicelab.store.document import copied, encoded
 from voicelab.store.ordering import has_term, sort_key
-from voicelab.store.query import conditions, has_also
 
 __all__ = ["MemoryStore"]
 
@@ -124,8 +123,29 @@ class MemoryStore:
     def _found(self, table: str, query: Query) -> list[Document]:
         with self._lock:
             rows = list(self._rows(table).values())
-        for holds in conditions(query):
+        for holds in _conditions(query):
             rows = [row for row in rows if holds(row)]
         for term in query.terms:
-            rows = [row for row in rows if has_term(row, term) or has_also(row, term)]
+            rows = [row for row in rows if has_term(row, term) or _has_also(row, term)]
         return rows
+
+
+def _conditions(query: Query) -> Iterator[Callable[[Document], bool]]:
+    """What is asked for beside words, the cheapest first; nothing that is not asked for."""
+    for key, value in query.where.items():
+        yield lambda row, key=key, value=value: row.get(key) == value
+    for key, value in query.has.items():
+        yield lambda row, key=key, value=value: value in (row.get(key) or ())
+    for key, ends in query.ranges.items():
+        yield lambda row, key=key, ends=ends: _within(row.get(key), *ends)
+
+
+def _has_also(row: Document, term: Term) -> bool:
+    """Whether one of the other ways to match a term holds."""
+    return any(row.get(key) in values for key, values in term.also.items())
+
+
+def _within(value: Any, least: Any, greatest: Any) -> bool:
+    if value is None:
+        return False
+    return (least is None or value >= least) and (greatest is None or value <= greatest)

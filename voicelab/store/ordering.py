@@ -1,4 +1,4 @@
-"""Documents in order, in blocks of some hundred, each with the folded text of its documents."""
+"""Documents in order, in blocks of some hundred that know the text and columns of theirs."""
 
 from __future__ import annotations
 
@@ -54,16 +54,30 @@ class Block:
         age: see `Ordering.snapshot`.
     """
 
-    __slots__ = ("_texts", "age", "keys", "rows")
+    __slots__ = ("_columns", "_texts", "age", "keys", "rows")
 
     def __init__(self, keys: list[Key], rows: list[Document], age: int):
         self.keys = keys
         self.rows = rows
         self.age = age
         self._texts: dict[tuple[str, ...], str] | None = None
+        self._columns: dict[str, list[Any]] | None = None
+
+    def column(self, field: str) -> list[Any]:
+        """The value of each document, None where it has none; only for blocks of a snapshot.
+
+        Kept, because walking over a hundred thousand documents is mostly waiting for memory.
+        """
+        columns = self._columns
+        if columns is None:
+            columns = self._columns = {}
+        found = columns.get(field)
+        if found is None:
+            found = columns[field] = [row.get(field) for row in self.rows]
+        return found
 
     def matching(self, term: Term) -> list[bool] | None:
-        """Which documents have a term in its fields; None when none has."""
+        """Which documents have a term in its fields, None when none has; as for `column`."""
         joined = self._joined(term.fields)
         if term.text not in joined:
             return None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, compress
 from operator import and_, or_
 from typing import Any
 
 from voicelab.store.base import Document, Query, Term
+from voicelab.store.collector import quiet_collector
 from voicelab.store.index import ORDER, Index, smallest
 from voicelab.store.ordering import Block, Ordering, has_term, sort_key
-from voicelab.store.query import conditions, has_also
 
 __all__ = ["Found", "plan"]
 
@@ -49,9 +50,8 @@ class Found:
     def page(self, limit: int | None, offset: int) -> tuple[list[Document], int]:
         """The store's own documents of a page, in order, and how many match in all."""
         end = None if limit is None else offset + limit
-        has_words_alone = not (self._query.where or self._query.has or self._query.ranges)
-        if end is not None and self._is_sorted and has_words_alone and self._count > FEW:
-            return self._page_of_words(offset, end)
+        if end is not None and self._is_sorted and self._count > FEW:
+            return self._page_of_many(offset, end)
         rows = self.rows()
         if not self._is_sorted:
             rows.sort(key=sort_key(self._query.order))
@@ -59,7 +59,37 @@ class Found:
             rows.reverse()
         return rows[offset:end], len(rows)
 
-    def _page_of_words(self, offset: int, end: int) -> tuple[list[Document], int]:
+    def rows(self) -> list[Document]:
+        """All that match, ascending when the blocks are sorted."""
+        if self._count > FEW:
+            return list(chain.from_iterable(map(self._matching, self._blocks)))
+        rows = list(chain.from_iterable(block.rows for block in self._blocks))
+        for field, test in _tests(self._query):
+            rows = list(compress(rows, test([row.get(field) for row in rows])))
+        for term in self._query.terms:
+            rows = [row for row in rows if has_term(row, term) or _has_also(row, term)]
+        return rows
+
+    def values(self, fields: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Fields of all that match, None where one is missing."""
+        if self._is_checked and self._count > FEW:
+            columns = ([block.column(field) for field in fields] for block in self._blocks)
+            with quiet_collector():
+                return list(chain.from_iterable(zip(*parts, strict=True) for parts in columns))
+        return [tuple(map(row.get, fields)) for row in self.rows()]
+
+    def first_count(self) -> int | None:
+        """How many match, when no document need be looked at."""
+        return self._count if self._is_checked else None
+
+    def count(self) -> int:
+        """How many match."""
+        if self._count <= FEW:
+            return len(self.rows())
+        masks = map(self._mask, self._blocks)
+        return sum(mask.count(True) for mask in masks if mask is not None)
+
+    def _page_of_many(self, offset: int, end: int) -> tuple[list[Document], int]:
         """Most matches are only counted."""
         rows: list[Document] = []
         passed = total = 0
@@ -74,22 +104,6 @@ class Found:
             total += count
         return rows[offset - passed : end - passed], total
 
-    def rows(self) -> list[Document]:
-        """All that match, ascending when the blocks are sorted."""
-        if self._query.terms and self._count > FEW:
-            rows = list(chain.from_iterable(map(self._with_terms, self._blocks)))
-        else:
-            rows = list(chain.from_iterable(block.rows for block in self._blocks))
-            for term in self._query.terms:
-                rows = [row for row in rows if has_term(row, term) or has_also(row, term)]
-        for holds in conditions(self._query):
-            rows = [row for row in rows if holds(row)]
-        return rows
-
-    def first_count(self) -> int | None:
-        """How many match, when no document need be looked at."""
-        return self._count if self._is_checked else None
-
     def _slice(self, offset: int, end: int) -> list[Document]:
         """Of all documents, touching only the blocks that the page lies in."""
         rows: list[Document] = []
@@ -103,18 +117,21 @@ class Found:
             passed += len(block.rows)
         return rows
 
-    def _with_terms(self, block: Block) -> Iterator[Document]:
-        return compress(block.rows, self._mask(block) or ())
+    def _matching(self, block: Block) -> Iterable[Document]:
+        return block.rows if self._is_checked else compress(block.rows, self._mask(block) or ())
 
     def _mask(self, block: Block) -> list[bool] | None:
-        """Which documents have all words; None when surely none has."""
+        """Which documents match; None when surely none does."""
         chosen: list[bool] | None = None
         for term in self._query.terms:
-            mask = _mask(block, term)
+            mask = _term_mask(block, term)
             if mask is None:
                 return None
             chosen = mask if chosen is None else list(map(and_, chosen, mask))
-        return chosen
+        for field, test in _tests(self._query):
+            mask = test(block.column(field))
+            chosen = mask if chosen is None else list(map(and_, chosen, mask))
+        return [True] * len(block.rows) if chosen is None else chosen
 
 
 def plan(index: Index, query: Query, sort: bool = True) -> Found:
@@ -141,11 +158,31 @@ def _without(query: Query, where: dict[str, Any]) -> Query:
     return Query(where, query.has, query.ranges, query.terms, query.order, query.descending)
 
 
-def _mask(block: Block, term: Term) -> list[bool] | None:
+def _term_mask(block: Block, term: Term) -> list[bool] | None:
     mask = block.matching(term)
-    if not term.also:
-        return mask
-    also = [has_also(row, term) for row in block.rows]
-    if mask is None:
-        return also if any(also) else None
-    return list(map(or_, mask, also))
+    for field, values in term.also.items():
+        also = [value in values for value in block.column(field)]
+        mask = also if mask is None else list(map(or_, mask, also))
+    return mask if mask is not None and True in mask else None
+
+
+def _has_also(row: Document, term: Term) -> bool:
+    return any(row.get(key) in values for key, values in term.also.items())
+
+
+def _tests(query: Query) -> Iterator[tuple[str, Callable[[list[Any]], list[bool]]]]:
+    """What is asked for beside words: a field, and what tells of its values which will do."""
+    for field, wanted in query.where.items():
+        yield field, lambda values, wanted=wanted: [value == wanted for value in values]
+    for field, wanted in query.has.items():
+        yield field, lambda values, wanted=wanted: [wanted in (value or ()) for value in values]
+    for field, (least, greatest) in query.ranges.items():
+        yield field, partial(_within, least, greatest)
+
+
+def _within(least: Any, greatest: Any, values: list[Any]) -> list[bool]:
+    if greatest is None:
+        return [value is not None and (least is None or value >= least) for value in values]
+    if least is None:
+        return [value is not None and value <= greatest for value in values]
+    return [value is not None and least <= value <= greatest for value in values]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import threading
 import time
@@ -17,6 +16,7 @@ from tinydb.storages import Storage
 from voicelab.audio import storage_error
 from voicelab.errors import Conflict, StorageError
 from voicelab.store.change import Change
+from voicelab.store.collector import quiet_collector
 from voicelab.store.compaction import Progress, Worker
 from voicelab.store.contents import Contents, Undo, Watcher
 from voicelab.store.disk import Disk
@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 Durability = Literal["full", "normal"]
 
 IDLE_S, SYNC_EVERY_S = 60.0, 1.0
-FREEZE_FROM = 5_000
-"""Documents from which the garbage collector is told to leave them alone."""
 
 
 class JournalStorage(Storage):
@@ -233,7 +231,7 @@ class JournalStorage(Storage):
             self._worker.stop()
 
     def _load(self, system: System, migration: Migration) -> None:
-        with _quiet_collector() as freeze:
+        with quiet_collector() as freeze:
             found = self._recover(system)
             self.findings, self.is_edited = tuple(found.findings), found.edited
             for finding in self.findings:
@@ -372,18 +370,3 @@ class _Changing:
 def _take_back(undo: list[Undo], mark: int) -> None:
     while len(undo) > mark:
         undo.pop()()
-
-
-@contextlib.contextmanager
-def _quiet_collector() -> Iterator[Callable[[int], None]]:
-    """While hundreds of thousands of dicts are made, none of them garbage, nobody looks for any.
-
-    What it gives, called with the number of documents, lets none be looked at ever after.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield lambda documents: gc.freeze() if documents >= FREEZE_FROM else None
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -155,12 +154,9 @@ class TinyStore:
         self, table: str, fields: Sequence[str], query: Query | None = None
     ) -> list[tuple[Any, ...]]:
         """See `Store.values`."""
-        rows = self._rows(table, query)
-        try:  # all documents have all fields, but for those of older versions
-            picked = list(map(itemgetter(*fields), rows))
-            return [(value,) for value in picked] if len(fields) == 1 else picked
-        except KeyError:
-            return [tuple(row.get(field) for field in fields) for row in rows]
+        with self._lock:
+            found = plan(self._index(table), query or Query(), sort=False).snapshot()
+        return found.values(fields)
 
     def count(self, table: str, query: Query | None = None) -> int:
         """See `Store.count`."""
@@ -171,7 +167,7 @@ class TinyStore:
             count = found.first_count()
             if count is None:
                 found.snapshot()
-        return len(found.rows()) if count is None else count
+        return found.count() if count is None else count
 
     def batch(self) -> contextlib.AbstractContextManager[None]:
         """See `Store.batch`."""
@@ -226,11 +222,3 @@ class TinyStore:
     def _row(self, table: str, id: str) -> Document | None:
         key = self._index(table).keys.get(id)
         return None if key is None else self._storage.rows(table)[key]
-
-    def _rows(self, table: str, query: Query | None) -> list[Document]:
-        """All that match, in any order."""
-        with self._lock:
-            if query is None:
-                return list(self._storage.rows(table).values())
-            found = plan(self._index(table), query, sort=False).snapshot()
-        return found.rows()
