@@ -43,6 +43,10 @@ class Watched(System):
         time.sleep(self.sync_s)
         super().sync(descriptor)
 
+    def create(self, path: Path) -> int:
+        self._fail("create")
+        return super().create(path)
+
     def replace(self, source: Path, target: Path) -> None:
         self._fail("replace")
         super().replace(source, target)
@@ -152,7 +156,7 @@ def test_those_who_wait_at_the_same_time_share_a_sync(opened: Opened) -> None:
     system = Watched()
     store = opened(system=system)
     fill(store, 1)
-    system.sync_s, before = 0.01, system.syncs
+    system.sync_s, before = 0.05, system.syncs
     threads = [
         threading.Thread(target=store.insert, args=("t", {"id": f"x{n}"})) for n in range(16)
     ]
@@ -160,7 +164,7 @@ def test_those_who_wait_at_the_same_time_share_a_sync(opened: Opened) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert system.syncs - before <= 4 and store.count("t") == 17
+    assert system.syncs - before <= 8 and store.count("t") == 17
 
 
 def test_no_answer_comes_before_the_sync(opened: Opened) -> None:
@@ -220,6 +224,36 @@ def test_a_failed_sync_stops_the_store_and_reads_go_on(opened: Opened) -> None:
     assert store.get("t", "i1") and store.count("t", Query(where={"n": 0})) == 1
     store.close()
     assert {"i0", "i1"} <= set(ids(opened()))
+
+
+def test_too_many_open_files_pass(opened: Opened) -> None:
+    system = Watched()
+    store = opened(system=system)
+    for name in ("create", "replace"):
+        system.failing = {name: errno.EMFILE}
+        with pytest.raises(StorageError, match="Too many open files"):
+            store.insert("t", {"id": "a"})
+        with pytest.raises(StorageError, match="Too many open files"):
+            store.compact()
+    system.failing = {}
+    store.insert("t", {"id": "a"})
+    store.abandon()
+    assert ids(opened()) == ["a"]
+
+
+def test_a_failed_sync_of_the_base_stops_the_store(opened: Opened) -> None:
+    system = Watched()
+    store = opened(system=system)
+    fill(store, 2)
+    store.compact()
+    system.failing = {"sync": errno.EIO}
+    with pytest.raises(StorageError):
+        store.compact()
+    system.failing = {}
+    with pytest.raises(StorageError, match="fsync"):
+        store.insert("t", {"id": "more"})
+    store.close()
+    assert ids(opened()) == ["i0", "i1"]
 
 
 def test_a_base_that_cannot_be_written_leaves_the_journal_in_force(opened: Opened) -> None:

@@ -21,6 +21,9 @@ __all__ = ["SORTS", "Filters", "History"]
 
 STORY_ITEMS = "story_items"
 SORTS = ("created_at", "duration", "text", "size_bytes", "real_time_factor")
+FEW = 100
+"""Takes whose versions are asked for one by one; those of more are picked out of all."""
+
 SEARCHED = ("text", "tags", "instruct", "label")
 Record = dict[str, Any]
 
@@ -176,17 +179,23 @@ class History:
     def forget(self, records: Sequence[Record]) -> set[str]:
         """Remove takes from the store, within the caller's batch; the files to delete after it."""
         gone = {record["id"] for record in records}
-        owner = ("id", "generation_id", "audio_path")
-        versions = [v for v in self._store.values(VERSIONS, owner) if v[1] in gone]
-        items = self._store.values(STORY_ITEMS, ("id", "generation_id"))
-        told = [id for id, generation_id in items if generation_id in gone]
-        self._store.delete_many(VERSIONS, [id for id, _, _ in versions])
-        self._store.delete_many(STORY_ITEMS, told)
+        versions = self._of(VERSIONS, gone, "audio_path")
+        told = self._of(STORY_ITEMS, gone, "id")
+        self._store.delete_many(VERSIONS, [id for id, _ in versions])
+        self._store.delete_many(STORY_ITEMS, [id for id, _ in told])
         self._store.delete_many(GENERATIONS, gone)
         clips = {record["clip"] for record in records if record.get("clip")}
-        kept = {clip for (clip,) in self._store.values(GENERATIONS, ("clip",))}
-        paths = {record["audio_path"] for record in records} | {path for _, _, path in versions}
+        kept = {clip for (clip,) in self._store.values(GENERATIONS, ("clip",))} if clips else set()
+        paths = {record["audio_path"] for record in records} | {path for _, path in versions}
         return {path for path in paths | (clips - kept) if path}
+
+    def _of(self, table: str, ids: set[str], field: str) -> list[tuple[Any, ...]]:
+        """(id, field) of what belongs to some takes."""
+        if len(ids) > FEW:
+            rows = self._store.values(table, ("id", field, "generation_id"))
+            return [row[:2] for row in rows if row[2] in ids]
+        queries = [Query(where={"generation_id": id}) for id in ids]
+        return [row for query in queries for row in self._store.values(table, ("id", field), query)]
 
     def toggle_favorite(self, id: str) -> bool:
         """Whether it is a favourite now; raises NotFound."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from voicelab.store.flush import synced
 from voicelab.store.snapshot import Meta, encode
 from voicelab.store.system import System
 
@@ -51,7 +52,7 @@ def write_file(
                 system.write(descriptor, piece, offset)
                 offset += len(piece)
                 progress(len(piece))
-            system.sync(descriptor)
+            synced(system, descriptor)
         finally:
             system.close(descriptor)
     except OSError:
@@ -89,8 +90,9 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stopped:
+            # Before the look: whoever commits during it must not find everybody awake.
+            self.sleeps = True
             pause_s = self._tick()
             self.sleeps = pause_s is None
             self._wake.wait(pause_s)
-            self.sleeps = False
             self._wake.clear()

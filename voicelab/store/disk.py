@@ -12,7 +12,7 @@ from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreFull
 from voicelab.store.backup import copy_aside, stamp, write_aside
 from voicelab.store.compaction import Progress, threshold_bytes, write_file
-from voicelab.store.flush import Flush
+from voicelab.store.flush import Flush, SyncFailed
 from voicelab.store.journal import Header, Segment, encode_line
 from voicelab.store.recovery import Recovered, segment_path
 from voicelab.store.snapshot import Meta, Tables
@@ -182,10 +182,10 @@ class Disk:
             self.flush.stop("Cutting back the journal", error)
 
     def _failed(self, what: str, error: OSError) -> StorageError:
-        """A full disk is to be told; after any other error nobody knows what is on the disk."""
+        """What failed is thrown away and tried anew; but a failed sync bodes ill for the rest."""
         told = storage_error(error)
-        if not isinstance(told, StoreFull):
-            self.flush.stop(what, error)
+        if isinstance(error, SyncFailed) and not isinstance(told, StoreFull):
+            self.flush.stop(f"{what} (fsync)", error)
         return told
 
     def _sync_folder(self) -> None:

@@ -8,7 +8,19 @@ import threading
 from voicelab.errors import StorageError
 from voicelab.store.system import System
 
-__all__ = ["Flush"]
+__all__ = ["Flush", "SyncFailed", "synced"]
+
+
+class SyncFailed(OSError):
+    """Of all that can fail, what leaves nobody knowing what is on the disk."""
+
+
+def synced(system: System, descriptor: int) -> None:
+    """Sync a file that nobody knows yet; raises SyncFailed."""
+    try:
+        system.sync(descriptor)
+    except OSError as error:
+        raise SyncFailed(error.errno, error.strerror) from error
 
 
 class Flush:

@@ -72,7 +72,7 @@ class Index:
             groups = self._groups[field] = self._grouped(field)
         if not _hashable(value):
             return None
-        return _ordering(groups, _group(value)) or Ordering([])
+        return _made(groups, value) if value in groups else Ordering([])
 
     def changed(self, key: str, before: Document | None, after: Document | None) -> None:
         """A document came, was replaced, or went."""
@@ -81,11 +81,25 @@ class Index:
             self._next = max(self._next, int(key) + 1)
         elif before is not None and after is None:
             del self.keys[before["id"]]
-        for sort, ordering in self._orders.values():
-            old = None if before is None else sort(before)
-            _move(ordering, old, None if after is None else sort(after), after)
-        if self._groups:
-            self._regroup(before, after)
+        created = self._created_key
+        old = None if before is None else created(before)
+        new = None if after is None else created(after)
+        for field, (sort, ordering) in self._orders.items():
+            if field == ORDER:
+                _move(ordering, old, new, after)
+            else:
+                least = None if before is None else sort(before)
+                _move(ordering, least, None if after is None else sort(after), after)
+        for field, groups in self._groups.items():
+            source = None if before is None else _group(before.get(field))
+            target = None if after is None else _group(after.get(field))
+            if old is not None and new is not None and source == target:
+                _move(_made(groups, source), old, new, after)
+                continue
+            if old is not None:
+                _leave(groups, source, old)
+            if new is not None and after is not None:
+                _made(groups, target).add(new, after)
 
     def _grouped(self, field: str) -> Groups:
         found: Groups = {}
@@ -93,26 +107,6 @@ class Index:
             for pair in self.order(ORDER).pairs():  # the keys are shared with it
                 found.setdefault(_group(pair[1].get(field)), []).append(pair)  # type: ignore[union-attr]
         return found
-
-    def _regroup(self, before: Document | None, after: Document | None) -> None:
-        old = None if before is None else self._created_key(before)
-        new = None if after is None else self._created_key(after)
-        for field, groups in self._groups.items():
-            source = None if before is None else _group(before.get(field))
-            target = None if after is None else _group(after.get(field))
-            leaves = _ordering(groups, source) if old is not None else None
-            if leaves is not None and old is not None:
-                if new is not None and source == target:
-                    _move(leaves, old, new, after)
-                    continue
-                leaves.remove(old)
-                if not leaves.count:
-                    del groups[source]
-            if new is not None and after is not None:
-                comes = _ordering(groups, target)
-                if comes is None:
-                    comes = groups[target] = Ordering([])
-                comes.add(new, after)
 
 
 class _Unhashable:
@@ -127,12 +121,19 @@ def _hashable(value: Any) -> bool:
     return not isinstance(value, list | dict)
 
 
-def _ordering(groups: Groups, value: Hashable) -> Ordering | None:
-    """One group; made an ordering when it is first asked for, for there may be many of one."""
+def _made(groups: Groups, value: Hashable) -> Ordering:
+    """One group; made an ordering when it is first needed, for there may be many of one."""
     found = groups.get(value)
-    if isinstance(found, list):
-        found = groups[value] = Ordering(found)
+    if found is None or isinstance(found, list):
+        found = groups[value] = Ordering(found or [])
     return found
+
+
+def _leave(groups: Groups, value: Hashable, key: Key) -> None:
+    group = _made(groups, value)
+    group.remove(key)
+    if not group.count:
+        del groups[value]
 
 
 def _move(ordering: Ordering, old: Key | None, new: Key | None, after: Document | None) -> None:

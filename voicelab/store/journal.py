@@ -13,6 +13,7 @@ from zlib import crc32
 import orjson
 
 from voicelab.store.document import loads
+from voicelab.store.flush import synced
 from voicelab.store.system import System
 
 __all__ = [
@@ -84,7 +85,7 @@ class Segment:
         self.descriptor = system.create(temporary)
         try:
             system.write(self.descriptor, content, 0)
-            system.sync(self.descriptor)
+            synced(system, self.descriptor)
             system.replace(temporary, self.path)
         except BaseException:
             system.close(self.descriptor)

@@ -54,12 +54,12 @@ class Block:
         age: see `Ordering.snapshot`.
     """
 
-    __slots__ = ("_columns", "_texts", "age", "keys", "rows")
+    __slots__ = ("_columns", "_texts", "age", "keys", "keys_age", "rows")
 
     def __init__(self, keys: list[Key], rows: list[Document], age: int):
         self.keys = keys
         self.rows = rows
-        self.age = age
+        self.age = self.keys_age = age
         self._texts: dict[tuple[str, ...], str] | None = None
         self._columns: dict[str, list[Any]] | None = None
 
@@ -142,24 +142,31 @@ class Ordering:
     def add(self, key: Key, row: Document) -> None:
         """A document that is not there yet."""
         self.count += 1
-        if not self.blocks:
+        lasts = self._lasts
+        if not lasts:
             self.blocks.append(Block([key], [row], self._age))
-            self._lasts.append(key)
+            lasts.append(key)
             return
-        at = min(bisect_left(self._lasts, key), len(self.blocks) - 1)
-        block = self._own(at)
-        place = bisect_left(block.keys, key)
-        block.keys.insert(place, key)
-        block.rows.insert(place, row)
+        if key > lasts[-1]:  # nearly all that is new is the newest, too
+            at = len(lasts) - 1
+            block = self._own(at, with_keys=True)
+            block.keys.append(key)
+            block.rows.append(row)
+            lasts[at] = key
+        else:
+            at = bisect_left(lasts, key)
+            block = self._own(at, with_keys=True)
+            place = bisect_left(block.keys, key)
+            block.keys.insert(place, key)
+            block.rows.insert(place, row)
         if len(block.keys) >= 2 * BLOCK:
             self._split(at, block)
-        self._lasts[at] = self.blocks[at].keys[-1]
 
     def remove(self, key: Key) -> None:
         """A document that is there."""
         self.count -= 1
         at = bisect_left(self._lasts, key)
-        block = self._own(at)
+        block = self._own(at, with_keys=True)
         place = bisect_left(block.keys, key)
         del block.keys[place], block.rows[place]
         if block.keys:
@@ -172,16 +179,19 @@ class Ordering:
         block = self._own(bisect_left(self._lasts, key))
         block.rows[bisect_left(block.keys, key)] = row
 
-    def _own(self, at: int) -> Block:
-        """A block that no reader has."""
-        block = self.blocks[at]
-        if block.age != self._age:
-            block = Block(block.keys.copy(), block.rows.copy(), self._age)
+    def _own(self, at: int, with_keys: bool = False) -> Block:
+        """A block that no reader has; its keys may still be one's, but for `with_keys`."""
+        block, age = self.blocks[at], self._age
+        if block.age != age:
+            keys_age, block = block.keys_age, Block(block.keys, block.rows.copy(), age)
+            block.keys_age = keys_age
             self.blocks[at] = block
+        if with_keys and block.keys_age != age:
+            block.keys, block.keys_age = block.keys.copy(), age
         return block
 
     def _split(self, at: int, block: Block) -> None:
         rest = Block(block.keys[BLOCK:], block.rows[BLOCK:], self._age)
         del block.keys[BLOCK:], block.rows[BLOCK:]
         self.blocks.insert(at + 1, rest)
-        self._lasts.insert(at + 1, rest.keys[-1])
+        self._lasts[at : at + 1] = block.keys[-1], rest.keys[-1]

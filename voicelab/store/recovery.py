@@ -144,7 +144,7 @@ class _Replay:
                 rest = content[offset:].rstrip(b"\0")
                 self._recovered.tail.append((number, rest))
                 self._recovered.findings.append(
-                    f"{name} ends in {len(rest)} bytes that a crash cut off; they are kept aside"
+                    f"{name} ends in {len(rest)} bytes of commits that were never finished"
                 )
 
     def _ours(self, number: int, header: Header) -> bool:
