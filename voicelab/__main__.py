@@ -13,9 +13,9 @@ from tqdm import tqdm
 from voicelab import database
 from voicelab.errors import StorageError, VoicelabError
 from voicelab.lab import VoiceLab
-from voicelab.library import Files, History, Profiles, Storage, Versions
+from voicelab.library import History, Profiles, Storage, Versions, open_files
 from voicelab.settings import Settings
-from voicelab.store import TinyStore
+from voicelab.store import open_store
 
 __all__ = ["main"]
 
@@ -69,11 +69,12 @@ def _storage(arguments: list[str]) -> None:
 
 
 def _clean(folder: Path, cleanup: bool) -> tuple[dict, dict]:
-    if not (folder / "db.json").is_file():
+    settings = Settings.from_environment().model_copy(update={"data_dir": folder})
+    if not settings.database_url and not (folder / "db.json").is_file():
         raise StorageError(f"There is no data folder {folder}; name it with --data-dir.")
-    store = TinyStore(folder)
+    store = open_store(settings.place())
     try:
-        files = Files(folder)
+        files = open_files(folder, settings.audio_place())
         versions = Versions(store, files)
         history = History(store, files, Profiles(store, files), versions)
         storage = Storage(store, files, history, versions)

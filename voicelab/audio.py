@@ -7,6 +7,7 @@ import errno
 import os
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -228,15 +229,17 @@ class WavWriter:
     Args:
         path: where the file will stand; its folder is made.
         sample_rate: in Hz.
+        publish: called by `commit` when the file stands there; it removes the file if it fails.
 
     Raises:
         StoreFull, StorageError: from every method that writes.
     """
 
-    def __init__(self, path: Path, sample_rate: int):
+    def __init__(self, path: Path, sample_rate: int, publish: Callable[[], None] = lambda: None):
         self.path = path
         self.sample_rate = sample_rate
         self.frames = 0
+        self._publish = publish
         # Two requests may keep the same clip at once: each has a file of its own until commit.
         owner = f"{os.getpid()}-{threading.get_ident()}"
         self._temporary = path.with_name(f".{path.name}.{owner}.tmp")
@@ -277,6 +280,7 @@ class WavWriter:
             self.discard()
             raise storage_error(error) from error
         self._file = None
+        self._publish()
 
     def discard(self) -> None:
         """Drop what was written."""

@@ -170,7 +170,7 @@ class Checks:
             job=Job(
                 engine=record.engine,
                 chunks=planned.chunks,
-                clip=self._files.target(record.clip) if record.clip else None,
+                clip=self._files.path(record.clip) if record.clip else None,
                 language=record.language,
                 parameters=parameters,
                 seeds=seeds,

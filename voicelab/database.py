@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from voicelab.errors import StorageError, StoreCorrupt
 from voicelab.settings import Settings
-from voicelab.store import TinyStore
+from voicelab.store import TinyStore, open_store
 from voicelab.store.backup import backup, backups, put_aside, read_backup, replaced, stamp
+from voicelab.store.copying import copy, weigh
 from voicelab.store.lock import ProcessLock
 from voicelab.store.salvage import Salvaged, salvage
 from voicelab.store.snapshot import Meta
@@ -32,10 +33,12 @@ class Command:
     Attributes:
         run: does it; the exit status.
         options: adds the command's own options.
+        is_elsewhere: it is told where the records are, and asks for no data folder.
     """
 
     run: Callable[[argparse.Namespace], int]
     options: Callable[[argparse.ArgumentParser], None] = lambda _: None
+    is_elsewhere: bool = False
 
 
 def main(arguments: list[str]) -> int:
@@ -52,14 +55,14 @@ def main(arguments: list[str]) -> int:
     for name, command in COMMANDS.items():
         summary = (command.run.__doc__ or "").strip()
         word = words.add_parser(name, help=summary, description=summary)
-        default = Settings.from_environment().data_dir
-        word.add_argument("--data-dir", type=Path, default=default, help="folder with db.json")
+        if not command.is_elsewhere:
+            default = Settings.from_environment().data_dir
+            word.add_argument("--data-dir", type=Path, default=default, help="folder with db.json")
         word.add_argument("--dry-run", action="store_true", help="only say what would be done")
         command.options(word)
         word.set_defaults(run=command.run)
     chosen = parser.parse_args(arguments)
-    path = chosen.data_dir / "db.json"
-    if not path.is_file() and not list(chosen.data_dir.glob("db.json.j-*")):
+    if "data_dir" in chosen and not _has_records(chosen.data_dir):
         raise StorageError(f"There is no data folder {chosen.data_dir}; name it with --data-dir.")
     return chosen.run(chosen)
 
@@ -156,6 +159,30 @@ def _restore(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _copy(chosen: argparse.Namespace) -> int:
+    """All records of one place, a folder or a postgresql:// URL, into another that is empty."""
+    if "://" not in chosen.source and not _has_records(Path(chosen.source)):
+        raise StorageError(f"There is no data folder {chosen.source}.")
+    with (
+        contextlib.closing(open_store(chosen.source)) as source,
+        contextlib.closing(open_store(chosen.target)) as target,
+        tqdm(total=sum(weigh(source).values()), unit="record", leave=False) as bar,
+    ):
+        counts = copy(source, target, bar.update, dry_run=chosen.dry_run)
+    for table, count in counts.items():
+        print(f"{table:20}{count:10,} records")
+    total = f"{sum(counts.values()):,} records"
+    print(
+        f"would copy {total}" if chosen.dry_run else f"copied {total}, each read back and compared"
+    )
+    return 0
+
+
+def _places(options: argparse.ArgumentParser) -> None:
+    options.add_argument("source", metavar="FROM", help="folder with db.json, or database URL")
+    options.add_argument("target", metavar="TO", help="folder or database without records")
+
+
 def _to(options: argparse.ArgumentParser) -> None:
     options.add_argument("--to", type=Path, help="folder for the backup; the data folder if unset")
 
@@ -170,7 +197,12 @@ COMMANDS = {
     "compact": Command(_compact),
     "backup": Command(_backup, _to),
     "restore": Command(_restore, _which),
+    "copy": Command(_copy, _places, is_elsewhere=True),
 }
+
+
+def _has_records(folder: Path) -> bool:
+    return (folder / "db.json").is_file() or bool(list(folder.glob("db.json.j-*")))
 
 
 def _is_sound(folder: Path) -> bool:

@@ -16,7 +16,6 @@ from voicelab.engines import Engine, EngineInfo, Rack
 from voicelab.errors import Conflict, NotFound
 from voicelab.library import (
     FailedTake,
-    Files,
     Filters,
     History,
     NewTake,
@@ -24,6 +23,7 @@ from voicelab.library import (
     Nowhere,
     Presets,
     Profiles,
+    Replicas,
     Storage,
     Stories,
     Versions,
@@ -34,13 +34,15 @@ from voicelab.library import (
     import_archive,
     import_profile,
     import_story,
+    open_files,
 )
+from voicelab.library.sweep import YOUNG_S
 from voicelab.records import GenerationRequest
 from voicelab.runner import Runner
 from voicelab.settings import Settings
 from voicelab.speech import Speech
 from voicelab.status import Status
-from voicelab.store import Store, TinyStore
+from voicelab.store import Store, open_store
 from voicelab.take import Blueprint, Take
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class VoiceLab:
 
     Args:
         settings: from arguments and environment; the environment alone when None.
-        store: where records are kept; TinyDB JSON in the data folder when None.
+        store: where records are kept; where the settings say when None.
         engines: name -> factory, in place of the built-in engines.
 
     Raises:
@@ -75,27 +77,29 @@ class VoiceLab:
         store: Store | None = None,
         engines: Mapping[str, Callable[[], Engine]] | None = None,
     ):
-        self.settings = settings or Settings.from_environment()
-        self.rack = Rack(self.settings, engines)
-        self.store = store or TinyStore(self.settings.data_dir, durability=self.settings.durability)
-        self.files = Files(self.settings.data_dir, self.settings.min_free_disk_mb)
-        self.profiles = Profiles(self.store, self.files)
-        self.presets = Presets(self.store)
-        self.versions = Versions(self.store, self.files)
-        self.history = History(self.store, self.files, self.profiles, self.versions)
-        self.stories = Stories(self.store, self.files, self.history, self.versions)
-        self.status = Status(self.store, self.settings.request_log)
+        settings = self.settings = settings or Settings.from_environment()
+        self.rack = Rack(settings, engines)
+        place = (settings.data_dir, settings.audio_place())
+        files = self.files = open_files(*place, settings.min_free_disk_mb, settings.cache_mb)
+        store = self.store = store or open_store(settings.place(), settings.durability)
+        self.replicas = Replicas(store)
+        self.profiles = Profiles(store, files)
+        self.presets = Presets(store)
+        self.versions = Versions(store, files)
+        self.history = History(store, files, self.profiles, self.versions, self.replicas.id)
+        self.stories = Stories(store, files, self.history, self.versions)
+        self.status = Status(store, settings.request_log)
         self.storage = Storage(
-            *(self.store, self.files, self.history, self.versions), is_live=self.status.is_live
+            *(store, files, self.history, self.versions), is_live=self.status.is_live
         )
-        self.cache = ChunkCache(self.settings.data_dir / "cache", self.settings.cache_mb << 20)
-        self.runner = Runner(self.rack, self.cache, self.settings.max_queue)
-        self.checks = Checks(
-            self.settings, self.rack, self.history, self.profiles, self.files, self.storage
-        )
+        self.cache = ChunkCache(settings.data_dir / "cache", settings.cache_mb << 20)
+        self.runner = Runner(self.rack, self.cache, settings.max_queue)
+        self.checks = Checks(settings, self.rack, self.history, self.profiles, files, self.storage)
         self._page: Lab | None = None
         self._closing = threading.Event()
+        self.files.sweep_temporary(YOUNG_S if self.store.shared else 0)
         self._recover()
+        self.replicas.watch(self._recover)
         self._tidying = threading.Thread(target=self._keep_tidy, name="voicelab-tidy", daemon=True)
         self._tidying.start()
 
@@ -343,6 +347,7 @@ class VoiceLab:
             self._page.close()
         self.runner.close()
         self.rack.close()
+        self.replicas.leave()
         self._tidying.join()  # what it writes after the folder is released harms the next owner
         self.store.close()
 
@@ -358,9 +363,8 @@ class VoiceLab:
         self.close()
 
     def _recover(self) -> None:
-        """What a process that died left behind: half-written files, pending records."""
-        self.files.sweep_temporary()
-        for record in self.history.recover():
+        """Pending records of a process that died: nobody makes them any more."""
+        for record in self.history.recover(self.replicas.alive()):
             live = self.status.begin(record["text"], source=record["source"])
             live.finish(error="interrupted", generation_id=record["id"])
 
@@ -385,6 +389,7 @@ class VoiceLab:
         """What the storage policy asks for; a clean-up that fails fails nothing else."""
         try:
             report = self.storage.tidy(stop=self._closing.is_set)
+            self.files.prune()
             if (days := self.storage.policy().max_age_days) is not None:
                 self.cache.prune(time.time() - days * 86_400)
         except Exception:

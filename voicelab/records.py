@@ -82,7 +82,8 @@ class SpokenChunk:
 class Generation:
     """The record of a take; the order of the fields is the order in every answer.
 
-    `seed` is None only for imported takes whose archive has none.
+    `seed` is None only for imported takes whose archive has none. `replica` is the process that
+    makes the take, where several share the records.
     """
 
     id: str
@@ -116,6 +117,7 @@ class Generation:
     software: Mapping[str, str] = field(default_factory=dict)
     effects_chain: Sequence[Mapping[str, Any]] | None = None
     active_version_id: str | None = None
+    replica: str | None = None
 
     def document(self) -> dict[str, Any]:
         """As the store keeps it: lists for tuples, all numbers finite."""

@@ -16,6 +16,7 @@ import gradio as gr
 from voicelab import rest, ui
 from voicelab.errors import Unavailable
 from voicelab.lab import VoiceLab
+from voicelab.library.files import TAKES
 from voicelab.settings import Settings
 
 __all__ = ["Lab"]
@@ -56,6 +57,8 @@ class Lab(gr.Blocks):
             "max_file_size": settings.max_upload_mb << 20,
             "show_error": True,
             "footer_links": ["api", "settings"],
+            # Takes alone: the records lie beside them.
+            "allowed_paths": [str(self.lab.files.target(TAKES))],
         }
         fixed = {
             # Server-side rendering puts a Node proxy before us that answers /status with a page.

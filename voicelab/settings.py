@@ -77,6 +77,16 @@ class Settings(BaseSettings):
         description="full: a record is on the disk before the answer; normal: within a second, so "
         "a power cut may take the last one",
     )
+    database_url: SecretStr | None = Field(
+        None,
+        description="postgresql://user:password@host/name for the records of several replicas; "
+        "db.json in the data folder when unset",
+    )
+    audio_url: SecretStr | None = Field(
+        None,
+        description="where audio is: a folder, s3://bucket/folder or another of fsspec's URLs; "
+        "the data folder when unset",
+    )
     share: bool = Field(False, description="make a public gradio.live link")
     open_browser: bool = Field(False, description="open the page when the server is up")
     root_path: str = Field("", description="path prefix behind a reverse proxy")
@@ -129,6 +139,14 @@ class Settings(BaseSettings):
     def from_environment(cls) -> Settings:
         """Settings from the environment alone."""
         return cls()  # pyright: ignore[reportCallIssue]
+
+    def place(self) -> Path | str:
+        """Where the records are: the data folder, or the URL of a database."""
+        return self.database_url.get_secret_value() if self.database_url else self.data_dir
+
+    def audio_place(self) -> str | None:
+        """Where the audio is, as a URL; None for the data folder."""
+        return self.audio_url.get_secret_value() if self.audio_url else None
 
     def users(self) -> list[tuple[str, str]]:
         """The (user, password) pairs of `auth`.

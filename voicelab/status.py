@@ -332,13 +332,13 @@ class Status:
         return totals | {"total": totals["completed"] + totals["error"] + totals["cancelled"]}
 
     def _log(self, record: Snapshot) -> None:
-        totals = self._totals()
-        totals.pop("total")
         ended = "cancelled" if record["cancelled"] else record["status"]
-        totals[ended] += 1
-        totals["duration_s"] += record["duration_seconds"]
-        totals["text_length"] += record["text_length"]
-        with self._store.batch():
+        with self._store.batch():  # read inside: other replicas count, too
+            totals = self._totals()
+            totals.pop("total")
+            totals[ended] += 1
+            totals["duration_s"] += record["duration_seconds"]
+            totals["text_length"] += record["text_length"]
             self._store.insert(LOG, record)
             self._store.delete(TOTALS, LOG)
             self._store.insert(TOTALS, totals)

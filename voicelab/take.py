@@ -203,7 +203,7 @@ class Take(Iterator[Piece]):
         if not self._blueprint.destination.keeps or path is None:
             yield None
             return
-        with WavWriter(self._files.target(path), self.sample_rate) as wav:
+        with self._files.writer(path, self.sample_rate) as wav:
             yield wav
 
     def _shaped(self, spoken: ChunkAudio) -> NDArray[np.float32]:
@@ -248,7 +248,7 @@ class Take(Iterator[Piece]):
             source = version_row(record.document())
             effects = self._blueprint.effects
             row = processed(source, self._files, effects, len(heard), self.sample_rate)
-            with WavWriter(self._files.target(row["audio_path"]), self.sample_rate) as wav:
+            with self._files.writer(row["audio_path"], self.sample_rate) as wav:
                 wav.write(heard)
                 wav.commit()
             with self._files.kept(row["audio_path"]):

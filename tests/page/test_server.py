@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -46,6 +47,16 @@ def test_page_and_routes_share_a_port(url: str) -> None:
         assert answer.headers["content-type"] == "application/json"
     missing = httpx.get(f"{url}/history/none")
     assert missing.status_code == 404 and set(missing.json()) == {"error"}
+
+
+def test_takes_are_heard_wherever_their_folder_is(url, page_lab, tmp_path, monkeypatch) -> None:
+    """Gradio gives out files of its temporary folder by itself; takes need not lie there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    audio, record = Client(url, verbose=False).predict("Hello there.", api_name="/generate")
+    assert Path(audio).read_bytes() == page_lab.audio_path(record["id"]).read_bytes()
+    records = page_lab.settings.data_dir / "db.json.j-00000001"
+    for path in (records, page_lab.settings.data_dir / "db.json"):
+        assert httpx.get(f"{url}/gradio_api/file={path}").status_code in (403, 404)
 
 
 def test_a_foreign_host_name_is_refused(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What the store's tests share."""
+"""What the stores' tests share; each store fresh for each test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from voicelab.store import Query, Store, TinyStore
+from tests.store.server import Server, programs
+from voicelab.store import MemoryStore, Query, Store, TinyStore, open_store
 
 Opened = Callable[..., TinyStore]
 
@@ -18,13 +19,80 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     """Opens stores on the test's folder; those still open at the end are abandoned."""
     stores: list[TinyStore] = []
 
-    def open_store(**options: Any) -> TinyStore:
+    def opened(**options: Any) -> TinyStore:
         stores.append(TinyStore(tmp_path, **{"background": False, **options}))
         return stores[-1]
 
-    yield open_store
+    yield opened
     for store in stores:
         store.abandon()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """PostgreSQL, running."""
+    server = Server(programs())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def database(server: Server) -> Iterator[str]:
+    """The URL of a database without a table."""
+    server.clear()
+    yield server.url
+    server.clear()
+
+
+@pytest.fixture(params=["tiny", "memory", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Each store in turn, empty."""
+    stores: dict[str, Callable[[], Store]] = {
+        "tiny": lambda: TinyStore(tmp_path),
+        "memory": MemoryStore,
+        "postgres": lambda: open_store(request.getfixturevalue("database")),
+    }
+    store = stores[request.param]()
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[str]:
+    """The address of a server that speaks S3."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def audio_url(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """Where replicas share their audio; empty."""
+    import fsspec
+
+    if request.param == "folder":
+        yield (tmp_path / "shared audio").as_uri()
+        return
+    if request.param == "memory":
+        yield f"memory://{tmp_path.name}/audio"
+        fsspec.filesystem("memory").store.clear()
+        return
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("bucket"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "us-east-1")
+    system = fsspec.filesystem("s3")
+    system.mkdir("lab")
+    yield "s3://lab/audio"
+    system.rm("lab", recursive=True)
 
 
 def fill(store: Store, count: int, start: int = 0) -> None:

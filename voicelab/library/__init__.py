@@ -8,6 +8,8 @@ from voicelab.library.policy import Policy
 from voicelab.library.presets import Presets
 from voicelab.library.profile_archive import export_profile, import_profile
 from voicelab.library.profiles import Profiles
+from voicelab.library.remote import open_files
+from voicelab.library.replicas import Replicas
 from voicelab.library.storage import Storage
 from voicelab.library.stories import Stories
 from voicelab.library.story_archive import export_story, import_story
@@ -25,6 +27,7 @@ __all__ = [
     "Policy",
     "Presets",
     "Profiles",
+    "Replicas",
     "Storage",
     "Stories",
     "Versions",
@@ -35,4 +38,5 @@ __all__ = [
     "import_archive",
     "import_profile",
     "import_story",
+    "open_files",
 ]

@@ -20,7 +20,7 @@ from uuid import uuid4
 import orjson
 from pydantic import Field
 
-from voicelab.audio import WavWriter, wav_bytes
+from voicelab.audio import wav_bytes
 from voicelab.codecs import read
 from voicelab.errors import BadArchive, Conflict
 from voicelab.library.files import Files
@@ -217,7 +217,7 @@ def keep_takes(
             _link_sources(take, rows)
             for row, (_, sound) in zip(rows, take.sounds, strict=True):
                 written.append(row["audio_path"])
-                with WavWriter(files.target(row["audio_path"]), sound.sample_rate) as wav:
+                with files.writer(row["audio_path"], sound.sample_rate) as wav:
                     wav.write(sound.pcm)
                     wav.commit()
             record = _record(take, rows, profiles)

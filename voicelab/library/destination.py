@@ -54,6 +54,7 @@ class NewTake:
     def begin(self, record: Generation, request_id: str) -> None:
         """See `Destination`. Pending records have no path: there is no file yet."""
         document = record.document() | {"audio_path": None, "request_id": request_id}
+        document["replica"] = self.history.replica
         self.history.add(Generation.from_document(document))
 
     def complete(self, record: Generation, processed: Record | None) -> Record:
@@ -85,7 +86,8 @@ class FailedTake(NewTake):
 
     def begin(self, record: Generation, request_id: str) -> None:
         """See `Destination`."""
-        self.history.patch(record.id, status="pending", error=None, request_id=request_id)
+        fields = {"request_id": request_id, "replica": self.history.replica}
+        self.history.patch(record.id, status="pending", error=None, **fields)
 
     def complete(self, record: Generation, processed: Record | None) -> Record:
         """See `Destination`. Versions whose loss made the take fail are replaced by it."""

@@ -1,4 +1,4 @@
-"""The audio files of a data folder, always named relative to it."""
+"""The audio files of a lab, always named relative to their folder."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,26 +16,39 @@ from numpy.typing import NDArray
 
 from voicelab.audio import WavWriter, storage_error, to_pcm16
 from voicelab.codecs import CLIP_RATE, prepare_clip
-from voicelab.errors import NotFound, StoreFull
+from voicelab.errors import NotFound, StorageError, StoreFull
 
-__all__ = ["CLIPS", "TAKES", "Files"]
+__all__ = ["CLIPS", "GONE", "TAKES", "Files"]
 
 log = logging.getLogger(__name__)
 
 TAKES, CLIPS = "generations", "clips"
+GONE = "The audio file of this take is gone."
 
 
 class Files:
     """Takes and voice clips under one folder.
 
     Args:
-        root: the data folder.
+        root: their folder; made when missing.
         min_free_mb: takes are refused when less is free on its disk, in MiB.
+        home: the data folder, when it is another one: the cache and the records are there.
+
+    Raises:
+        StorageError: the folder cannot be made.
     """
 
-    def __init__(self, root: Path, min_free_mb: int = 0):
+    def __init__(self, root: Path, min_free_mb: int = 0, home: Path | None = None):
         self.root = root.resolve()
+        self._home = (home or root).resolve()
         self._min_free_mb = min_free_mb
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            option = "--data-dir" if self.root == self._home else "--audio-url"
+            raise StorageError(
+                f"The folder {root} cannot be used: {error.strerror}. Choose another with {option}."
+            ) from error
 
     def take_path(self, version_id: str) -> str:
         """Where the audio of a version stands, relative to the data folder."""
@@ -48,12 +62,30 @@ class Files:
         """
         path = (self.root / relative).resolve()
         if not path.is_relative_to(self.root) or not path.is_file():
-            raise NotFound("The audio file of this take is gone.")
+            raise NotFound(GONE)
         return path
 
     def target(self, relative: str) -> Path:
-        """Where a new file will stand."""
+        """Where a new file will stand; `publish` it when it does."""
         return self.root / relative
+
+    def publish(self, relative: str) -> None:
+        """Let all who share these files have what stands at its `target`, before a record says so.
+
+        Raises:
+            StorageError: they cannot; the file is gone.
+        """
+
+    def refresh(self, relative: str) -> bool:
+        """Make a file young again, so that no sweep takes it; False when it is to be written."""
+        try:
+            os.utime(self.target(relative))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def prune(self) -> None:
+        """Remove copies that were not used for long."""
 
     def delete(self, relative: str | None) -> int:
         """Remove a file if it is there; the bytes it had. Of a link only the link goes."""
@@ -83,17 +115,30 @@ class Files:
         samples = prepare_clip(clip) if isinstance(clip, Path) else clip
         digest = hashlib.sha256(to_pcm16(samples).tobytes()).hexdigest()
         relative = f"{CLIPS}/{digest}.wav"
-        try:
-            os.utime(self.target(relative))  # young again: no sweep may take what is used again
-        except FileNotFoundError:
+        if not self.refresh(relative):
             self.write(relative, samples, CLIP_RATE)
         return relative
 
     def write(self, relative: str, samples: NDArray[np.float32], sample_rate: int) -> None:
         """A whole WAV file of float32 (n,), or none; raises StoreFull, StorageError."""
-        with WavWriter(self.target(relative), sample_rate) as wav:
+        with self.writer(relative, sample_rate) as wav:
             wav.write(to_pcm16(samples))
             wav.commit()
+
+    def writer(self, relative: str, sample_rate: int) -> WavWriter:
+        """A WAV file to be written piece by piece, published by its commit."""
+        return WavWriter(self.target(relative), sample_rate, lambda: self.publish(relative))
+
+    def write_bytes(self, relative: str, content: bytes) -> None:
+        """A whole file of any kind, or none; raises StoreFull, StorageError."""
+        target = self.target(relative)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        except OSError as error:
+            target.unlink(missing_ok=True)
+            raise storage_error(error) from error
+        self.publish(relative)
 
     @contextlib.contextmanager
     def kept(self, *relative: str) -> Iterator[list[str]]:
@@ -132,12 +177,14 @@ class Files:
     def folder_bytes(self) -> dict[str, int]:
         """Bytes by top-level folder; "" is the data folder's own files."""
         found: dict[str, int] = {}
-        for folder, _, names in os.walk(self.root):
-            top = Path(folder).relative_to(self.root).parts[:1]
-            for name in names:
-                with contextlib.suppress(OSError):  # a temporary file may be gone already
-                    size = os.lstat(Path(folder, name)).st_size
-                    found["".join(top)] = found.get("".join(top), 0) + size
+        for place in {self.root, self._home}:
+            for folder, below, names in os.walk(place):
+                below[:] = [name for name in below if Path(folder, name) != self.root]
+                top = "".join(Path(folder).relative_to(place).parts[:1])
+                for name in names:
+                    with contextlib.suppress(OSError):  # a temporary file may be gone already
+                        size = os.lstat(Path(folder, name)).st_size
+                        found[top] = found.get(top, 0) + size
         return found
 
     def audio_files(self) -> Iterator[tuple[str, int, float]]:
@@ -149,12 +196,23 @@ class Files:
                         status = entry.stat(follow_symlinks=False)
                         yield f"{folder}/{entry.name}", status.st_size, status.st_mtime
 
-    def sweep_temporary(self) -> int:
-        """Remove what a killed process left half-written; how many files."""
-        left = list(self.root.glob("*/.*.tmp"))
+    def sweep_temporary(self, young_s: float = 0) -> int:
+        """Remove what a killed process left half-written; how many files.
+
+        Args:
+            young_s: files changed within so many seconds are left alone: another process that
+                shares the folder may be writing them.
+        """
+        limit = time.time() - young_s
+        left = [path for place in {self.root, self._home} for path in place.glob("*/.*.tmp")]
+        swept = 0
         for path in left:
             try:
-                path.unlink()
+                if not young_s or path.stat().st_mtime < limit:
+                    path.unlink()
+                    swept += 1
+            except FileNotFoundError:
+                continue  # it was finished meanwhile
             except OSError as error:
                 raise storage_error(error) from error
-        return len(left)
+        return swept

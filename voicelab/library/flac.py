@@ -39,6 +39,7 @@ def compress(version: dict[str, Any], store: Store, files: Files) -> int:
     target = source.removesuffix(".wav") + ".flac"
     before = files.path(source).stat().st_size
     _write(files.path(source), files.target(target))
+    files.publish(target)
     after = files.path(target).stat().st_size
     try:
         with store.batch():

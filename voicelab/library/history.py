@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +66,18 @@ class History:
         files: where the audio is.
         profiles: for their names.
         versions: of the takes.
+        replica: who makes takes here, where several processes share the records.
     """
 
-    def __init__(self, store: Store, files: Files, profiles: Profiles, versions: Versions):
+    def __init__(
+        self,
+        store: Store,
+        files: Files,
+        profiles: Profiles,
+        versions: Versions,
+        replica: str | None = None,
+    ):
+        self.replica = replica
         self._store = store
         self._files = files
         self._profiles = profiles
@@ -82,13 +91,17 @@ class History:
         """Set fields of a record; raises NotFound."""
         self._store.patch(GENERATIONS, id, fields)
 
-    def recover(self) -> list[Record]:
-        """Pending records of a process that died become failed; those records."""
-        pending, _ = self._store.page(GENERATIONS, Query(where={"status": "pending"}))
+    def recover(self, alive: Collection[str] = ()) -> list[Record]:
+        """Pending records become failed, but for those that replicas `alive` make; the records."""
+        pending = Query(where={"status": "pending"})
+        if not self._store.count(GENERATIONS, pending):
+            return []
         with self._store.batch():
-            for record in pending:
+            found, _ = self._store.page(GENERATIONS, pending)
+            left = [record for record in found if record.get("replica") not in alive]
+            for record in left:
                 self.patch(record["id"], status="failed", error="interrupted")
-        return pending
+        return left
 
     def get(self, id: str) -> Record:
         """One take with its versions; raises NotFound."""
@@ -186,8 +199,9 @@ class History:
 
     def toggle_favorite(self, id: str) -> bool:
         """Whether it is a favourite now; raises NotFound."""
-        favorite = not self.get(id)["is_favorited"]
-        self._store.patch(GENERATIONS, id, {"is_favorited": favorite})
+        with self._store.batch():
+            favorite = not self.get(id)["is_favorited"]
+            self._store.patch(GENERATIONS, id, {"is_favorited": favorite})
         return favorite
 
     def change(

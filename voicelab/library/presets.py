@@ -45,16 +45,18 @@ class Presets:
         Raises:
             InvalidInput; Conflict: the name is taken.
         """
-        preset = {"id": str(uuid4()), **self._checked(name, effects_chain, description)}
-        preset |= {"is_builtin": False, "created_at": now()}
-        self._store.insert(TABLE, preset)
+        with self._store.batch():  # nobody takes the name meanwhile
+            preset = {"id": str(uuid4()), **self._checked(name, effects_chain, description)}
+            preset |= {"is_builtin": False, "created_at": now()}
+            self._store.insert(TABLE, preset)
         return preset
 
     def update(self, id: str, name: str, effects_chain: Any, description: str = "") -> Record:
         """Change one's own; raises as `create`, NotFound, and Protected for a built-in one."""
         self._own(id)
-        fields = self._checked(name, effects_chain, description, id)
-        return self._store.patch(TABLE, id, fields)
+        with self._store.batch():
+            fields = self._checked(name, effects_chain, description, id)
+            return self._store.patch(TABLE, id, fields)
 
     def delete(self, id: str) -> None:
         """Remove one's own; raises NotFound, and Protected for a built-in one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections import Counter
@@ -13,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.audio import storage_error, to_float
+from voicelab.audio import to_float
 from voicelab.codecs import CLIP_RATE, MAX_CLIP_S, prepare_clip, read
 from voicelab.effects import check_chain
 from voicelab.errors import Conflict, InvalidInput, NotFound, Protected, UnknownVoice
@@ -49,7 +50,9 @@ class Profiles:
         self._store = store
         self._files = files
         if store.get(PROFILES, DEFAULT_PROFILE) is None:
-            store.insert(PROFILES, _profile(DEFAULT_PROFILE, "Default", "The engine's own voice."))
+            with contextlib.suppress(Conflict):  # another replica was as fast
+                default = _profile(DEFAULT_PROFILE, "Default", "The engine's own voice.")
+                store.insert(PROFILES, default)
 
     def list(self) -> list[Record]:
         """All profiles with their counts, the default first, then by name."""
@@ -134,15 +137,17 @@ class Profiles:
             "default_engine": default_engine,
             "effects_chain": effects_chain,
         }
-        profile = _profile(str(uuid4()), "", "") | self._checked(fields)
-        self._store.insert(PROFILES, profile)
+        with self._store.batch():  # nobody takes the name meanwhile
+            profile = _profile(str(uuid4()), "", "") | self._checked(fields)
+            self._store.insert(PROFILES, profile)
         return self.get(profile["id"])
 
     def update(self, id: str, fields: Mapping[str, Any]) -> Record:
         """Set what is given, as in `create`; raises NotFound, too."""
         self.get(id)
-        changes = self._checked(fields, id)
-        self._store.patch(PROFILES, id, {**changes, "updated_at": now()})
+        with self._store.batch():
+            changes = self._checked(fields, id)
+            self._store.patch(PROFILES, id, {**changes, "updated_at": now()})
         return self.get(id)
 
     def delete(
@@ -260,13 +265,7 @@ class Profiles:
         profile = self.get(id)
         picture = check_picture(content)
         path = f"{PROFILES}/{uuid4()}.png"
-        target = self._files.target(path)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(picture)
-        except OSError as error:
-            target.unlink(missing_ok=True)
-            raise storage_error(error) from error
+        self._files.write_bytes(path, picture)
         with self._files.kept(path):
             self._store.patch(PROFILES, id, {"avatar_path": path, "updated_at": now()})
         self._files.delete(profile["avatar_path"])

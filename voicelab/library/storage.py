@@ -66,10 +66,11 @@ class Storage:
 
     def set_policy(self, policy: Policy) -> Policy:
         """Put a policy in force, for the next clean-up and for new takes."""
-        if self._store.get(SETTINGS, POLICY) is None:
-            self._store.insert(SETTINGS, {"id": POLICY, **asdict(policy)})
-        else:
-            self._store.patch(SETTINGS, POLICY, asdict(policy))
+        with self._store.batch():
+            if self._store.get(SETTINGS, POLICY) is None:
+                self._store.insert(SETTINGS, {"id": POLICY, **asdict(policy)})
+            else:
+                self._store.patch(SETTINGS, POLICY, asdict(policy))
         return policy
 
     def usage(self) -> Record:

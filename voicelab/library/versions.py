@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.audio import WavWriter, to_float, to_pcm16
+from voicelab.audio import to_float, to_pcm16
 from voicelab.codecs import read
 from voicelab.effects import apply_chain, check_chain, describe
 from voicelab.errors import Conflict, InvalidInput, NotFound, Protected
@@ -139,7 +139,7 @@ class Versions:
             raise InvalidInput("A label has 1 to 200 characters.", param="label")
         row = processed(source, self._files, effects, len(pcm), rate)
         row |= {"label": label or describe(effects), "is_default": set_as_default}
-        with WavWriter(self._files.target(row["audio_path"]), rate) as wav:
+        with self._files.writer(row["audio_path"], rate) as wav:
             wav.write(pcm)
             wav.commit()
         self.add(generation_id, [row])

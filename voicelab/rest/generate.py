@@ -41,8 +41,12 @@ def router(lab: VoiceLab) -> APIRouter:
         """Stop a take that is being made; 409 when it is finished."""
         live = _request_id(lab, id)
         if live is None:
-            lab.history.get(id)
-            raise Conflict("This take is not being made.")
+            elsewhere = lab.history.get(id)["status"] == "pending"
+            raise Conflict(
+                "Another replica makes this take: cancel it there, or delete it."
+                if elsewhere
+                else "This take is not being made."
+            )
         lab.cancel(live)
         return Json({"message": "Generation is being cancelled.", "id": id})
 
@@ -102,3 +106,5 @@ async def _events(lab: VoiceLab, id: str, request: Request) -> AsyncIterator[byt
             return
         while lab.status.version == version and not await request.is_disconnected():
             await to_thread.run_sync(lab.status.wait, version, POLL_S, abandon_on_cancel=True)
+            if not made:  # another replica makes it: only the record tells of it
+                break

@@ -1,7 +1,9 @@
-"""Where records are kept; the only place that imports tinydb."""
+"""Where records are kept; the only place that imports tinydb and sqlalchemy."""
 
 from voicelab.store.base import Query, Store, Term
+from voicelab.store.memory import MemoryStore
+from voicelab.store.places import open_store
 from voicelab.store.table import JournalDB
 from voicelab.store.tiny import TinyStore
 
-__all__ = ["JournalDB", "Query", "Store", "Term", "TinyStore"]
+__all__ = ["JournalDB", "MemoryStore", "Query", "Store", "Term", "TinyStore", "open_store"]

@@ -36,11 +36,12 @@ class Query:
     """Which documents; everything given must hold.
 
     Attributes:
-        where: field -> the value it must equal.
+        where: field -> the value it must equal; None is a null, or no such field.
         has: field -> a value that must stand in the list under it.
         ranges: field -> (least, greatest), each None for open; null values never match.
         terms: words that must all be found.
-        order: field to sort by; ties are broken by id.
+        order: field to sort by: nulls, then numbers, then texts by code point ("text": casefolded);
+            ties are broken by id.
         descending: largest first.
     """
 
@@ -58,7 +59,12 @@ class Store(Protocol):
     Raises:
         StoreFull: from every change: there is no room; nothing was changed.
         StorageError: from every change: the folder cannot be written; nothing was changed.
+
+    Attributes:
+        shared: whether other processes change the same documents.
     """
+
+    shared: bool
 
     def get(self, table: str, id: str) -> Document | None:
         """A copy of one document, None when there is none."""
@@ -69,7 +75,7 @@ class Store(Protocol):
         ...
 
     def insert(self, table: str, document: Document) -> None:
-        """Add one; raises Conflict when its id is taken."""
+        """Add one; raises Conflict when its id is taken, InvalidInput when it is not JSON."""
         ...
 
     def patch(
@@ -109,8 +115,15 @@ class Store(Protocol):
         """How many match."""
         ...
 
+    def tables(self) -> list[str]:
+        """The names of all tables with documents; one that was emptied may be among them."""
+        ...
+
     def batch(self) -> AbstractContextManager[None]:
-        """Changes inside are one commit: all of them, or none."""
+        """Changes inside are one commit: all of them, or none; nobody else changes meanwhile.
+
+        A batch within a batch that fails is undone alone.
+        """
         ...
 
     def close(self) -> None:

@@ -33,6 +33,8 @@ class TinyStore:
         StoreLocked, StoreCorrupt, StorageError: see `JournalStorage`.
     """
 
+    shared = False
+
     def __init__(
         self,
         folder: Path,

@@ -1,0 +1,33 @@
+"""A store by its address: a folder, or the URL of a database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from voicelab.errors import StorageError
+from voicelab.store.base import Store
+from voicelab.store.storage import Durability
+from voicelab.store.tiny import TinyStore
+
+__all__ = ["open_store"]
+
+
+def open_store(place: Path | str, durability: Durability = "full") -> Store:
+    """The store at an address.
+
+    Args:
+        place: postgresql://user:password@host/name, or else a folder, which is made.
+        durability: of a folder's records; a database is told its own.
+
+    Raises:
+        StorageError (StoreLocked, StoreCorrupt): it cannot be used; no password is in the message.
+    """
+    if isinstance(place, Path) or "://" not in place:
+        return TinyStore(Path(place), durability=durability)
+    try:
+        from voicelab.store.postgres import PostgresStore
+    except ImportError as error:
+        raise StorageError(
+            "Records in a database need the extra 'postgres': pip install 'voicelab[postgres]'."
+        ) from error
+    return PostgresStore(place)
