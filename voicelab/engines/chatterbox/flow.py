@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from voicelab.engines.chatterbox.layers import Convolution, Linear, Norm
+from voicelab.errors import Cancelled
 
-__all__ = ["Alone", "Condition", "Flow", "Recalled", "Recorded"]
+__all__ = ["MELS", "Condition", "Flow"]
 
 PAD = 16
 """Unused columns beside queries, keys and values: rows of a power of two bytes share few places
@@ -47,7 +48,7 @@ class Recorded(Alone):
         return y
 
     def keys(self, keys: Tensor) -> Tensor:
-        self.kept.append(keys.clone())
+        self.kept.append(keys.clone(memory_format=torch.contiguous_format))
         return keys
 
 
@@ -66,17 +67,24 @@ class Recalled(Alone):
 
 @dataclass(frozen=True)
 class Condition:
-    """What a flow is led by; all have `time` frames.
+    """What a flow begins with and is led by.
 
     Attributes:
+        noise: (time, 80).
         mean: (time, 80), from the encoder.
-        speaker: (80,).
         known: (time, 80), the prompt's frames and zeros after them.
+        speaker: (80,).
     """
 
+    noise: Tensor
     mean: Tensor
-    speaker: Tensor
     known: Tensor
+    speaker: Tensor
+
+    def after(self, frame: int) -> Condition:
+        """Without the frames before `frame`."""
+        rows = (part[frame:] for part in (self.noise, self.mean, self.known))
+        return Condition(*rows, speaker=self.speaker)
 
 
 class Flow:
@@ -100,35 +108,74 @@ class Flow:
             times = 1 - torch.cos(times * 0.5 * torch.pi)
         self._lengths = (times[1:] - times[:-1]).unbind()
         self._times = _time_embeddings(decoder.estimator, times, meanflow)
-        self.steps = steps
+        self._steps = steps
 
-    def prepare(self, condition: Condition, before: Alone) -> tuple[Tensor, Tensor]:
-        """What the first layer makes of the condition, the same at each step."""
+    def __call__(self, condition: Condition, poll: Callable[[], None]) -> Tensor:
+        """(time, 80) mel frames; `poll` is called before each step."""
+        state = self._begin(condition, Alone())
+        for number in range(self._steps):
+            poll()
+            state = self._step(number, state, Alone())
+        return state.x
+
+    def together(
+        self,
+        prompt: Condition,
+        chunks: Sequence[Condition],
+        polls: Sequence[Callable[[], None]],
+    ) -> list[Tensor | None]:
+        """Chunks in one voice, whose prompt's frames are computed once, by themselves.
+
+        A chunk attends to the prompt and to itself, and its convolutions begin at the prompt's
+        end, as if it were alone: nothing of one chunk comes into another.
+
+        Returns:
+            For each chunk (time, 80) mel frames, or None when its poll raised Cancelled.
+        """
+        recorded = Recorded()
+        before = self._begin(prompt, recorded)
+        states = {i: self._begin(chunk, Recalled(recorded)) for i, chunk in enumerate(chunks)}
+        for number in range(self._steps):
+            recorded = Recorded()
+            before = self._step(number, before, recorded)
+            for index, state in list(states.items()):
+                try:
+                    polls[index]()
+                except Cancelled:
+                    del states[index]
+                else:
+                    states[index] = self._step(number, state, Recalled(recorded))
+            if not states:
+                break
+        return [states[i].x if i in states else None for i in range(len(chunks))]
+
+    def _begin(self, condition: Condition, before: Alone) -> _State:
         speaker = condition.speaker.expand(len(condition.mean), -1)
         rows = torch.cat([condition.mean, speaker, condition.known], dim=-1).unsqueeze(0)
         if self._guidance is not None:
             rows = torch.cat([rows, torch.zeros_like(rows)])
-        return self._estimator.prepare(rows, before)
+        return _State(condition.noise, *self._estimator.prepare(rows, before))
 
-    def step(
-        self, number: int, x: Tensor, prepared: tuple[Tensor, Tensor], before: Alone
-    ) -> Tensor:
-        """(time, 80) -> (time, 80), one step further."""
-        found = self._estimator(x.unsqueeze(0), prepared, self._times[number], before)
-        if self._guidance is None:
-            slope = found[0]
-        else:
-            slope = (1.0 + self._guidance) * found[0] - self._guidance * found[1]
-        return x + self._lengths[number] * slope
+    def _step(self, number: int, state: _State, before: Alone) -> _State:
+        slopes = self._estimator(state, self._times[number], before)
+        slope = slopes[0]
+        if self._guidance is not None:
+            slope = (1.0 + self._guidance) * slope - self._guidance * slopes[1]
+        return replace(state, x=state.x + self._lengths[number] * slope)
 
-    def __call__(self, noise: Tensor, condition: Condition, poll: Callable[[], None]) -> Tensor:
-        """(time, 80) noise -> (time, 80) mel frames; `poll` is called before each step."""
-        x, before = noise, Alone()
-        prepared = self.prepare(condition, before)
-        for number in range(self.steps):
-            poll()
-            x = self.step(number, x, prepared, before)
-        return x
+
+@dataclass(frozen=True)
+class _State:
+    """A flow at work.
+
+    Attributes:
+        x: (time, 80).
+        still, shortcut: (rows, time, channels), what the first layers make of the condition.
+    """
+
+    x: Tensor
+    still: Tensor
+    shortcut: Tensor
 
 
 def _time_embeddings(estimator: Any, times: Tensor, meanflow: bool) -> list[list[Tensor]]:
@@ -165,13 +212,11 @@ class _Estimator:
     def prepare(self, rows: Tensor, before: Alone) -> tuple[Tensor, Tensor]:
         return self._first.prepare(rows.to(self._dtype), before)
 
-    def __call__(
-        self, x: Tensor, prepared: tuple[Tensor, Tensor], times: list[Tensor], before: Alone
-    ) -> Tensor:
-        """(1, time, 80) -> (rows, time, 80) in float32."""
+    def __call__(self, state: _State, times: list[Tensor], before: Alone) -> Tensor:
+        """The slopes, (rows, time, 80), in float32; the second row is without a condition."""
         times = [time.to(self._dtype) for time in times]
         first, *middle, last = self._attentions
-        x = self._first(x.to(self._dtype), prepared, times[0], before)
+        x = self._first(state, times[0], before)
         x = skip = _attended(first, x, before)
         x = self._down(before.lead(x, 2))
         for resnet, attention, time in zip(self._resnets[:-1], middle, times[1:-1], strict=True):
@@ -226,12 +271,10 @@ class _First:
     def prepare(self, rows: Tensor, before: Alone) -> tuple[Tensor, Tensor]:
         return self._still(before.lead(rows, 2)), self._still_shortcut(rows)
 
-    def __call__(
-        self, x: Tensor, prepared: tuple[Tensor, Tensor], time: Tensor, before: Alone
-    ) -> Tensor:
-        still, shortcut = prepared
-        y = functional.mish(self._norm(self._moving(before.lead(x, 2)) + still))
-        return self._block2(y + time, before).add_(self._moving_shortcut(x) + shortcut)
+    def __call__(self, state: _State, time: Tensor, before: Alone) -> Tensor:
+        x = state.x.unsqueeze(0).to(time.dtype)
+        y = functional.mish(self._norm(self._moving(before.lead(x, 2)) + state.still))
+        return self._block2(y + time, before).add_(self._moving_shortcut(x) + state.shortcut)
 
 
 class _Transformer:

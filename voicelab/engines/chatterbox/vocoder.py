@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from voicelab.engines.chatterbox.layers import Convolution, Linear, folded
+from voicelab.engines.chatterbox.layers import Convolution, folded
 
 __all__ = ["Vocoder"]
 
@@ -68,16 +68,23 @@ class Vocoder:
 
 
 class _Pitch:
-    """(1, time, 80) -> (time,) Hz."""
+    """(1, time, 80) -> (time,) Hz.
+
+    Computed as upstream does, to the last digit: the phase of the source adds its errors up.
+    """
 
     def __init__(self, upstream: Any):
-        self._convolutions = [Convolution.of(module) for module in upstream.condnet[::2]]
-        self._classifier = Linear.of(upstream.classifier)
+        self._convolutions = [
+            (folded(module), module.bias.detach().clone()) for module in upstream.condnet[::2]
+        ]
+        self._weight = upstream.classifier.weight.detach().clone()
+        self._bias = upstream.classifier.bias.detach().clone()
 
     def __call__(self, x: Tensor) -> Tensor:
-        for convolution in self._convolutions:
-            x = functional.elu(convolution(x))
-        return self._classifier(x).flatten().abs()
+        x = x.transpose(1, 2).contiguous()
+        for weight, bias in self._convolutions:
+            x = functional.elu(functional.conv1d(x, weight, bias, padding=1))
+        return functional.linear(x.transpose(1, 2), self._weight, self._bias).flatten().abs()
 
 
 class _Source:
@@ -124,17 +131,16 @@ class _Stage:
     def __init__(self, up: Any, down: Any, source: Any, blocks: Any):
         self._up_weight = folded(up).unsqueeze(2)
         self._up_bias = up.bias.detach().clone()
-        self._up_sizes = {
-            "stride": (1, up.stride[0]),
-            "padding": (0, up.padding[0]),
-        }
+        self._up_stride, self._up_padding = (1, up.stride[0]), (0, up.padding[0])
         self._down, self._source = Convolution.of(down), _Residual(source)
         self._blocks = [_Residual(block) for block in blocks]
 
     def __call__(self, x: Tensor, source: Tensor, *, last: bool) -> Tensor:
         """(1, time, channels), (1, frames, n_fft + 2) -> (1, time * rate, channels / 2)."""
         image = x.permute(0, 2, 1).unsqueeze(2)
-        image = functional.conv_transpose2d(image, self._up_weight, self._up_bias, **self._up_sizes)
+        image = functional.conv_transpose2d(
+            image, self._up_weight, self._up_bias, self._up_stride, self._up_padding
+        )
         x = image.squeeze(2).permute(0, 2, 1).contiguous()
         if last:  # upstream reflects one frame at the beginning
             x = torch.cat([x[:, 1:2], x], dim=1)
