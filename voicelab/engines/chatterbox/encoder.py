@@ -82,20 +82,15 @@ class _Layer:
         self._heads = attention.h
         self._norm, self._out = Norm(layer.norm_mha), Linear.of(attention.linear_out)
         parts = [attention.linear_q, attention.linear_k, attention.linear_v]
-        bias = None
-        if parts[0].bias is not None:
-            # Multilingual whisper-like keys have none.
-            biases = [torch.zeros_like(p.weight[:, 0]) if p.bias is None else p.bias for p in parts]
-            bias = torch.cat(biases)
-        self._qkv = Linear(torch.cat([part.weight for part in parts]), bias)
+        self._qkv = Linear(
+            torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
+        )
         self._positions = Linear.of(attention.linear_pos)
         self._content_bias = attention.pos_bias_u.detach().unsqueeze(1)
         self._position_bias = attention.pos_bias_v.detach().unsqueeze(1)
         self._norm_ff = Norm(layer.norm_ff)
-        self._wide, self._narrow = (
-            Linear.of(layer.feed_forward.w_1),
-            Linear.of(layer.feed_forward.w_2),
-        )
+        self._wide = Linear.of(layer.feed_forward.w_1)
+        self._narrow = Linear.of(layer.feed_forward.w_2)
 
     def __call__(self, x: Tensor, positions: Tensor) -> Tensor:
         """(1, n, channels), (2n - 1, channels) -> (1, n, channels)."""

@@ -18,7 +18,7 @@ __all__ = ["MELS", "Condition", "Flow"]
 PAD = 16
 """Unused columns beside queries, keys and values: rows of a power of two bytes share few places
 of the CPU's caches."""
-WIDE_QUERIES, WORTH_WIDENING = 768, 600
+WIDE_QUERIES, WORTH_WIDENING = 768, 640
 """From so many queries on torch's CPU attention takes large blocks, 1.4 times as fast on four
 cores; it pays to fill up to it from the second number on."""
 MELS = 80

@@ -122,7 +122,8 @@ def folded(module: Any) -> Tensor:
 def _kernels(weight: Tensor) -> Any:
     """oneDNN's kernels for packed weights, or None; torch keeps them private."""
     kernels = torch.ops.mkldnn
-    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+    x86 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
+    if weight.device.type != "cpu" or not x86 or not torch.backends.mkldnn.is_available():
         return None
     return kernels if all(hasattr(kernels, name) for name in PACKED) else None
 
