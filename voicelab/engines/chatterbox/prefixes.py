@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
 
 import torch
 
 from voicelab.engines.chatterbox.backbone import Backbone, Cache, Segment
+from voicelab.engines.chatterbox.recent import Recent
 
 __all__ = ["Prefix", "Prefixes"]
 
@@ -73,14 +73,13 @@ class Prefixes:
     def __init__(self, t3: Any, backbone: Backbone):
         self._t3 = t3
         self._backbone = backbone
-        self._by_key: OrderedDict[Hashable, Prefix] = OrderedDict()
+        self._prefixes: Recent[Prefix] = Recent(KEPT)
 
     def get(self, key: Hashable, conditioning: Any) -> Prefix:
         """The prefix of `key`; made from upstream's T3Cond when it is not here."""
-        if key not in self._by_key:
+
+        def make() -> Prefix:
             embeddings = self._t3.prepare_conditioning(conditioning)[0]
-            self._by_key[key] = Prefix(self._t3, self._backbone, embeddings)
-            if len(self._by_key) > KEPT:
-                self._by_key.popitem(last=False)
-        self._by_key.move_to_end(key)
-        return self._by_key[key]
+            return Prefix(self._t3, self._backbone, embeddings)
+
+        return self._prefixes.get(key, make)

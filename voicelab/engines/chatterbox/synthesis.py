@@ -1,20 +1,46 @@
-"""Placeholder."""
+"""Synthesis: speech tokens to samples at 24 kHz, as upstream's S3Gen computes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from voicelab.engines.chatterbox.quiet import hushed
+from voicelab.engines.chatterbox.encoder import Encoder
+from voicelab.engines.chatterbox.flow import MELS, Condition, Flow
+from voicelab.engines.chatterbox.info import Mode
+from voicelab.engines.chatterbox.recent import Recent
+from voicelab.engines.chatterbox.vocoder import Vocoder
 from voicelab.errors import Cancelled
+
+__all__ = ["Piece", "Synthesis"]
+
+FRAMES_PER_TOKEN = 2
+STEPS, MEANFLOW_STEPS = 10, 2
+RUN = 8
+"""Pieces that share their prompt's frames at most; all are done together, at the end."""
+PROMPT_SEED = 0
+VOICES = 16
+"""Kept as far as they are the same in each chunk; about 1.5 MB each."""
 
 
 @dataclass(frozen=True)
 class Piece:
+    """One chunk's tokens.
+
+    Attributes:
+        tokens: int64 (n,), ids below 6,561; Turbo's with its three of silence at the end.
+        reference: its voice, upstream's `conds.gen`.
+        key: of the voice; equal keys have equal references.
+        generator: in its state after the tokens were drawn; used up.
+        poll: called before each step of the flow; raises Cancelled.
+    """
+
     tokens: Tensor
     reference: Mapping[str, Any]
     key: str
@@ -22,21 +48,136 @@ class Piece:
     poll: Callable[[], None]
 
 
+@dataclass(frozen=True)
+class _Reference:
+    """A voice, as far as it is the same in each of its chunks.
+
+    Attributes:
+        embedded: (prompt tokens, channels).
+        mel: (prompt frames, 80).
+        speaker: (80,).
+    """
+
+    embedded: Tensor
+    mel: Tensor
+    speaker: Tensor
+
+
 class Synthesis:
-    def __init__(self, s3gen: Any, *, mode: str = "exact"):
-        self._s3gen = s3gen
+    """S3Gen without its ballast; for one thread at a time.
+
+    In each mode a piece's samples are the same, bit for bit, whatever pieces are beside it.
+
+    Args:
+        s3gen: upstream's; its encoder, flow and vocoder are taken from it, to be held once. What
+            encodes a clip stays.
+        mode: "exact" is upstream's sound; "fast" computes the prompt's frames once for a run of
+            pieces in one voice, in bfloat16 where the machine has it; "draft" is fast with half
+            the steps.
+    """
+
+    def __init__(self, s3gen: Any, *, mode: Mode = "exact"):
+        self._device = s3gen.device
+        self._exact = mode == "exact"
+        self._meanflow = bool(s3gen.meanflow)
+        steps = MEANFLOW_STEPS if self._meanflow else STEPS
+        steps = steps // 2 if mode == "draft" else steps
+        dtype = torch.float32 if self._exact else _quick_dtype(self._device)
+        decoder = s3gen.flow.decoder
+        with torch.inference_mode():
+            self._encoder = Encoder(s3gen.flow)
+            self._flow = Flow(decoder, steps=steps, meanflow=self._meanflow, dtype=dtype)
+            self._vocoder = Vocoder(s3gen.mel2wav)
+            self._fade = s3gen.trim_fade.clone()
+        self._speaker = s3gen.flow.spk_embed_affine_layer
+        self._references: Recent[_Reference] = Recent(VOICES)
+        self._prompts: Recent[Condition] = Recent(VOICES)
+        s3gen.flow.encoder = s3gen.flow.encoder_proj = s3gen.flow.decoder = s3gen.mel2wav = None
 
     def waves(self, pieces: Sequence[Piece]) -> Iterator[tuple[int, Tensor]]:
-        for index, piece in enumerate(pieces):
-            try:
-                piece.poll()
-            except Cancelled:
-                continue
-            torch.random.set_rng_state(piece.generator.get_state())
-            with hushed():
-                wave, _ = self._s3gen.inference(
-                    speech_tokens=piece.tokens,
-                    ref_dict=dict(piece.reference),
-                    n_cfm_timesteps=2 if self._s3gen.meanflow else None,
-                )
-            yield index, wave.squeeze(0)
+        """Each piece's index and its samples, float32 (n,), without a watermark, when done.
+
+        A piece whose `poll` raises Cancelled is left out.
+        """
+        for run in _runs(pieces, 1 if self._exact else RUN):
+            mels = self._mels([pieces[index] for index in run])
+            for index, mel in zip(run, mels, strict=True):
+                if mel is not None:
+                    yield index, self._wave(mel, pieces[index].generator)
+
+    @torch.inference_mode()
+    def _mels(self, run: Sequence[Piece]) -> list[Tensor | None]:
+        """The mel frames, (time, 80), of pieces in one voice; None where one is cancelled."""
+        voice = self._references.get(run[0].key, lambda: self._encoded(run[0].reference))
+        own = len(voice.mel)
+        if not self._exact:
+            prompt = self._prompts.get(run[0].key, lambda: self._prompt(voice))
+            chunks = [self._condition(piece, voice).after(own) for piece in run]
+            return self._flow.together(prompt, chunks, [piece.poll for piece in run])
+        (piece,) = run
+        try:
+            return [self._flow(self._condition(piece, voice), piece.poll)[own:]]
+        except Cancelled:
+            return [None]
+
+    @torch.inference_mode()
+    def _wave(self, mel: Tensor, generator: torch.Generator) -> Tensor:
+        wave = self._vocoder(mel, generator)
+        wave[: len(self._fade)] *= self._fade[: len(wave)]
+        return wave
+
+    def _condition(self, piece: Piece, voice: _Reference) -> Condition:
+        """Of the prompt's frames and the piece's."""
+        embedded = self._encoder.embed(piece.tokens.to(self._device))
+        mean = self._encoder(torch.cat([voice.embedded, embedded]))
+        known = functional.pad(voice.mel, (0, 0, 0, len(mean) - len(voice.mel)))
+        return Condition(self._noise(piece, len(mean)), mean, known, voice.speaker)
+
+    def _noise(self, piece: Piece, frames: int) -> Tensor:
+        """(frames, 80), drawn in upstream's order."""
+        generator, own = piece.generator, FRAMES_PER_TOKEN * len(piece.tokens)
+        sizes = [own, frames] if self._meanflow else [frames]
+        *ends, noise = [_normal((MELS, size), generator) for size in sizes]
+        for end in ends:  # of meanflow: it replaces what was drawn for these frames
+            noise[:, frames - own :] = end
+        return noise.t().contiguous().to(self._device)
+
+    def _prompt(self, voice: _Reference) -> Condition:
+        """Of the prompt's frames alone, always with the same noise."""
+        mean = self._encoder(voice.embedded)[: len(voice.mel)]
+        noise = _normal((len(mean), MELS), torch.Generator().manual_seed(PROMPT_SEED))
+        return Condition(noise.to(self._device), mean, voice.mel[: len(mean)], voice.speaker)
+
+    def _encoded(self, reference: Mapping[str, Any]) -> _Reference:
+        tokens, mel, embedding = (
+            torch.as_tensor(reference[key]).to(self._device)
+            for key in ("prompt_token", "prompt_feat", "embedding")
+        )
+        embedding = functional.normalize(torch.atleast_2d(embedding.float()), dim=1)
+        return _Reference(
+            self._encoder.embed(tokens.flatten().long()),
+            mel.float().reshape(-1, MELS),
+            self._speaker(embedding).squeeze(0),
+        )
+
+
+def _runs(pieces: Sequence[Piece], longest: int) -> Iterator[tuple[int, ...]]:
+    """Indices of neighbours in one voice, at most `longest` together."""
+    for _, same in groupby(range(len(pieces)), key=lambda index: pieces[index].key):
+        while run := tuple(islice(same, longest)):
+            yield run
+
+
+def _normal(size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    return torch.randn(size, generator=generator, device=generator.device)
+
+
+def _quick_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where it is computed, not emulated."""
+    native = False
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        native = any(getattr(torch.cpu, name, bool)() for name in asked)
+    return torch.bfloat16 if native else torch.float32

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 from voicelab.engines.base import Voice
 from voicelab.engines.chatterbox.quiet import quiet
+from voicelab.engines.chatterbox.recent import Recent
 from voicelab.errors import SpeechFailed
 
 __all__ = ["Voices", "hashed", "own_copy"]
@@ -34,12 +34,11 @@ class Voices:
 
     def __init__(self, model: Any, kept: int = KEPT):
         self._model = model
-        self._kept = kept
-        self._by_key: OrderedDict[str, Any] = OrderedDict()
+        self._encoded: Recent[Any] = Recent(kept)
         self.own: Any = model.conds
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self._encoded)
 
     def get(self, voice: Voice) -> Any:
         """Upstream's Conditionals; a clip is encoded when it is not here (0.5 s).
@@ -51,12 +50,7 @@ class Voices:
             if self.own is None:
                 raise SpeechFailed("this checkpoint has no voice of its own: give a voice clip.")
             return self.own
-        if voice.key not in self._by_key:
-            self._by_key[voice.key] = self._encode(voice)
-            if len(self._by_key) > self._kept:
-                self._by_key.popitem(last=False)
-        self._by_key.move_to_end(voice.key)
-        return self._by_key[voice.key]
+        return self._encoded.get(voice.key, lambda: self._encode(voice))
 
     def _encode(self, voice: Voice) -> Any:
         try:
