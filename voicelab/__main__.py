@@ -1,4 +1,4 @@
-"""`python -m voicelab` serves as `python app.py` does; `storage`, `db` look after its data."""
+"""`python -m voicelab` serves as `python app.py` does; `storage`, `db`, `doctor` look after it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from voicelab import database
+from voicelab import database, doctor
 from voicelab.errors import StorageError, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import History, Profiles, Storage, Versions, open_files
@@ -36,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if words[:1] == ["db"]:
             return database.main(words[1:])
+        if words[:1] == ["doctor"]:
+            return doctor.main(words[1:])
         if words[:1] == ["storage"]:
             _storage(words[1:])
         else:

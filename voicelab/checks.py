@@ -23,8 +23,11 @@ from voicelab.text import Plan, check_text, plan
 
 __all__ = ["SHAPE", "Checks", "check_seed", "seeds_from"]
 
-SHAPE = ("speed", "gap_ms", "crossfade_ms", "max_chunk_chars", "normalize")
+SHAPE = (*("speed", "gap_ms", "crossfade_ms", "max_chunk_chars", "first_chunk_chars", "normalize"),)
 """Parameters of a record that shape the take around the voice, whichever engine speaks."""
+
+FIRST_CHUNK_CHARS = 80
+"""About five seconds of speech."""
 
 Record = Mapping[str, Any]
 
@@ -69,7 +72,7 @@ class Checks:
         info = self._rack.info(request.engine or profile["default_engine"])
         language = _language(request.language, profile, info)
         parameters, warnings = self._parameters(request.parameters, info)
-        shape = self._shape(request)
+        shape = self._shape(request, info)
         chain = request.effects_chain
         effects = check_chain(profile["effects_chain"] if chain is None else chain)
         planned = self._plan(text, language, shape, info)
@@ -98,7 +101,7 @@ class Checks:
             warnings=(*planned.warnings, *warnings, *more),
             effects_chain=effects or None,
         )
-        return self._drawn(record, planned, seeds, destination)
+        return self._drawn(record, planned, seeds, destination, request.listening)
 
     def again(
         self, record: Record, seeds: Sequence[int] | int, destination: Destination
@@ -122,7 +125,7 @@ class Checks:
             )
         info = self._rack.info(record["engine"])
         given = record["parameters"]
-        shape = self._shape(_shaped(given))
+        shape = self._shape(_shaped(given), info)
         spoken = {key: value for key, value in given.items() if key not in SHAPE}
         parameters, warnings = self._parameters(spoken, info)
         planned = self._plan(record["text"], record["language"], shape, info)
@@ -133,7 +136,9 @@ class Checks:
             self._files.path(record["clip"])
         self._storage.check_quota(record["profile_id"], sparing=record["id"])
         fields = {**record, **self._new_sound(info)}
-        fields |= {"parameters": parameters | shape, "warnings": (*planned.warnings, *warnings)}
+        other = _other_stack(record["software"], fields["software"]) if info.random else ()
+        said = (*planned.warnings, *warnings, *other)
+        fields |= {"parameters": parameters | shape, "warnings": said}
         first = seeds if isinstance(seeds, int) else seeds[0]
         return self._drawn(
             replace(Generation.from_document(fields), seed=first),
@@ -160,7 +165,12 @@ class Checks:
         return seed, seeds
 
     def _drawn(
-        self, record: Generation, planned: Plan, seeds: Sequence[int], destination: Destination
+        self,
+        record: Generation,
+        planned: Plan,
+        seeds: Sequence[int],
+        destination: Destination,
+        listening: bool = False,
     ) -> Blueprint:
         parameters = dict(record.parameters)
         shape = {name: parameters.pop(name) for name in SHAPE}
@@ -175,12 +185,14 @@ class Checks:
                 parameters=parameters,
                 seeds=seeds,
                 keep=destination.keeps,
+                listening=listening,
             ),
             join=Join(shape["gap_ms"], shape["crossfade_ms"], self._settings.paragraph_gap_ms),
             speed=shape["speed"],
             normalize=shape["normalize"],
             effects=check_chain(record.effects_chain),  # an imported one may be any
             destination=destination,
+            versions=self._rack.engine(record.engine).versions,
         )
 
     def _new_sound(self, info: EngineInfo) -> dict[str, Any]:
@@ -199,10 +211,11 @@ class Checks:
             text,
             language=language,
             max_chunk_chars=min(shape["max_chunk_chars"], info.max_chunk_chars),
+            first_chunk_chars=shape["first_chunk_chars"],
             event_tags=info.event_tags,
         )
 
-    def _shape(self, request: GenerationRequest) -> dict[str, Any]:
+    def _shape(self, request: GenerationRequest, info: EngineInfo) -> dict[str, Any]:
         """Everything around the voice, checked; kept with the parameters in the record."""
         settings = self._settings
         gap_ms = request.gap_ms
@@ -213,11 +226,16 @@ class Checks:
             crossfade_ms = settings.crossfade_ms
         if max_chunk_chars is None:
             max_chunk_chars = settings.max_chunk_chars
+        first_chunk_chars = request.first_chunk_chars
+        if first_chunk_chars is None:
+            early = request.listening and info.batch_size > 1
+            first_chunk_chars = FIRST_CHUNK_CHARS if early else max_chunk_chars
         return {
             "speed": _within("speed", request.speed, 0.25, 4),
             "gap_ms": int(_within("gap_ms", gap_ms, 0, 5000)),
             "crossfade_ms": int(_within("crossfade_ms", crossfade_ms, 0, 500)),
             "max_chunk_chars": int(_within("max_chunk_chars", max_chunk_chars, 100, 1000)),
+            "first_chunk_chars": int(_within("first_chunk_chars", first_chunk_chars, 20, 1000)),
             "normalize": request.normalize,
         }
 
@@ -265,8 +283,20 @@ class Checks:
 
 def _shaped(parameters: Record) -> GenerationRequest:
     """The settings around the voice of a record, as a request asks for them."""
-    given = {name: parameters[name] for name in SHAPE if name in parameters}
+    # An older record has no length of its first chunk: it was as long as the others.
+    given = {"first_chunk_chars": parameters.get("max_chunk_chars")}
+    given |= {name: parameters[name] for name in SHAPE if name in parameters}
     return GenerationRequest("", **given)
+
+
+def _other_stack(before: Record | None, now: Record) -> tuple[str, ...]:
+    """A warning when what makes the sound is not what it was."""
+    known = {name: value for name, value in (before or {}).items() if name in now}
+    changed = [f"{name} {value}" for name, value in known.items() if value != now[name]]
+    if not changed:
+        return ()
+    today = ", ".join(f"{name} {now[name]}" for name in known if known[name] != now[name])
+    return (f"Made with {', '.join(changed)}, now with {today}: it may sound otherwise.",)
 
 
 def _voice_source(request: GenerationRequest, profile: Record) -> str:

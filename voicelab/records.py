@@ -36,6 +36,9 @@ class GenerationRequest:
         parameters: the engine's own; those left out take their defaults.
         speed: 0.25-4, the pitch kept.
         max_chunk_chars: 100-1000; None takes the setting.
+        first_chunk_chars: 20-1000; where a longer first sentence is cut, so that its sound comes
+            early. None: 80 when somebody listens to an engine that computes, else not at all.
+        listening: somebody hears it while it is made: its first chunk goes first.
         gap_ms: 0-5000 of silence between sentences; None takes the setting.
         crossfade_ms: 0-500, used when `gap_ms` is 0; None takes the setting.
         normalize: bring every chunk to the same loudness.
@@ -57,6 +60,8 @@ class GenerationRequest:
     parameters: Mapping[str, float] = field(default_factory=dict)
     speed: float = 1.0
     max_chunk_chars: int | None = None
+    first_chunk_chars: int | None = None
+    listening: bool = False
     gap_ms: int | None = None
     crossfade_ms: int | None = None
     normalize: bool = False

@@ -155,9 +155,17 @@ class Runner:
         rack: the engines.
         cache: chunks spoken before.
         max_queue: jobs that may wait or run at once.
+        idle_s: without work for so long, weights are freed; None keeps them.
     """
 
-    def __init__(self, rack: Rack, cache: ChunkCache, max_queue: int = 100):
+    def __init__(
+        self,
+        rack: Rack,
+        cache: ChunkCache,
+        max_queue: int = 100,
+        idle_s: float | None = None,
+    ):
+        self._idle_s = idle_s
         self._rack = rack
         self._cache = cache
         self._max_queue = max_queue
@@ -209,12 +217,14 @@ class Runner:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._has_work)
+                busy = self._changed.wait_for(self._has_work, self._idle_s)
                 if self._closing:
                     return
                 preload, self._preload = self._preload, None
                 waiting = next((job for job in self._jobs if job.waiting), None)
-            if preload:
+            if not busy:
+                self._rack.unload()
+            elif preload:
                 self._try_load(preload)
             elif waiting:
                 self._speak(waiting.engine)

@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of Chatterbox; physical cores when unset"
     )
+    idle_unload_min: float = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="free the weights after so many minutes without work, to be loaded again when "
+        "wanted; 0 keeps them",
+    )
     host: str = Field(
         default_factory=lambda: "0.0.0.0" if os.environ.get("SYSTEM") == "spaces" else "127.0.0.1",
         description="address to listen on; 0.0.0.0 for all, the default on a Space",

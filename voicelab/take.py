@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +69,7 @@ class Blueprint:
         normalize: same loudness for each chunk.
         effects: for a processed version of the finished take; see `voicelab.effects`.
         destination: where it goes.
+        versions: of the engine, for the record; asked when it has spoken.
     """
 
     record: Generation
@@ -79,6 +80,7 @@ class Blueprint:
     normalize: bool
     effects: list[dict[str, Any]]
     destination: Destination
+    versions: Callable[[], Mapping[str, str]]
 
     @property
     def sample_rate(self) -> int:
@@ -267,6 +269,7 @@ class Take(Iterator[Piece]):
             elapsed_s=round(elapsed_s, 3),
             real_time_factor=round(elapsed_s / duration_s, 4) if duration_s else None,
             size_bytes=44 + 2 * frames if self._blueprint.destination.keeps else 0,
+            software=dict(self._blueprint.versions()),
         )
 
     def _failed(self, error: VoicelabError) -> None:

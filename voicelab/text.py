@@ -122,7 +122,14 @@ def _check_characters(text: str) -> None:
             )
 
 
-def plan(text: str, *, language: str, max_chunk_chars: int, event_tags: frozenset[str]) -> Plan:
+def plan(
+    text: str,
+    *,
+    language: str,
+    max_chunk_chars: int,
+    event_tags: frozenset[str],
+    first_chunk_chars: int | None = None,
+) -> Plan:
     """Chunks of a checked text: a sentence each, short ones together, long ones split.
 
     Args:
@@ -130,6 +137,7 @@ def plan(text: str, *, language: str, max_chunk_chars: int, event_tags: frozense
         language: BCP 47 code, for the sentence ends (sentencex).
         max_chunk_chars: no chunk is longer.
         event_tags: tags that the engine performs; those of other engines are left out.
+        first_chunk_chars: where the first one is cut, when it is longer than that by half.
 
     Raises:
         InvalidInput: a `[pause:...]` that is not a duration up to 10 s, or more than half an
@@ -159,10 +167,21 @@ def plan(text: str, *, language: str, max_chunk_chars: int, event_tags: frozense
     if not chunks:
         raise InvalidInput("The text has nothing to speak but tags.", param="input")
     chunks[-1] = replace(chunks[-1], paragraph_end=False)
+    if first_chunk_chars is not None and len(chunks[0].text) > 1.5 * first_chunk_chars:
+        chunks[:1] = _shortened(chunks[0], first_chunk_chars)
     if symbols:
         shown = "".join(list(symbols)[:10])
         warnings += (f"Symbols that stand alone cannot be spoken: {shown}; left out.",)
     return Plan(tuple(replace(c, index=i) for i, c in enumerate(chunks)), lead_ms, warnings)
+
+
+def _shortened(chunk: Chunk, max_chars: int) -> list[Chunk]:
+    """In two: the sound of the first comes early."""
+    cut = _cut(chunk.text, 0, max_chars)
+    parts = chunk.text[:cut].strip(), chunk.text[cut:].strip()
+    if not all(map(_pronounceable, parts)):
+        return [chunk]
+    return [Chunk(0, parts[0]), replace(chunk, text=parts[1])]
 
 
 def _pronounceable(text: str) -> bool:

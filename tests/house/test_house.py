@@ -35,6 +35,7 @@ FLOORS = {
     "store": 2,
     "status": 2,
     "runner": 3,
+    "doctor": 3,
     "library": 3,
     "take": 3.5,
     "checks": 3.7,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import platform
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from voicelab.engines.base import Engine, EngineInfo, Presence
 from voicelab.engines.chatterbox import CHATTERBOX_INFOS, ChatterboxEngine, presence
@@ -110,6 +112,14 @@ class Rack:
         log.info("engine %s ready after %.1f s", name, time.monotonic() - began)
         return engine
 
+    def unload(self) -> None:
+        """Free the weights of all engines that have some; the next `load` brings them back."""
+        for name in self._presences:
+            if self.state(name).state == "ready":
+                self.engine(name).close()
+                self._states.pop(name, None)
+                log.info("engine %s: its weights are freed", name)
+
     def close(self) -> None:
         """Free every engine."""
         with self._lock:
@@ -152,8 +162,30 @@ class Rack:
         if wanted != "auto" and wanted in self._factories:
             return wanted, "chosen by the settings"
         if "chatterbox" in self._factories:
-            found = self.presence("chatterbox")
-            if found.installed and found.weights:
-                return "chatterbox", found.reason
-            return "espeak", f"embedded default; Chatterbox is not used: {found.reason}"
+            return self._choose_chatterbox()
         return next(iter(self._factories)), "the only engine given"
+
+    def _choose_chatterbox(self) -> tuple[str, str]:
+        """Without a GPU Turbo comes first: it speaks about as fast as it is listened to."""
+        slow = self._settings.device == "cpu" or not _has_gpu()
+        names = ["chatterbox-turbo", "chatterbox"] if slow else ["chatterbox"]
+        for name in names:
+            found = self.presence(name)
+            if name in self._factories and found.installed and found.weights:
+                return name, f"{found.reason} {_expectation(name, slow)}"
+        reason = self.presence("chatterbox").reason
+        return "espeak", f"embedded default; Chatterbox is not used: {reason}"
+
+
+def _expectation(name: str, slow: bool) -> str:
+    if not slow:
+        return "It computes on the GPU."
+    if name == "chatterbox-turbo":
+        return "There is no GPU: Turbo takes about as long as its speech lasts."
+    return "There is no GPU: it takes several times as long as its speech lasts."
+
+
+def _has_gpu() -> bool:
+    """Without importing torch."""
+    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
+    return apple or Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()

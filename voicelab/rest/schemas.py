@@ -112,6 +112,7 @@ class SpeechBody(_Body):
             speed=self.speed,
             instruct=self.instructions,
             store=self.store,
+            listening=self.stream_format == "sse",
             **self._common(),
         )
 

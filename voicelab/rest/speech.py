@@ -6,7 +6,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,8 @@ def router(lab: VoiceLab) -> APIRouter:
     async def speech_stream(body: SpeechBody) -> Response:
         """Speak a text: a WAV that begins before the take is finished."""
         _check_streamable(body)
-        return _stream(desk, await desk.run(lab.stream, body.request()), body)
+        request = replace(body.request(), listening=True)
+        return _stream(desk, await desk.run(lab.stream, request), body)
 
     async def speech_upload(request: Request) -> Response:
         """Speak like a voice clip: multipart with voice_file, or JSON."""

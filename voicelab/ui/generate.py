@@ -281,6 +281,7 @@ def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
                 normalize=normalize,
                 parameters=parameters,
                 source="ui",
+                listening=True,
             )
             with lab.stream(request) as take:
                 yield from _shown(lab, take, progress)

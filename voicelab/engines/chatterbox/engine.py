@@ -73,10 +73,10 @@ class ChatterboxEngine:
         self._speech: Pipeline | UpstreamSpeech | None = None
 
     def versions(self) -> Mapping[str, str]:
-        """Of the packages that make the sound; device, mode and, once loaded, kernel."""
-        found = {"device": self.device, "mode": self._mode}
+        """Of the packages that make the sound, and the mode; once loaded, device and kernel."""
+        found: dict[str, str] = {"mode": self._mode}
         if self._speech is not None:
-            found["kernel"] = self._speech.kernel
+            found |= {"device": self.device, "kernel": self._speech.kernel}
             if self._speech.kernel == "upstream":
                 found["mode"] = "exact"
         for package in ("chatterbox-tts", "torch", "transformers"):
