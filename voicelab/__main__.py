@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import sys
+import threading
 from pathlib import Path
 
 from tqdm import tqdm
@@ -49,7 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(arguments: list[str] | None) -> None:
-    with VoiceLab(Settings.from_arguments(arguments)) as lab:
+    settings = Settings.from_arguments(arguments)
+    # Gradio takes seconds to import, a large store one to open: both at once.
+    threading.Thread(target=importlib.import_module, args=("voicelab.server",)).start()
+    with VoiceLab(settings) as lab:
         from voicelab.server import Lab
 
         Lab(lab).launch()

@@ -13,7 +13,7 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 
 PREPARE = """
-import json, os, subprocess, sys
+import json, os, subprocess, sys, time
 from pathlib import Path
 from voicelab import Settings, VoiceLab
 from voicelab.errors import StorageError

@@ -117,7 +117,7 @@ class Rack:
         for name in self._presences:
             if self.state(name).state == "ready":
                 self.engine(name).close()
-                self._states.pop(name, None)
+                self._states[name] = LoadState(line="its weights are freed until somebody speaks")
                 log.info("engine %s: its weights are freed", name)
 
     def close(self) -> None:
@@ -172,7 +172,9 @@ class Rack:
         for name in names:
             found = self.presence(name)
             if name in self._factories and found.installed and found.weights:
-                return name, f"{found.reason} {_expectation(name, slow)}"
+                mode = self._settings.mode
+                named = "" if mode == "exact" else f" Mode {mode}: another sound than its makers'."
+                return name, f"{found.reason} {_expectation(name, slow)}{named}"
         reason = self.presence("chatterbox").reason
         return "espeak", f"embedded default; Chatterbox is not used: {reason}"
 

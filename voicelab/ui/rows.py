@@ -46,7 +46,7 @@ def size(size_bytes: float) -> str:
 def header(label: str, reason: str, state: str, line: str) -> str:
     """Name, engine, why that one, and whether it still loads."""
     loading = {"initializing": f"loading: {line}", "error": "cannot be loaded", "ready": "ready"}
-    words = f"{label} ({loading.get(state, 'starting')}) \u2013 {reason}"
+    words = f"{label} ({loading.get(state) or line or 'starting'}) \u2013 {reason}"
     return f"<div class='vl-head'><h1>voicelab</h1><p>{escape(words)}</p></div>"
 
 
@@ -73,7 +73,9 @@ def _take(record: Record) -> str:
 
 
 def _take_facts(record: Record) -> list[str]:
-    words = [record["created_at"][:16].replace("T", " "), record["engine"], record["voice"]]
+    mode = (record.get("software") or {}).get("mode", "exact")
+    engine = record["engine"] if mode == "exact" else f"{record['engine']}, {mode}"
+    words = [record["created_at"][:16].replace("T", " "), engine, record["voice"]]
     if record["duration"]:
         words.append(f"{record['duration']:.1f} s")
     if record["seed"] is not None:
