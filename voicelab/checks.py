@@ -284,7 +284,7 @@ class Checks:
 def _shaped(parameters: Record) -> GenerationRequest:
     """The settings around the voice of a record, as a request asks for them."""
     # An older record has no length of its first chunk: it was as long as the others.
-    given = {"first_chunk_chars": parameters.get("max_chunk_chars")}
+    given: dict[str, Any] = {"first_chunk_chars": parameters.get("max_chunk_chars")}
     given |= {name: parameters[name] for name in SHAPE if name in parameters}
     return GenerationRequest("", **given)
 

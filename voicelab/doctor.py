@@ -94,7 +94,11 @@ def _spoken(rack: Rack, name: str) -> Iterator[str]:
     with tqdm(total=100, unit="%", desc=f"loading {info.label}", leave=False) as bar:
         began = time.perf_counter()
         engine = rack.engine(name)
-        engine.load(lambda fraction, _: bar.update(round(100 * fraction) - bar.n) and None)
+
+        def shown(fraction: float, _: str) -> None:
+            bar.update(round(100 * fraction) - bar.n)
+
+        engine.load(shown)
     yield f"loaded     in {time.perf_counter() - began:.1f} s; " + ", ".join(
         f"{key} {value}" for key, value in engine.versions().items()
     )
