@@ -31,7 +31,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChatterboxEngin
 
 @pytest.fixture
 def lab(engine: ChatterboxEngine, tmp_path: Path) -> Iterator[VoiceLab]:
-    settings = Settings(engine="auto", data_dir=tmp_path, min_free_disk_mb=0, cache_mb=0)
+    settings = Settings(engine="chatterbox", data_dir=tmp_path, min_free_disk_mb=0, cache_mb=0)
     with contextlib.ExitStack() as stack:
         stack.callback(setattr, engine, "close", engine.close)
         engine.close = lambda: None  # type: ignore[method-assign]

@@ -102,7 +102,7 @@ def test_a_take_of_one_is_listed_played_exported_and_changed_by_the_other(
 def test_another_replica_starting_ends_no_take(
     make_replica: MakeReplica, elsewhere: Callable[[VoiceLab], TestClient]
 ) -> None:
-    first = make_replica(tone_delay_s=0.5)
+    first = make_replica(tone_delay_s=2.0)
     take = first.submit(GenerationRequest("One sentence is said here. Then another one is said."))
     second = make_replica()
     client = elsewhere(second)
