@@ -249,8 +249,13 @@ def test_a_script_becomes_a_story_that_is_edited(
     first.focus()
     page.keyboard.press("Shift+ArrowRight")
     expect(first).to_have_attribute("data-start", "1000")
-    page.keyboard.press("ArrowDown")
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
     expect(first).to_have_attribute("data-track", "1")
+    expect(first).to_have_attribute("data-start", "1200")
+    expect(first).to_be_focused()
+    page.keyboard.press("Shift+ArrowRight")
+    expect(first).to_have_attribute("data-start", "2200")
     page.screenshot(path=pictures / "stories.png")
     (story,) = page_lab.stories.list()
 
@@ -263,8 +268,8 @@ def test_a_script_becomes_a_story_that_is_edited(
     page.mouse.down()
     page.mouse.move(box["x"] + 220, box["y"] + 20, steps=5)
     page.mouse.up()
-    expect(first).not_to_have_attribute("data-start", "1000")
-    assert max(starts()) > 1500
+    expect(first).not_to_have_attribute("data-start", "2200")
+    assert max(starts()) > 2700
     first.click()
     expect(page.get_by_label("number input for Volume")).to_be_visible()
     page.get_by_label("Fade in (ms)").fill("50")

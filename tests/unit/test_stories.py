@@ -67,6 +67,20 @@ def test_volume_zero_exports_silence(lab, story, take, tmp_path) -> None:
     assert not heard(lab, story, tmp_path)[0].any()
 
 
+def test_a_nudge_moves_an_item_as_far_as_there_is_room(lab, story, take) -> None:
+    item = lab.stories.add_item(story, take, start_time_ms=50)["id"]
+
+    def place(ms: int, tracks: int) -> tuple[int, int]:
+        moved = lab.stories.nudge(story, item, ms, tracks)
+        return moved["start_time_ms"], moved["track"]
+
+    assert place(100, 1) == (150, 1)
+    assert place(-1000, -5) == (0, 0)
+    assert place(0, 100) == (0, 31)
+    with pytest.raises(NotFound):
+        lab.stories.nudge(story, "absent", 1, 0)
+
+
 def test_reordering_moves_the_right_clip_when_a_take_stands_twice(lab, story, take) -> None:
     a, b, c = (lab.stories.add_item(story, take) for _ in range(3))
     lab.stories.change_item(story, a["id"], trim_end_ms=500)

@@ -30,13 +30,14 @@ GAP_MS = 200
 """Between an item and one that is added behind it."""
 
 MAX_ITEMS = 2000
+MAX_TRACKS = 32
 MAX_START_MS = 12 * 3_600_000
 LEAST_MS = 10
 CAPTION_MS = 300
 RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
         "start_time_ms": (0, MAX_START_MS),
-        "track": (0, 31),
+        "track": (0, MAX_TRACKS - 1),
         "trim_start_ms": (0, MAX_START_MS),
         "trim_end_ms": (0, MAX_START_MS),
         "volume": (0, 2),
@@ -186,6 +187,20 @@ class Stories:
             self._store.patch(STORY_ITEMS, item_id, fields)
             self._touch(id)
         return self._shown(item)
+
+    def nudge(self, id: str, item_id: str, ms: int, tracks: int) -> Record:
+        """Move an item by so much from where it is, as far as there is room; the item.
+
+        Raises:
+            NotFound.
+        """
+        with self._store.batch():
+            item = self._item(id, item_id)
+            moved = {"start_time_ms": item["start_time_ms"] + ms, "track": item["track"] + tracks}
+            bounded = {
+                key: max(RANGES[key][0], min(RANGES[key][1], value)) for key, value in moved.items()
+            }
+            return self.change_item(id, item_id, **bounded)
 
     def split(self, id: str, item_id: str, at_ms: int) -> list[Record]:
         """Cut an item in two, `at_ms` after its beginning; both.

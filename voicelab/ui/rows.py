@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from voicelab.library.stories import MAX_TRACKS
+
 __all__ = [
     "bulk_bar",
     "cards",
@@ -281,7 +283,7 @@ def timeline(story: Record, chosen: str) -> str:
             "<div class='vl-empty'>Nothing in this story yet: speak a script, or add a take.</div>"
         )
     length = max(1000, round(story["duration_ms"] * 1.1))
-    tracks = range(max(item["track"] for item in items) + 2)
+    tracks = range(min(MAX_TRACKS, max(item["track"] for item in items) + 2))
     lanes = "".join(
         f"<div class='vl-lane' data-track='{track}' data-length='{length}' role='list' "
         f"aria-label='Track {track + 1}'>"

@@ -21,7 +21,18 @@ __all__ = ["build"]
 SCRIPT = "Anna: Did you hear that?\nBen: It was only the wind."
 TIMELINE = """
 const msPerPixel = (lane) => Number(lane.dataset.length) / lane.getBoundingClientRect().width;
-const send = (item, fields) => trigger('click', {act: 'move', id: item.dataset.id, ...fields});
+const send = (item, act, fields) => trigger('click', {act, id: item.dataset.id, ...fields});
+let focused = null;
+element.addEventListener('focusin', (event) => {
+  focused = event.target.closest('.vl-item')?.dataset.id;
+});
+// gradio writes one item over another's element: the keyboard stays with the item.
+new MutationObserver(() => {
+  const at = document.activeElement;
+  if (!focused || (at !== document.body && !element.contains(at))) return;
+  const items = [...element.querySelectorAll('.vl-item')];
+  items.find((item) => item.dataset.id === focused)?.focus();
+}).observe(element, {childList: true, subtree: true, attributeFilter: ['data-id']});
 element.addEventListener('pointerdown', (event) => {
   const item = event.target.closest('.vl-item');
   if (!item || event.button) return;
@@ -38,25 +49,25 @@ element.addEventListener('pointerdown', (event) => {
   item.addEventListener('pointermove', drag);
   item.addEventListener('pointerup', (e) => {
     item.removeEventListener('pointermove', drag);
-    if (!moved) return trigger('click', {act: 'select', id: item.dataset.id});
+    if (!moved) return send(item, 'select');
     const under = document.elementsFromPoint(e.clientX, e.clientY);
     const target = under.map((n) => n.closest('.vl-lane')).find(Boolean) || lane;
     const start = Math.max(0, left + e.clientX - from) * msPerPixel(lane);
-    send(item, {start: Math.round(start), track: Number(target.dataset.track)});
+    send(item, 'move', {start: Math.round(start), track: Number(target.dataset.track)});
   }, {once: true});
 });
 element.addEventListener('keydown', (event) => {
   const item = event.target.closest('.vl-item');
   if (!item) return;
-  const start = Number(item.dataset.start), track = Number(item.dataset.track);
   const step = event.shiftKey ? 1000 : 100;
+  const nudge = (ms, tracks) => send(item, 'nudge', {ms, tracks});
   const keys = {
-    ArrowLeft: () => send(item, {start: Math.max(0, start - step), track}),
-    ArrowRight: () => send(item, {start: start + step, track}),
-    ArrowUp: () => send(item, {start, track: Math.max(0, track - 1)}),
-    ArrowDown: () => send(item, {start, track: Math.min(31, track + 1)}),
-    Enter: () => trigger('click', {act: 'select', id: item.dataset.id}),
-    Delete: () => trigger('click', {act: 'remove', id: item.dataset.id}),
+    ArrowLeft: () => nudge(-step, 0),
+    ArrowRight: () => nudge(step, 0),
+    ArrowUp: () => nudge(0, -1),
+    ArrowDown: () => nudge(0, 1),
+    Enter: () => send(item, 'select'),
+    Delete: () => send(item, 'remove'),
   };
   if (!keys[event.key]) return;
   event.preventDefault();
@@ -138,6 +149,8 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         if wanted == "move":
             fields = {"start_time_ms": int(data["start"]), "track": int(data["track"])}
             told(lab.stories.change_item, id, chosen, **fields)
+        elif wanted == "nudge":
+            told(lab.stories.nudge, id, chosen, int(data["ms"]), int(data["tracks"]))
         elif wanted == "remove":
             return work(id, chosen, "remove")
         return show(id, chosen)
@@ -147,7 +160,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
 
     tab.select(arrive, [story, item.chosen], shown, **quiet)
     story.input(show, story, shown, **quiet)
-    lanes.click(act, story, shown, **quiet)
+    lanes.click(act, story, shown, trigger_mode="multiple", **quiet)
     for button, action in zip(buttons, ("save", "split", "double", "remove"), strict=True):
         button.click(
             lambda id, chosen, *values, action=action: work(id, chosen, action, *values),
