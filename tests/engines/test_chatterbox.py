@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -31,6 +32,7 @@ from voicelab.engines.chatterbox import (
     fallback,
     presence,
 )
+from voicelab.engines.chatterbox.parameters import FromFiles, owned
 from voicelab.engines.chatterbox.quiet import quiet
 from voicelab.engines.chatterbox.voices import Voices, hashed, own_copy
 from voicelab.engines.chatterbox.weights import FILES
@@ -514,6 +516,32 @@ def test_a_tensor_that_the_file_lacks_does_not_stay_random(spare: Path) -> None:
     save_file(tensors, spare / "s3gen.safetensors")
     with pytest.raises(EngineUnavailable, match=r"lack 1 tensors, flow\.input_embedding\.weight"):
         load("chatterbox", spare)
+
+
+def test_nothing_is_drawn_at_random_while_weights_are_loaded() -> None:
+    state = {"weight": torch.ones(3, 2), "bias": torch.zeros(3)}
+    generator = torch.get_rng_state()
+    with FromFiles():
+        module = torch.nn.Linear(2, 3)
+        module.load_state_dict(state)
+        half = torch.nn.Linear(2, 3)
+        half.load_state_dict({name: tensor.half() for name, tensor in state.items()})
+    assert torch.equal(generator, torch.get_rng_state())
+    assert module.weight.data_ptr() == state["weight"].data_ptr()
+    assert half.weight.dtype == torch.float32 and torch.equal(half.weight, state["weight"])
+    owned(module)
+    assert module.weight.data_ptr() != state["weight"].data_ptr()
+    torch.nn.Linear(2, 3)
+    assert not torch.equal(generator, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_checkpoint_may_be_cut_once_it_is_loaded(spare: Path, kernel: str) -> None:
+    engine = tiny_engine("chatterbox", spare, kernel=kernel)
+    before = say(engine)
+    for path in spare.iterdir():
+        os.truncate(path, 0)
+    assert np.array_equal(before, say(engine))
 
 
 def test_weights_of_another_size_are_named(spare: Path) -> None:

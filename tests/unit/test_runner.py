@@ -35,6 +35,7 @@ class Choir(ToneEngine):
         self.fails_on = self.caps_on = "\0"
         self.go = threading.Event()
         self.go.set()
+        self.on_speak: Callable[[], None] = lambda: None
 
     def speak(
         self,
@@ -42,6 +43,7 @@ class Choir(ToneEngine):
         cancelled: Callable[[int], bool],
         more: More = nothing_more,
     ) -> Iterator[Spoken]:
+        self.on_speak()
         given = list(utterances)
         self.heard.append(tuple(utterance.text for utterance in given))
         index = 0
@@ -68,8 +70,12 @@ def choir() -> Choir:
 
 
 @pytest.fixture
-def runner(choir: Choir, tmp_path: Path) -> Iterator[Runner]:
-    other = Choir("other")
+def other() -> Choir:
+    return Choir("other")
+
+
+@pytest.fixture
+def runner(choir: Choir, other: Choir, tmp_path: Path) -> Iterator[Runner]:
     rack = Rack(Settings(engine="auto"), {"choir": lambda: choir, "other": lambda: other})
     runner = Runner(rack, ChunkCache(tmp_path / "cache", 0))
     yield runner
@@ -136,16 +142,18 @@ def test_what_is_too_long_is_spoken_in_two_halves(runner: Runner, choir: Choir) 
     assert choir.heard == [("word word word",), ("word",), ("word word",)]
 
 
-def test_another_engine_is_not_kept_waiting(runner: Runner, choir: Choir) -> None:
+def test_another_engine_is_not_kept_waiting(runner: Runner, choir: Choir, other: Choir) -> None:
+    before: list[int] = []
+    other.on_speak = lambda: before.append(sum(map(len, choir.heard)))
     choir.go.clear()
     long = runner.submit(job(*(f"s{n}" for n in range(40))))
     while not choir.heard:
         time.sleep(0.01)
-    other = runner.submit(job("hello", engine="other"))
+    short = runner.submit(job("hello", engine="other"))
     choir.go.set()
-    assert spoken(other) == ["hello"]
-    assert sum(map(len, choir.heard)) < 40
+    assert spoken(short) == ["hello"]
     assert len(spoken(long)) == 40
+    assert len(before) == 1 and before[0] < 40
 
 
 def test_weights_are_freed_when_nobody_speaks(choir: Choir, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.fallback import UpstreamSpeech
 from voicelab.engines.chatterbox.info import Mode
 from voicelab.engines.chatterbox.linear import KERNELS, plain
+from voicelab.engines.chatterbox.parameters import owned
 from voicelab.engines.chatterbox.pipeline import Parts, Pipeline
 from voicelab.engines.chatterbox.selftest import SelfTest
 from voicelab.engines.chatterbox.synthesis import Synthesis
@@ -43,13 +44,17 @@ def assembled(
     """
 
     def load() -> tuple[Any, str]:
-        return load_model(
+        model, chosen = load_model(
             info.name,
             device=device,
             checkpoint_dir=checkpoint_dir,
             threads=threads,
             progress=progress,
         )
+        owned(model.ve)
+        owned(model.s3gen)
+        owned(model.t3, "tfmr.")  # packed layer by layer, or spoken with as it is
+        return model, chosen
 
     model, chosen = load()
     if kernel != "upstream":
@@ -71,4 +76,5 @@ def assembled(
         )
         del model, decoder
         model, chosen = load()
+    owned(model.t3)
     return UpstreamSpeech(model, Voices(model), lock), chosen

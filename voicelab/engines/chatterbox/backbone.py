@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from voicelab.engines.chatterbox.linear import Kernel, Linear
+from voicelab.engines.chatterbox.parameters import owned
 
 __all__ = ["Attend", "Backbone", "Cache", "GPT2", "Llama", "Segment"]
 
@@ -116,6 +117,7 @@ class Llama:
     """
 
     def __init__(self, model: Any, kernel: Kernel, positions: int):
+        owned(model, "layers.")
         config = model.config
         self._heads, self._dim = config.num_attention_heads, config.head_dim
         self._eps = config.rms_norm_eps
@@ -154,6 +156,7 @@ class GPT2:
     """
 
     def __init__(self, model: Any, kernel: Kernel):
+        owned(model, "h.")
         config = model.config
         self._heads, self._dim = config.n_head, config.n_embd // config.n_head
         self._positions = model.wpe.weight.detach()
@@ -185,6 +188,7 @@ class _Layer:
 
 
 def _llama_layer(layer: Any, kernel: Kernel) -> _Layer:
+    owned(layer)
     attention, mlp = layer.self_attn, layer.mlp
     return _Layer(
         norm=layer.input_layernorm.weight.detach(),
@@ -197,6 +201,7 @@ def _llama_layer(layer: Any, kernel: Kernel) -> _Layer:
 
 
 def _gpt2_layer(block: Any, kernel: Kernel) -> _Layer:
+    owned(block)
     # GPT-2 keeps its weights as (in, out).
     return _Layer(
         norm=block.ln_1,

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from voicelab.engines.base import LoadProgress
+from voicelab.engines.chatterbox.parameters import FromFiles
 from voicelab.engines.chatterbox.quiet import quiet, replaced
 from voicelab.engines.chatterbox.weights import (
     FILES,
@@ -71,7 +72,7 @@ def load_model(
         kind = _class(name)
         chosen = _device(device, threads)
         progress(0.4, "loading weights" if folder else "fetching and loading weights")
-        with without_segmenter(), _complete():
+        with without_segmenter(), _complete(), FromFiles():
             model = _from_folder(name, kind, folder, chosen) if folder else _from_hub(kind, chosen)
     if hasattr(model, "norm_loudness"):
         model.norm_loudness = in_float32(model.norm_loudness)
