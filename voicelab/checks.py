@@ -228,7 +228,7 @@ class Checks:
             max_chunk_chars = settings.max_chunk_chars
         first_chunk_chars = request.first_chunk_chars
         if first_chunk_chars is None:
-            early = request.listening and info.batch_size > 1
+            early = request.listening and info.random  # who draws nothing is quick anyway
             first_chunk_chars = FIRST_CHUNK_CHARS if early else max_chunk_chars
         return {
             "speed": _within("speed", request.speed, 0.25, 4),

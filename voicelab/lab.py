@@ -93,7 +93,8 @@ class VoiceLab:
             *(store, files, self.history, self.versions), is_live=self.status.is_live
         )
         self.cache = ChunkCache(settings.data_dir / "cache", settings.cache_mb << 20)
-        self.runner = Runner(self.rack, self.cache, settings.max_queue)
+        idle_s = 60 * settings.idle_unload_min or None
+        self.runner = Runner(self.rack, self.cache, settings.max_queue, idle_s)
         self.checks = Checks(settings, self.rack, self.history, self.profiles, files, self.storage)
         self._page: Lab | None = None
         self._closing = threading.Event()

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +137,12 @@ class Job:
         return self.cancelled.is_set() or self.next_index >= len(self.chunks)
 
     @property
+    def over(self) -> bool:
+        """All of it is spoken, or none of it is wanted any more."""
+        spoken = self._given + len(self._done)
+        return self.cancelled.is_set() or spoken >= len(self.chunks)
+
+    @property
     def waiting(self) -> bool:
         """Whether its next chunk may be taken now."""
         return not self.finished and self.next_index - self._given < LOOKAHEAD_CHUNKS
@@ -178,12 +184,16 @@ class Runner:
 
     def check(self) -> None:
         """Raise Unavailable when a further job would be refused."""
-        if self._closing:
-            raise Unavailable("The lab is closing.")
-        if len(self._jobs) >= self._max_queue:
-            raise Unavailable(
-                f"{len(self._jobs)} requests are waiting, as many as are allowed; try again later."
-            )
+        with self._changed:
+            if self._closing:
+                raise Unavailable("The lab is closing.")
+            # An engine that goes on and on never lets `_has_work` forget those that are over.
+            self._jobs = deque(job for job in self._jobs if not job.over)
+            if len(self._jobs) >= self._max_queue:
+                raise Unavailable(
+                    f"{len(self._jobs)} requests are waiting, as many as are allowed; try again "
+                    "later."
+                )
 
     def submit(self, job: Job) -> Job:
         """Queue a job; raises as `check`."""
@@ -233,17 +243,17 @@ class Runner:
         self._jobs = deque(job for job in self._jobs if not job.finished)
         return self._closing or bool(self._preload) or any(job.waiting for job in self._jobs)
 
-    def _take(self, engine: str, size: int) -> list[Entry]:
+    def _take(self, engine: str, size: int) -> list[tuple[Job, Chunk]]:
         """One chunk of each waiting job in turn; the first ones that somebody waits for alone."""
         first = any(job.urgent and job.next_index == 0 for job in self._of(engine))
-        batch: list[Entry] = []
+        batch: list[tuple[Job, Chunk]] = []
         idle = 0
         while len(batch) < size and idle < len(self._jobs):
             job = self._jobs[0]
             self._jobs.rotate(-1)
             fits = job.urgent and job.next_index == 0 if first else job.waiting
             if job.engine == engine and fits:
-                batch.append(Entry(job, job.chunks[job.next_index]))
+                batch.append((job, job.chunks[job.next_index]))
                 job.next_index += 1
                 idle = 0
             else:
@@ -268,7 +278,7 @@ class Runner:
             for job in jobs:
                 job.fail(engine)
             return
-        batch = _Batch(engine, functools.partial(self._next, engine))
+        batch = _Batch(functools.partial(self._next, engine))
         try:
             if utterances := batch.more(engine.info.batch_size):
                 for spoken in engine.speak(utterances, batch.cancelled, batch.more):
@@ -290,16 +300,17 @@ class Runner:
                 taken = [] if wanted or self._closing else self._take(name, room)
             if not taken:
                 break
-            for entry in taken:
-                if entry.chunk.index == 0:
-                    entry.job.on_start()
-            fresh = [entry for entry in taken if not self._is_known(engine, entry)]
+            for job, chunk in taken:
+                if chunk.index == 0:
+                    job.on_start()
+            asked = [entry for job, chunk in taken if (entry := _entry(engine, job, chunk))]
+            fresh = [entry for entry in asked if not self._is_known(engine, entry)]
         return fresh
 
     def _is_known(self, engine: Engine, entry: Entry) -> bool:
         """Whether it was spoken before; then it is delivered."""
         job, chunk = entry.job, entry.chunk
-        found = self._cache.get(_key(engine, job, chunk)) if job.use_cache else None
+        found = self._cache.get(entry.key) if job.use_cache else None
         if found is None:
             return False
         samples, seed = found
@@ -312,60 +323,58 @@ class Runner:
         entry = batch.entries[spoken.index]
         if spoken.failure is not None:
             batch.done(spoken.index)
-            _fail(engine, entry, spoken.failure)
-        elif spoken.capped:
-            entry.capped = True
-        elif not is_silent(spoken.audio):
+            _fail(engine, entry.job, entry.chunk, spoken.failure)
+        elif spoken.capped or is_silent(spoken.audio):
+            entry.spoken = spoken
+        else:
             batch.done(spoken.index)
-            self._deliver(engine, entry, spoken.audio, entry.job.seeds[entry.chunk.index])
+            self._deliver(entry, spoken.audio, entry.utterance.seed)
 
-    def _deliver(
-        self, engine: Engine, entry: Entry, samples: NDArray[np.float32], seed: int
-    ) -> None:
-        job, chunk = entry.job, entry.chunk
-        if job.keep:
-            self._cache.put(_key(engine, job, chunk), samples, seed)
-        job.deliver(ChunkAudio(chunk, samples, seed))
+    def _deliver(self, entry: Entry, samples: NDArray[np.float32], seed: int) -> None:
+        if entry.job.keep:
+            self._cache.put(entry.key, samples, seed)
+        entry.job.deliver(ChunkAudio(entry.chunk, samples, seed))
 
     def _speak_alone(self, engine: Engine, entry: Entry) -> None:
-        job, text = entry.job, entry.chunk.text
-        seed = job.seeds[entry.chunk.index]
+        job, asked = entry.job, entry.utterance
         try:
-            samples = self._samples(engine, job, text, seed, entry.capped)
+            samples = self._samples(engine, job, asked, entry.spoken)
             if is_silent(samples) and engine.info.random:
-                seed = (seed + 1) % (MAX_SEED + 1)
-                samples = self._samples(engine, job, text, seed)
+                asked = replace(asked, seed=(asked.seed + 1) % (MAX_SEED + 1))
+                samples = self._samples(engine, job, asked)
             if is_silent(samples):
                 raise SpeechFailed("it came out silent.")
         except Cancelled:
             return
         except Exception as error:
-            _fail(engine, entry, error)
+            _fail(engine, job, entry.chunk, error)
         else:
-            self._deliver(engine, entry, samples, seed)
+            self._deliver(entry, samples, asked.seed)
 
     def _samples(
-        self, engine: Engine, job: Job, text: str, seed: int, capped: bool = False
+        self, engine: Engine, job: Job, asked: Utterance, spoken: Spoken | None = None
     ) -> NDArray[np.float32]:
-        """float32 (n,); what reaches the engine's length limit is spoken in two halves."""
-        if not capped:
-            utterance = _utterance(engine, job, text, seed)
-            for spoken in engine.speak([utterance], lambda _: job.cancelled.is_set()):
-                if spoken.failure is not None:
-                    raise spoken.failure
-                if not spoken.capped:
-                    return spoken.audio
-                capped = True
+        """float32 (n,); what reaches the engine's length limit is spoken in two halves.
+
+        Args:
+            spoken: what came of it already.
+        """
+        if spoken is None:
+            spoken = next(iter(engine.speak([asked], lambda _: job.cancelled.is_set())), None)
         if job.cancelled.is_set():
             raise Cancelled
-        if not capped:
+        if spoken is None:
             return np.zeros(0, np.float32)
-        parts = halves(text)
+        if spoken.failure is not None:
+            raise spoken.failure
+        if not spoken.capped:
+            return spoken.audio
+        parts = halves(asked.text)
         if len(parts) < 2:
             raise SpeechFailed("it is longer than the engine can speak and cannot be split.")
         rate = engine.info.sample_rate
-        pieces = [trim_silence(self._samples(engine, job, p, seed), rate) for p in parts]
-        return np.concatenate(pieces)
+        found = [self._samples(engine, job, replace(asked, text=part)) for part in parts]
+        return np.concatenate([trim_silence(samples, rate) for samples in found])
 
 
 @dataclass
@@ -373,83 +382,77 @@ class Entry:
     """A chunk given to an engine.
 
     Attributes:
-        capped: it was too long for the engine, and is to be spoken in two halves.
+        key: of its samples in the cache.
+        spoken: what came of it in a batch, when that is no use: silent, or cut off.
     """
 
     job: Job
     chunk: Chunk
-    capped: bool = False
+    utterance: Utterance
+    key: str
+    spoken: Spoken | None = None
 
 
 class _Batch:
-    """What one call of an engine was given, growing while it speaks."""
+    """What one call of an engine was given and has not ended, growing while it speaks."""
 
-    def __init__(self, engine: Engine, take: Callable[[int, bool], list[Entry]]):
-        self._engine = engine
+    def __init__(self, take: Callable[[int, bool], list[Entry]]):
         self._take = take
-        self.entries: list[Entry] = []
-        self._open: set[int] = set()
+        self._count = 0
+        self.entries: dict[int, Entry] = {}
 
     def more(self, room: int) -> list[Utterance]:
         """See `engines.base.More`: nothing while somebody waits for what is being spoken."""
-        if any(self.entries[n].job.urgent or self.entries[n].capped for n in self._open):
+        if any(entry.job.urgent or entry.spoken is not None for entry in self.left()):
             return []
-        taken = self._take(room, not self.entries)
-        return [u for entry in taken if (u := self._given(entry)) is not None]
+        taken = self._take(room, not self._count)
+        self.entries.update(enumerate(taken, self._count))
+        self._count += len(taken)
+        return [entry.utterance for entry in taken]
 
     def cancelled(self, index: int) -> bool:
         """Whether an utterance is to be dropped."""
-        return self.entries[index].job.cancelled.is_set()
+        entry = self.entries.get(index)
+        return entry is None or entry.job.cancelled.is_set()
 
     def done(self, index: int) -> None:
         """It ended well, or it failed for good."""
-        self._open.discard(index)
+        del self.entries[index]
 
     def left(self) -> list[Entry]:
         """Those that must be tried alone."""
-        return [self.entries[n] for n in sorted(self._open) if not self.cancelled(n)]
-
-    def _given(self, entry: Entry) -> Utterance | None:
-        job, chunk = entry.job, entry.chunk
-        try:
-            found = _utterance(self._engine, job, chunk.text, job.seeds[chunk.index])
-        except Exception as error:
-            _fail(self._engine, entry, error)
-            return None
-        self._open.add(len(self.entries))
-        self.entries.append(entry)
-        return found
+        return [entry for entry in self.entries.values() if not entry.job.cancelled.is_set()]
 
 
-def _fail(engine: Engine, entry: Entry, error: Exception) -> None:
+def _fail(engine: Engine, job: Job, chunk: Chunk, error: Exception) -> None:
     """End the job with an error that names the sentence."""
     reason = str(error) if isinstance(error, VoicelabError) else type(error).__name__
-    log.warning("chunk %d failed: %s", entry.chunk.index, reason)
-    shown = _short(entry.chunk.text)
-    entry.job.fail(SpeechFailed(f"{engine.info.label} failed on '{shown}': {reason}"))
+    log.warning("chunk %d failed: %s", chunk.index, reason)
+    job.fail(SpeechFailed(f"{engine.info.label} failed on '{_short(chunk.text)}': {reason}"))
 
 
-def _utterance(engine: Engine, job: Job, text: str, seed: int) -> Utterance:
-    return Utterance(
-        text=text,
-        voice=engine.prepare_voice(job.clip),
-        parameters=job.parameters,
-        seed=seed,
-        language=job.language,
-        urgent=job.urgent,
-    )
+def _entry(engine: Engine, job: Job, chunk: Chunk) -> Entry | None:
+    """None when its voice clip is gone: then the job has failed."""
+    seed = job.seeds[chunk.index]
+    try:
+        voice = engine.prepare_voice(job.clip)
+    except Exception as error:
+        _fail(engine, job, chunk, error)
+        return None
+    utterance = Utterance(chunk.text, voice, job.parameters, seed, job.language, job.urgent)
+    return Entry(job, chunk, utterance, _key(engine, utterance))
 
 
-def _key(engine: Engine, job: Job, chunk: Chunk) -> str:
+def _key(engine: Engine, utterance: Utterance) -> str:
     """All that the samples depend on."""
     return chunk_key(
         engine=engine.info.name,
         versions=engine.versions(),
-        voice=engine.prepare_voice(job.clip).key,
-        language=job.language,
-        parameters=job.parameters,
-        seed=job.seeds[chunk.index] if engine.info.random else None,
-        text=chunk.text,
+        voice=utterance.voice.key,
+        language=utterance.language,
+        parameters=utterance.parameters,
+        seed=utterance.seed if engine.info.random else None,
+        text=utterance.text,
     )
 
 

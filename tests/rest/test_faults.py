@@ -86,8 +86,8 @@ def test_a_take_that_comes_out_silent_is_not_called_completed(
     engine = lab.rack.engine("tone")
     real = engine.speak
 
-    def silent(utterances, cancelled):
-        for spoken in real(utterances, cancelled):
+    def silent(utterances, cancelled, *more):
+        for spoken in real(utterances, cancelled, *more):
             yield tone.Spoken(spoken.index, np.zeros_like(spoken.audio))
 
     monkeypatch.setattr(engine, "speak", silent)

@@ -28,11 +28,11 @@ ROOM = 4
 class Choir(ToneEngine):
     """Takes four at once and asks for more after each."""
 
-    def __init__(self, name: str = "choir") -> None:
+    def __init__(self, name: str = "choir", *, random: bool = False) -> None:
         super().__init__()
-        self.info = replace(INFO, name=name, batch_size=ROOM)
+        self.info = replace(INFO, name=name, batch_size=ROOM, random=random)
         self.heard: list[tuple[str, ...]] = []
-        self.fails_on = self.caps_on = "\0"
+        self.fails_on = self.caps_on = self.silent_on = "\0"
         self.go = threading.Event()
         self.go.set()
         self.on_speak: Callable[[], None] = lambda: None
@@ -61,7 +61,7 @@ class Choir(ToneEngine):
             return Spoken(index, failure=SpeechFailed("a frog in the throat."))
         if self.caps_on in text and len(text) > 9:
             return Spoken(index, capped=True)
-        return Spoken(index, np.full(2400, 0.1, np.float32))
+        return Spoken(index, np.full(2400, 0.0 if self.silent_on in text else 0.1, np.float32))
 
 
 @pytest.fixture
@@ -142,6 +142,58 @@ def test_what_is_too_long_is_spoken_in_two_halves(runner: Runner, choir: Choir) 
     assert choir.heard == [("word word word",), ("word",), ("word word",)]
 
 
+def test_what_comes_out_silent_is_tried_once_more_while_others_ask_on(
+    runner: Runner, choir: Choir
+) -> None:
+    choir.info = replace(choir.info, random=True)
+    choir.silent_on = "hush"
+    choir.go.clear()
+    many = runner.submit(job(*(f"s{n}" for n in range(40))))
+    hushed = runner.submit(job("hush"))
+    choir.go.set()
+    with pytest.raises(SpeechFailed, match="'hush': it came out silent"):
+        spoken(hushed)
+    assert len(spoken(many)) == 40
+    tries = [number for number, batch in enumerate(choir.heard) if "hush" in batch]
+    # In a batch, then with another seed; with the same seed it would be as silent.
+    assert len(tries) == 2 and tries[-1] < len(choir.heard) - 1
+
+
+def test_a_clip_that_is_gone_ends_its_own_take_alone(
+    runner: Runner, choir: Choir, tmp_path: Path
+) -> None:
+    choir.go.clear()
+    held = runner.submit(job("held"))
+    while not choir.heard:
+        time.sleep(0.01)
+    bad, good = job("bad"), job("one", "two")
+    bad.clip = tmp_path / "gone.wav"
+    for one in (bad, good):
+        runner.submit(one)
+    choir.go.set()
+    assert spoken(held) == ["held"] and spoken(good) == ["one", "two"]
+    with pytest.raises(SpeechFailed, match="'bad'"):
+        spoken(bad)
+    assert spoken(runner.submit(job("still here"))) == ["still here"]
+
+
+def test_requests_that_are_over_make_room_while_an_engine_goes_on(
+    choir: Choir, tmp_path: Path
+) -> None:
+    rack = Rack(Settings(engine="auto"), {"choir": lambda: choir})
+    runner = Runner(rack, ChunkCache(tmp_path / "cache", 0), max_queue=2)
+    try:
+        long = job(*(f"s{n}" for n in range(60)))
+        results = runner.submit(long).results()
+        for number in range(4):
+            assert spoken(runner.submit(job(f"short {number}"))) == [f"short {number}"]
+            assert next(results).chunk.index == number
+        assert not long.finished
+        assert len(list(results)) == 56
+    finally:
+        runner.close()
+
+
 def test_another_engine_is_not_kept_waiting(runner: Runner, choir: Choir, other: Choir) -> None:
     before: list[int] = []
     other.on_speak = lambda: before.append(sum(map(len, choir.heard)))
@@ -171,13 +223,25 @@ def test_weights_are_freed_when_nobody_speaks(choir: Choir, tmp_path: Path) -> N
         runner.close()
 
 
+def test_the_setting_frees_weights(choir: Choir, tmp_path: Path) -> None:
+    closed = threading.Event()
+    choir.close = closed.set  # type: ignore[method-assign]
+    choir.info = replace(choir.info, name="chatterbox")
+    settings = Settings(
+        engine="chatterbox", data_dir=tmp_path, min_free_disk_mb=0, idle_unload_min=0.001
+    )
+    with VoiceLab(settings, engines={"chatterbox": lambda: choir}) as lab:
+        lab.drain(lab.stream(GenerationRequest("Hello there.")))
+        assert closed.wait(5)
+
+
 def test_the_first_chunk_is_short_for_who_listens_and_stays_so(tmp_path: Path) -> None:
     text = (
         "The ferry left the quay before dawn, and nobody on the deck said a word until the "
         "light came over the ridge, slowly, and then all at once."
     )
     settings = Settings(engine="auto", data_dir=tmp_path, min_free_disk_mb=0)
-    with VoiceLab(settings, engines={"choir": Choir}) as lab:
+    with VoiceLab(settings, engines={"choir": lambda: Choir(random=True)}) as lab:
         whole = lab.drain(lab.stream(GenerationRequest(text, seed=1)))
         early = lab.drain(lab.stream(GenerationRequest(text, seed=1, listening=True)))
         assert [len(record["chunks"]) for record in (whole, early)] == [1, 2]
