@@ -13,7 +13,7 @@ import psutil
 from tqdm import tqdm
 
 from voicelab.engines import Engine, Rack, Utterance, Voice
-from voicelab.errors import EngineUnavailable, SpeechFailed
+from voicelab.errors import VoicelabError
 from voicelab.settings import Settings
 
 __all__ = ["main"]
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
             print(line)
         for line in _spoken(rack, chosen.engine or rack.default):
             print(line)
-    except (EngineUnavailable, SpeechFailed) as error:
+    except VoicelabError as error:
         print(f"it does not speak: {error.message}")
         return 1
     finally:

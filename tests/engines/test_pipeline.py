@@ -16,11 +16,12 @@ import torch
 from tiny_chatterbox import clip, small, tiny_engine
 from voicelab.engines.base import Utterance, Voice
 from voicelab.engines.chatterbox import CHATTERBOX_INFOS, ChatterboxEngine
-from voicelab.engines.chatterbox.backbone import Cache, Segment
+from voicelab.engines.chatterbox.backbone import Cache
 from voicelab.engines.chatterbox.decoding import Decoder, Row, Sentence
 from voicelab.engines.chatterbox.linear import KERNELS
 from voicelab.engines.chatterbox.quiet import hushed
 from voicelab.engines.chatterbox.reading import read
+from voicelab.engines.chatterbox.synthesis import Synthesis
 from voicelab.engines.chatterbox.upstream import load_model
 
 TEXTS = (
@@ -70,6 +71,11 @@ def utterances(engine: ChatterboxEngine, voices: Sequence[Path | None] = ()) -> 
         voice = engine.prepare_voice(voices[n % len(voices)] if voices else None)
         given.append(Utterance(text, voice, values, 40 + n, "en"))
     return given
+
+
+def model(engine: ChatterboxEngine) -> Any:
+    assert engine._speech is not None
+    return engine._speech.model
 
 
 def speak(engine: ChatterboxEngine, given: Sequence[Utterance], **options: Any) -> list[np.ndarray]:
@@ -131,6 +137,41 @@ def test_one_that_fails_leaves_the_others(ours: ChatterboxEngine) -> None:
     assert np.array_equal(spoken[0].audio, speak(ours, given[:1])[0])
 
 
+def test_one_whose_draw_breaks_leaves_the_others(ours: ChatterboxEngine) -> None:
+    given = utterances(ours)
+    right = speak(ours, given)
+    drawn = Decoder._drawn
+
+    def broken(self: Decoder, row: Row, logits: Any) -> int:
+        if row.sentence.generator.initial_seed() == given[1].seed and len(row.tokens) == 5:
+            raise KeyError("a stranger")
+        return drawn(self, row, logits)
+
+    with mock.patch.object(Decoder, "_drawn", broken):
+        spoken = {one.index: one for one in ours.speak(given, lambda _: False)}
+    assert "KeyError" in str(spoken.pop(1).failure)
+    assert all(np.array_equal(one.audio, right[index]) for index, one in spoken.items())
+
+
+def test_one_without_a_watermark_is_not_given(ours: ChatterboxEngine) -> None:
+    given = utterances(ours)
+    right = speak(ours, given)
+    watermarker = model(ours).watermarker
+    mark, marked = watermarker.apply_watermark, []
+
+    def broken(samples: Any, sample_rate: int) -> Any:
+        marked.append(samples)
+        if len(marked) == 2:
+            raise ZeroDivisionError
+        return mark(samples, sample_rate=sample_rate)
+
+    with mock.patch.object(watermarker, "apply_watermark", broken):
+        spoken = {one.index: one for one in ours.speak(given, lambda _: False)}
+    (silent,) = [index for index, one in spoken.items() if one.failure is not None]
+    assert "ZeroDivisionError" in str(spoken.pop(silent).failure)
+    assert all(np.array_equal(one.audio, right[index]) for index, one in spoken.items())
+
+
 def test_one_that_is_cancelled_leaves_the_others(ours: ChatterboxEngine) -> None:
     given, asked = utterances(ours), 0
     right = speak(ours, given)
@@ -178,6 +219,28 @@ def test_without_memory_it_goes_on_with_fewer_and_says_so(
     assert "going on with" in caplog.text
 
 
+def test_a_sound_without_memory_is_made_when_others_are_done(ours: ChatterboxEngine) -> None:
+    given = utterances(ours)
+    right = speak(ours, given)
+    waiting, asked, tries = list(given[1:]), [], []
+    waves = Synthesis.waves
+
+    def more(room: int) -> list[Utterance]:
+        asked.append(room)
+        return [waiting.pop(0)] if waiting and len(asked) % 3 == 0 else []
+
+    def scarce(self: Synthesis, pieces: Any) -> Any:
+        tries.append(len(pieces))
+        if len(tries) == 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return waves(self, pieces)
+
+    with mock.patch.object(Synthesis, "waves", scarce):
+        spoken = speak(ours, given[:1], more=more)
+    assert len(tries) > 4
+    assert all(np.array_equal(a, b) for a, b in zip(spoken, right, strict=True))
+
+
 def test_memory_for_not_even_one_is_one_sentence(ours: ChatterboxEngine) -> None:
     error = MemoryError()
     with mock.patch.object(Decoder, "step", side_effect=error):
@@ -204,21 +267,17 @@ def test_a_stranger_in_the_cache_is_heard(tmp_path: Path) -> None:
     right = [upstream_tokens(model, sentence(model, n)) for n in range(2)]
     decoder = Decoder(model.t3, KERNELS["mkl"])
     put = Cache.put
-    strange = torch.randn(1, 1, 4, 16)
+    strange = torch.randn(1, 1, 4, 16, generator=torch.Generator().manual_seed(1))
 
     def leaking(self: Cache, layer: int, keys_values: Any, start: int) -> Any:
         keys, values = put(self, layer, keys_values, start)
+        if keys_values.shape[1] > 1:  # a text is read under a mask of its own length
+            return keys, values
         rows = keys.shape[0]
         foreign = strange.expand(rows, keys.shape[1], -1, -1)
         return torch.cat([foreign, keys], 2), torch.cat([foreign, values], 2)
 
-    def without_mask(segment: Segment, like: Any) -> None:
-        return None
-
-    with (
-        mock.patch.object(Cache, "put", leaking),
-        mock.patch("voicelab.engines.chatterbox.backbone._causal", without_mask),
-    ):
+    with mock.patch.object(Cache, "put", leaking):
         assert decoded(decoder, [sentence(model, n) for n in range(2)]) != right
 
 

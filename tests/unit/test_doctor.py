@@ -18,3 +18,8 @@ def test_the_doctor_says_why_an_engine_does_not_speak(
 ) -> None:
     assert main(["doctor", "--engine", "chatterbox"]) == 1
     assert "it does not speak: its weights are not here" in capsys.readouterr().out
+
+
+def test_the_doctor_knows_its_engines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--engine", "nobody"]) == 1
+    assert "nobody" in capsys.readouterr().out

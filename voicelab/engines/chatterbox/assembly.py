@@ -51,6 +51,7 @@ def assembled(
             threads=threads,
             progress=progress,
         )
+        model.t3.text_head = None  # of training alone; 206 MB in Turbo
         owned(model.ve)
         owned(model.s3gen)
         owned(model.t3, "tfmr.")  # packed layer by layer, or spoken with as it is
@@ -74,7 +75,7 @@ def assembled(
             "speaks, sentence by sentence",
             info.label,
         )
-        del model, decoder
+        del model, decoder, test
         model, chosen = load()
     owned(model.t3)
     return UpstreamSpeech(model, Voices(model), lock), chosen

@@ -19,7 +19,6 @@ from voicelab.engines.chatterbox.backbone import GPT2, Backbone, Cache, Llama, S
 from voicelab.engines.chatterbox.linear import Kernel
 from voicelab.engines.chatterbox.prefixes import Prefix, Prefixes
 from voicelab.engines.chatterbox.sampling import Sampler, TurboSampler
-from voicelab.errors import SpeechFailed
 
 __all__ = ["CAP_TOKENS", "SPEECH_TOKENS", "STOP_TOKEN", "Decoder", "Row", "Sentence"]
 
@@ -64,7 +63,7 @@ class Row:
     cap: int
     alignment: Alignment | None = None
     tokens: list[int] = field(default_factory=list)
-    failure: SpeechFailed | None = None
+    failure: Exception | None = None
 
     @property
     def ended(self) -> bool:
@@ -103,8 +102,9 @@ class Decoder:
         prefix = self._prefixes.get(sentence.key, sentence.conditioning)
         row = self._begin_turbo(sentence) if self._turbo else self._begin_guided(sentence, prefix)
         x, segments = self._opening(row, prefix)
-        self._draw([row], self._backbone(x, segments), segments)
+        logits = self._logits(self._backbone(x, segments), segments)
         row.cache.length = prefix.length + len(x) - (2 if row.cache.rows == 2 else 0)
+        self._draw([row], logits)
         return row
 
     def step(self, rows: Sequence[Row]) -> None:
@@ -112,11 +112,11 @@ class Decoder:
         segments = [Segment(r.cache, r.cache.length, 1, _spy(r)) for r in rows]
         for row in rows:
             row.cache.reserve(row.cache.length + 1)
-        x = torch.cat([self._embedded(row).expand(row.cache.rows, -1) for row in rows])
-        hidden = self._backbone(x, segments)
+        logits = self._logits(self._backbone(self._embedded(rows), segments), segments)
+        # What fails before this leaves all rows as they were, so that some may go on.
         for row in rows:
             row.cache.length += 1
-        self._draw(rows, hidden, segments)
+        self._draw(rows, logits)
 
     def _begin_turbo(self, sentence: Sentence) -> Row:
         sampler = TurboSampler(sentence.parameters, sentence.generator, self._start)
@@ -162,27 +162,32 @@ class Decoder:
             return embedded
         return (embedded + self._t3.speech_pos_emb.get_fixed_embedding(0)[0]).expand(2, -1)
 
-    def _embedded(self, row: Row) -> Tensor:
-        """(1, dim) of the last token."""
-        token = torch.tensor(row.tokens[-1:], device=self._t3.device)
-        embedded = self._t3.speech_emb(token)
+    def _embedded(self, rows: Sequence[Row]) -> Tensor:
+        """(m, dim): each one's last token, for its one or two rows."""
+        each = [row for row in rows for _ in range(row.cache.rows)]
+        device = self._t3.device
+        x = self._t3.speech_emb(torch.tensor([row.tokens[-1] for row in each], device=device))
         if self._turbo:
-            return embedded
-        return embedded + self._t3.speech_pos_emb.get_fixed_embedding(len(row.tokens))[0]
+            return x
+        places = torch.tensor([len(row.tokens) for row in each], device=device)
+        return x + self._t3.speech_pos_emb.emb(places)
 
-    def _draw(self, rows: Sequence[Row], hidden: Tensor, segments: Sequence[Segment]) -> None:
-        """The next token of each row, from the last position of its one or two rows."""
+    def _logits(self, hidden: Tensor, segments: Sequence[Segment]) -> Tensor:
+        """(rows, vocabulary), from the last position of each."""
         ends: list[int] = []
         start = 0
         for segment in segments:
             ends += [start + segment.length * (n + 1) - 1 for n in range(segment.cache.rows)]
             start += segment.size
-        logits = self._head(hidden[ends])
+        return self._head(hidden[ends])
+
+    def _draw(self, rows: Sequence[Row], logits: Tensor) -> None:
+        """The next token of each; what fails here fails alone."""
         start = 0
         for row in rows:
             try:
                 row.tokens.append(self._drawn(row, logits[start : start + row.cache.rows]))
-            except SpeechFailed as error:
+            except Exception as error:
                 row.failure = error
             start += row.cache.rows
 

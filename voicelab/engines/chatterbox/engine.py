@@ -34,7 +34,6 @@ __all__ = ["ChatterboxEngine"]
 log = logging.getLogger(__name__)
 
 TURBO_CLIP_S = 5.0
-GPU_BATCH_SIZE = 16
 
 
 class ChatterboxEngine:
@@ -71,14 +70,15 @@ class ChatterboxEngine:
         self._threads = threads
         self._mode: Mode = mode
         self._wanted_kernel = kernel
+        self._kernel: str | None = None
         self._speech: Pipeline | UpstreamSpeech | None = None
 
     def versions(self) -> Mapping[str, str]:
         """Of the packages that make the sound, and the mode; once loaded, device and kernel."""
         found: dict[str, str] = {"mode": self._mode}
-        if self._speech is not None:
-            found |= {"device": self.device, "kernel": self._speech.kernel}
-            if self._speech.kernel == "upstream":
+        if self._kernel is not None:
+            found |= {"device": self.device, "kernel": self._kernel}
+            if self._kernel == "upstream":
                 found["mode"] = "exact"
         for package in ("chatterbox-tts", "torch", "transformers"):
             with contextlib.suppress(PackageNotFoundError):
@@ -92,7 +92,7 @@ class ChatterboxEngine:
                 from voicelab.engines.chatterbox.assembly import assembled
 
                 self._speech, self.device = assembled(
-                    self.info,
+                    CHATTERBOX_INFOS[self.info.name],
                     device=self._wanted_device,
                     checkpoint_dir=self._checkpoint_dir,
                     threads=self._threads,
@@ -102,8 +102,8 @@ class ChatterboxEngine:
                     progress=progress,
                 )
                 _give_back()
-                if self.device == "cuda":
-                    self.info = replace(self.info, batch_size=GPU_BATCH_SIZE)
+                self._kernel = self._speech.kernel
+                self.info = replace(self.info, batch_size=self._speech.batch_size)
         progress(1.0, "ready")
 
     def prepare_voice(self, clip: Path | None) -> Voice:

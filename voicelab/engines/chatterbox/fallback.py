@@ -13,7 +13,7 @@ import torch
 from voicelab.engines.base import Spoken, Utterance
 from voicelab.engines.chatterbox.decoding import CAP_TOKENS, STOP_TOKEN
 from voicelab.engines.chatterbox.quiet import hushed
-from voicelab.engines.chatterbox.reading import valid
+from voicelab.engines.chatterbox.reading import check_length, valid
 from voicelab.engines.chatterbox.voices import Voices, own_copy
 from voicelab.engines.chatterbox.waveform import checked, reason
 from voicelab.errors import Cancelled, SpeechFailed
@@ -39,6 +39,7 @@ class UpstreamSpeech:
     """
 
     kernel = "upstream"
+    batch_size = 1
 
     def __init__(self, model: Any, voices: Voices, lock: threading.Lock):
         self.model = model
@@ -74,11 +75,13 @@ class UpstreamSpeech:
 
         poll()
         # inference_mode belongs to the thread that runs the model; elsewhere memory grows.
-        with torch.inference_mode(), watched(self.model, poll) as decoding:
+        with torch.inference_mode(), watched(self.model, poll):
             try:
                 self.model.conds = own_copy(self._voices.get(utterance.voice))
                 torch.manual_seed(utterance.seed)
                 wave = self.model.generate(utterance.text, **self._arguments(utterance))
+            except _CutOff:
+                return Spoken(index, capped=True)
             except (Cancelled, SpeechFailed):
                 raise
             except Exception as error:
@@ -86,7 +89,7 @@ class UpstreamSpeech:
                 raise SpeechFailed(reason(error)) from error
             finally:
                 self.model.conds = self._voices.own
-        return Spoken(index, checked(wave.squeeze(0)), capped=decoding.capped)
+        return Spoken(index, checked(wave.squeeze(0)))
 
     def _arguments(self, utterance: Utterance) -> dict[str, Any]:
         arguments: dict[str, Any] = dict(utterance.parameters)
@@ -99,43 +102,31 @@ class UpstreamSpeech:
         return arguments
 
 
-class Decoding:
-    """What one utterance's decoding did.
-
-    Attributes:
-        capped: it came to the limit without an end.
-    """
-
-    def __init__(self) -> None:
-        self.capped = False
+class _CutOff(Exception):
+    """The decoding came to the limit without an end: its sound would be thrown away."""
 
 
 @contextlib.contextmanager
-def watched(model: Any, poll: Callable[..., None]) -> Iterator[Decoding]:
+def watched(model: Any, poll: Callable[..., None]) -> Iterator[None]:
     """`poll` runs before every decoding and flow step; nothing stays behind afterwards."""
-    decoding = Decoding()
     hooks = [module.register_forward_pre_hook(poll) for module in _steps(model)]
     turbo = model.t3.is_gpt
     name = "inference_turbo" if turbo else "inference"
     original = getattr(model.t3, name)
     cap_tokens = CAP_TOKENS + turbo
-    # Turbo's tokenizer cuts a longer text to its limit, so one that fills it counts as too long.
-    max_text_tokens = (
-        model.tokenizer.model_max_length - 1 if turbo else model.t3.hp.max_text_tokens + 2
-    )
 
     def inference(*args: Any, text_tokens: Any, **kwargs: Any) -> Any:
         # Upstream would index out of range, after which a process cannot use its GPU any more.
-        if text_tokens.shape[-1] > max_text_tokens:
-            raise SpeechFailed("the text has more tokens than the model can read.")
+        check_length(model, text_tokens.shape[-1])
         drawn = original(*args, text_tokens=text_tokens, **kwargs)
-        decoding.capped = drawn.shape[-1] >= cap_tokens and int(drawn[0, -1]) != STOP_TOKEN
+        if drawn.shape[-1] >= cap_tokens and int(drawn[0, -1]) != STOP_TOKEN:
+            raise _CutOff
         return valid(drawn.flatten()).unsqueeze(0)
 
     setattr(model.t3, name, inference)
     try:
         with hushed():
-            yield decoding
+            yield
     finally:
         delattr(model.t3, name)
         for hook in hooks:

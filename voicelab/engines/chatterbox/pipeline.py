@@ -17,7 +17,7 @@ from voicelab.engines.chatterbox.decoding import Decoder, Row, Sentence
 from voicelab.engines.chatterbox.reading import read, valid
 from voicelab.engines.chatterbox.synthesis import Piece, Synthesis
 from voicelab.engines.chatterbox.voices import Voices, own_copy
-from voicelab.engines.chatterbox.waveform import checked, reason
+from voicelab.engines.chatterbox.waveform import checked, lacks_memory, reason
 from voicelab.errors import Cancelled, SpeechFailed
 
 __all__ = ["Pipeline"]
@@ -54,6 +54,7 @@ class Pipeline:
 
     def __init__(self, parts: Parts, kernel: str, lock: threading.Lock):
         self.kernel = kernel
+        self.batch_size = parts.batch_size
         self.model = parts.model
         self._parts = parts
         self._lock = lock
@@ -110,8 +111,7 @@ class _Batch:
                 self._sounding = None
             return spoken
         self._drop_cancelled()
-        if self._is_due():
-            pieces, self._ready = self._ready, {}
+        if pieces := self._due():
             self._sounding = self._sounds(pieces)
         elif self._waiting and len(self._rows) < self._limit:
             self._begin(self._waiting.popleft())
@@ -135,13 +135,13 @@ class _Batch:
             del self._rows[index]
         self._waiting = deque(index for index in self._waiting if not self._cancelled(index))
 
-    def _is_due(self) -> bool:
-        """Joined sentences wait for each other, unless somebody waits for one."""
-        if not self._ready:
-            return False
-        urgent = any(self._utterances[index].urgent for index in self._ready)
+    def _due(self) -> dict[int, Piece]:
+        """Joined sentences wait for each other; one that somebody waits for goes before them."""
+        urgent = [index for index in self._ready if self._utterances[index].urgent]
         busy = bool(self._rows or self._waiting) and len(self._ready) < JOINED
-        return not self._parts.joined or urgent or not busy
+        if self._parts.joined and busy and not urgent:
+            return {}
+        return {index: self._ready.pop(index) for index in urgent or list(self._ready)}
 
     def _begin(self, index: int) -> None:
         utterance = self._utterances[index]
@@ -157,7 +157,7 @@ class _Batch:
 
     def _begin_later(self, index: int, error: Exception) -> None:
         """Without memory for one more, go on with those there are."""
-        if not _is_memory(error) or not self._rows:
+        if not lacks_memory(error) or not self._rows:
             self._fail(index, error)
             return
         self._limit = len(self._rows)
@@ -168,7 +168,7 @@ class _Batch:
         try:
             self._parts.decoder.step(list(self._rows.values()))
         except Exception as error:
-            if _is_memory(error) and len(self._rows) > 1:
+            if lacks_memory(error) and len(self._rows) > 1:
                 self._halve()
                 return
             for index in self._rows:
@@ -192,8 +192,8 @@ class _Batch:
             row = self._rows.pop(index)
             try:
                 if row.failure is not None:
-                    raise row.failure
-                if row.capped:  # its sound would be thrown away: the text is spoken in two halves
+                    self._fail(index, row.failure)
+                elif row.capped:  # its sound would be thrown away: it is spoken in two halves
                     self._failed.append(Spoken(index, capped=True))
                 else:
                     self._ready[index] = self._piece(index, row)
@@ -242,13 +242,13 @@ class _Batch:
                     yield self._sound(group[n], wave)
             except Exception as error:
                 for index in sorted(left):
-                    self._fail(index, error)
+                    self._begin_later(index, error)
 
     def _sound(self, index: int, wave: Tensor) -> Spoken:
         try:
             return Spoken(index, checked(self._marked(wave)))
-        except SpeechFailed as error:
-            return Spoken(index, failure=error)
+        except Exception as error:
+            return _failed(index, error)
 
     def _marked(self, wave: Tensor) -> Tensor:
         """With the watermark that upstream puts into every sound."""
@@ -257,14 +257,14 @@ class _Batch:
         return torch.from_numpy(model.watermarker.apply_watermark(samples, sample_rate=model.sr))
 
     def _fail(self, index: int, error: Exception) -> None:
-        if not isinstance(error, SpeechFailed):
-            log.warning("a sentence failed", exc_info=error)
-            error = SpeechFailed(reason(error))
-        self._failed.append(Spoken(index, failure=error))
+        self._failed.append(_failed(index, error))
 
 
-def _is_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "memory" in str(error).lower()
+def _failed(index: int, error: Exception) -> Spoken:
+    if not isinstance(error, SpeechFailed):
+        log.warning("a sentence failed", exc_info=error)
+        error = SpeechFailed(reason(error))
+    return Spoken(index, failure=error)
 
 
 def _say_smaller(limit: int) -> None:

@@ -12,7 +12,7 @@ from voicelab.engines.base import Utterance
 from voicelab.engines.chatterbox.decoding import SPEECH_TOKENS, STOP_TOKEN
 from voicelab.errors import SpeechFailed
 
-__all__ = ["read", "valid"]
+__all__ = ["check_length", "read", "valid"]
 
 
 def read(model: Any, utterance: Utterance) -> Tensor:
@@ -20,18 +20,23 @@ def read(model: Any, utterance: Utterance) -> Tensor:
     text = importlib.import_module(type(model).__module__).punc_norm(utterance.text)
     if model.t3.is_gpt:
         ids = model.tokenizer(text, return_tensors="pt", truncation=True).input_ids[0]
-        # It cuts a longer text to its limit, so one that fills it counts as too long.
-        most = model.tokenizer.model_max_length - 1
     else:
         multilingual = model.t3.hp.is_multilingual
         language = {"language_id": utterance.language} if multilingual else {}
         ids = model.tokenizer.text_to_tokens(text, **language)[0]
         ids = functional.pad(ids, (1, 0), value=model.t3.hp.start_text_token)
         ids = functional.pad(ids, (0, 1), value=model.t3.hp.stop_text_token)
-        most = model.t3.hp.max_text_tokens + 2
-    if len(ids) > most:
-        raise SpeechFailed("the text has more tokens than the model can read.")
+    check_length(model, len(ids))
     return ids.long().to(model.t3.device)
+
+
+def check_length(model: Any, count: int) -> None:
+    """Raise SpeechFailed for more text tokens, with start and stop, than the model can read."""
+    # Turbo's tokenizer cuts a longer text to its limit, so one that fills it counts as too long.
+    turbo = model.t3.is_gpt
+    most = model.tokenizer.model_max_length - 1 if turbo else model.t3.hp.max_text_tokens + 2
+    if count > most:
+        raise SpeechFailed("the text has more tokens than the model can read.")
 
 
 def valid(drawn: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import platform
 import statistics
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,10 @@ class SelfTest:
 
     def kernel(self, wanted: str = "auto") -> str:
         """The name of the products to use; remembers upstream's tokens for `agrees`."""
-        name = wanted if wanted != "auto" else self._known.get("kernel") or self._fastest()
+        if self._device != "cpu":
+            name = "plain"  # the others pack weights for the processor
+        else:
+            name = wanted if wanted != "auto" else self._known.get("kernel") or self._fastest()
         if name not in self._known.get("agrees", ()):
             self._right = self._upstream()
         return name
@@ -85,11 +88,9 @@ class SelfTest:
         return True
 
     def _fastest(self) -> str:
-        if self._device != "cpu":
-            return "plain"
         found = timings()
         log.info("matrix products, ms: %s", found)
-        return min(found, key=lambda name: sum(found[name]))
+        return min(found, key=lambda name: sum(found[name]), default="plain")
 
     def _upstream(self) -> list[int]:
         t3 = self._model.t3
@@ -190,9 +191,16 @@ def _spoken(tokens: list[int]) -> list[int]:
 def _fingerprint(name: str, device: str) -> str:
     facts = [
         *(name, device, _processor(device), str(torch.get_num_threads())),
-        *(version(package) for package in ("torch", "transformers", "chatterbox-tts", "voicelab")),
+        *(_version(package) for package in ("torch", "transformers", "chatterbox-tts", "voicelab")),
     ]
     return f"{name}-{hashlib.sha256(' '.join(facts).encode()).hexdigest()[:16]}"
+
+
+def _version(package: str) -> str:
+    """Empty for what runs out of a folder and is not installed."""
+    with contextlib.suppress(PackageNotFoundError):
+        return version(package)
+    return ""
 
 
 def _processor(device: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from voicelab.engines.base import LoadProgress
 from voicelab.engines.chatterbox.parameters import FromFiles
 from voicelab.engines.chatterbox.quiet import quiet, replaced
+from voicelab.engines.chatterbox.waveform import lacks_memory
 from voicelab.engines.chatterbox.weights import (
     FILES,
     VOICE,
@@ -175,7 +176,7 @@ def _translated(fault: Callable[[Exception], str]) -> Iterator[None]:
         raise
     except Exception as error:
         log.warning("the weights cannot be loaded", exc_info=True)
-        if _out_of_memory(error):
+        if lacks_memory(error):
             raise EngineUnavailable("there is not enough memory for its weights.") from error
         raise EngineUnavailable(fault(error)) from error
 
@@ -191,10 +192,6 @@ def _hub_fault(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "there is no room on the disk for its weights."
     return f"its weights cannot be fetched from the Hugging Face hub ({type(error).__name__})."
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "memory" in str(error).lower()
 
 
 def _broken_files(name: str, folder: Path) -> list[str]:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from voicelab.errors import SpeechFailed
 
-__all__ = ["checked", "reason"]
+__all__ = ["checked", "lacks_memory", "reason"]
+
+SCARCE = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 
 
 def checked(wave: Any) -> NDArray[np.float32]:
@@ -23,9 +25,14 @@ def checked(wave: Any) -> NDArray[np.float32]:
     return audio
 
 
+def lacks_memory(error: Exception) -> bool:
+    """Of the machine or of its GPU; an illegal access to it is something else."""
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in SCARCE)
+
+
 def reason(error: Exception) -> str:
     """A sentence; upstream's own words are for its authors."""
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if lacks_memory(error):
         return "there is not enough memory."
     if "probability tensor" in str(error):
         return "the model's probabilities are not finite numbers."
