@@ -59,11 +59,11 @@ class Cache:
             grown[..., : self.length, :] = self._held[..., : self.length, :]
             self._held = grown
 
-    def prepend(self, row: int, start: int, other: Cache, length: int) -> None:
-        """Positions `start` to `start + length` of a row are those of a one-row cache."""
-        self.reserve(start + length)
-        self._held[:, row, :, :, start : start + length] = other._held[:, 0, :, :, :length]
-        self.length = start + length
+    def prepend(self, row: int, other: Cache, length: int) -> None:
+        """The first `length` positions of a row are those of a one-row cache."""
+        self.reserve(length)
+        self._held[:, row, :, :, :length] = other._held[:, 0, :, :, :length]
+        self.length = length
 
     def of_row(self, row: int) -> Cache:
         """A view of one row; written through it, read by both."""

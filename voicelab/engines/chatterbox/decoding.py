@@ -38,6 +38,7 @@ class Sentence:
         conditioning: upstream's T3Cond.
         parameters: see `Sampler`, `TurboSampler`.
         generator: on the model's device, seeded; left where the waveform's noise begins.
+        reference: the voice, as S3Gen wants it: upstream's `conds.gen`.
     """
 
     text: Tensor
@@ -45,6 +46,7 @@ class Sentence:
     conditioning: Any
     parameters: Mapping[str, float]
     generator: torch.Generator
+    reference: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -142,10 +144,10 @@ class Decoder:
         x = torch.cat([self._read(text), starts])
         count = len(text)
         row.cache.reserve(prefix.length + len(x))
-        row.cache.prepend(0, 0, prefix.cache, prefix.length)
+        row.cache.prepend(0, prefix.cache, prefix.length)
         segments = [Segment(row.cache.of_row(0), prefix.length, len(x), _spy(row))]
         if row.cache.rows == 2:
-            row.cache.prepend(1, 0, prefix.silent(count), prefix.length + count)
+            row.cache.prepend(1, prefix.silent(count), prefix.length + count)
             segments.append(Segment(row.cache.of_row(1), prefix.length + count, len(starts)))
             x = torch.cat([x, starts])
         return x, segments

@@ -15,7 +15,7 @@ from torch import Tensor
 from voicelab.engines.base import Spoken, Utterance
 from voicelab.engines.chatterbox.decoding import Decoder, Row, Sentence
 from voicelab.engines.chatterbox.reading import read, valid
-from voicelab.engines.chatterbox.synthesis import Piece, Synthesis
+from voicelab.engines.chatterbox.synthesis import RUN, Piece, Synthesis
 from voicelab.engines.chatterbox.voices import Voices, own_copy
 from voicelab.engines.chatterbox.waveform import checked, lacks_memory, reason
 from voicelab.errors import Cancelled, SpeechFailed
@@ -26,9 +26,6 @@ log = logging.getLogger(__name__)
 
 SILENCE_TOKEN = 4299
 """chatterbox.models.s3gen.const.S3GEN_SIL; Turbo ends with three."""
-
-JOINED = 8
-"""Sentences that share one flow in the modes fast and draft."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ class _Batch:
     def _due(self) -> dict[int, Piece]:
         """Joined sentences wait for each other; one that somebody waits for goes before them."""
         urgent = [index for index in self._ready if self._utterances[index].urgent]
-        busy = bool(self._rows or self._waiting) and len(self._ready) < JOINED
+        busy = bool(self._rows or self._waiting) and len(self._ready) < RUN
         if self._parts.joined and busy and not urgent:
             return {}
         return {index: self._ready.pop(index) for index in urgent or list(self._ready)}
@@ -203,7 +200,8 @@ class _Batch:
     def _sentence(self, utterance: Utterance) -> Sentence:
         model = self._parts.model
         parameters = utterance.parameters
-        conditioning = own_copy(self._parts.voices.get(utterance.voice)).t3
+        voice = own_copy(self._parts.voices.get(utterance.voice))
+        conditioning = voice.t3
         exaggeration = parameters.get("exaggeration")
         if exaggeration is not None:
             conditioning.cond_prompt_speech_emb = None
@@ -215,20 +213,20 @@ class _Batch:
             conditioning=conditioning,
             parameters=parameters,
             generator=generator,
+            reference=voice.gen,
         )
 
     def _piece(self, index: int, row: Row) -> Piece:
         tokens = valid(torch.tensor(row.tokens, device=self._parts.model.t3.device))
         if self._parts.model.t3.is_gpt:
             tokens = torch.cat([tokens, tokens.new_full((3,), SILENCE_TOKEN)])
-        voice = self._utterances[index].voice
+        key, sentence = self._utterances[index].voice.key, row.sentence
 
         def poll() -> None:
             if self._cancelled(index):
                 raise Cancelled
 
-        reference = self._parts.voices.get(voice).gen
-        return Piece(tokens, reference, voice.key, row.sentence.generator, poll)
+        return Piece(tokens, sentence.reference, key, sentence.generator, poll)
 
     def _sounds(self, pieces: dict[int, Piece]) -> Iterator[Spoken]:
         """Joined, or one by one: then what fails fails alone."""

@@ -52,7 +52,7 @@ class Prefix:
         known = self._silent.length
         cache = self._backbone.cache(1)
         cache.reserve(known + BLOCK)
-        cache.prepend(0, 0, self._silent, known)
+        cache.prepend(0, self._silent, known)
         first = known - self.length
         embedding = self._t3.text_pos_emb.emb
         last = embedding.num_embeddings - 1

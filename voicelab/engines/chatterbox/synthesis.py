@@ -18,7 +18,7 @@ from voicelab.engines.chatterbox.recent import Recent
 from voicelab.engines.chatterbox.vocoder import Vocoder
 from voicelab.errors import Cancelled
 
-__all__ = ["Piece", "Synthesis"]
+__all__ = ["RUN", "Piece", "Synthesis"]
 
 FRAMES_PER_TOKEN = 2
 STEPS, MEANFLOW_STEPS = 10, 2
