@@ -16,7 +16,7 @@ import torch
 from tiny_chatterbox import clip, small, tiny_engine
 from voicelab.engines.base import Utterance, Voice
 from voicelab.engines.chatterbox import CHATTERBOX_INFOS, ChatterboxEngine
-from voicelab.engines.chatterbox.backbone import Cache
+from voicelab.engines.chatterbox.caches import Cache
 from voicelab.engines.chatterbox.decoding import Decoder, Row, Sentence
 from voicelab.engines.chatterbox.linear import KERNELS
 from voicelab.engines.chatterbox.quiet import hushed
@@ -287,7 +287,7 @@ def test_a_missing_causal_mask_is_heard(tmp_path: Path) -> None:
     model = loaded(folder)
     right = [upstream_tokens(model, sentence(model, n)) for n in range(2)]
     decoder = Decoder(model.t3, KERNELS["mkl"])
-    with mock.patch("voicelab.engines.chatterbox.backbone._causal", lambda *_: None):
+    with mock.patch("voicelab.engines.chatterbox.caches._causal", lambda *_: None):
         assert decoded(decoder, [sentence(model, n) for n in range(2)]) != right
 
 
@@ -295,7 +295,7 @@ def test_a_loop_that_disagrees_with_upstream_gives_way_to_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with mock.patch("voicelab.engines.chatterbox.backbone._causal", lambda *_: None):
+    with mock.patch("voicelab.engines.chatterbox.caches._causal", lambda *_: None):
         engine = tiny_engine("chatterbox", tmp_path / "english")
     assert engine.versions()["kernel"] == "upstream"
     assert "does not agree with upstream" in caplog.text

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from voicelab.engines.chatterbox.alignment import Alignment
-from voicelab.engines.chatterbox.backbone import GPT2, Backbone, Cache, Llama, Segment
+from voicelab.engines.chatterbox.backbone import GPT2, Backbone, Llama
+from voicelab.engines.chatterbox.caches import Apart, Cache, Segment
 from voicelab.engines.chatterbox.linear import Kernel
 from voicelab.engines.chatterbox.prefixes import Prefix, Prefixes
 from voicelab.engines.chatterbox.sampling import Sampler, TurboSampler
@@ -104,7 +105,7 @@ class Decoder:
         prefix = self._prefixes.get(sentence.key, sentence.conditioning)
         row = self._begin_turbo(sentence) if self._turbo else self._begin_guided(sentence, prefix)
         x, segments = self._opening(row, prefix)
-        logits = self._logits(self._backbone(x, segments), segments)
+        logits = self._logits(x, segments)
         row.cache.length = prefix.length + len(x) - (2 if row.cache.rows == 2 else 0)
         self._draw([row], logits)
         return row
@@ -114,7 +115,7 @@ class Decoder:
         segments = [Segment(r.cache, r.cache.length, 1, _spy(r)) for r in rows]
         for row in rows:
             row.cache.reserve(row.cache.length + 1)
-        logits = self._logits(self._backbone(self._embedded(rows), segments), segments)
+        logits = self._logits(self._embedded(rows), segments)
         # What fails before this leaves all rows as they were, so that some may go on.
         for row in rows:
             row.cache.length += 1
@@ -174,8 +175,9 @@ class Decoder:
         places = torch.tensor([len(row.tokens) for row in each], device=device)
         return x + self._t3.speech_pos_emb.emb(places)
 
-    def _logits(self, hidden: Tensor, segments: Sequence[Segment]) -> Tensor:
-        """(rows, vocabulary), from the last position of each."""
+    def _logits(self, x: Tensor, segments: Sequence[Segment]) -> Tensor:
+        """Embeddings (m, dim) -> (rows, vocabulary), from the last position of each row."""
+        hidden = self._backbone(x, Apart(segments))
         ends: list[int] = []
         start = 0
         for segment in segments:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from voicelab.engines.chatterbox.backbone import Backbone, Cache, Segment
+from voicelab.engines.chatterbox.backbone import Backbone
+from voicelab.engines.chatterbox.caches import Apart, Cache, Segment
 from voicelab.engines.chatterbox.recent import Recent
 
 __all__ = ["Prefix", "Prefixes"]
@@ -35,7 +36,7 @@ class Prefix:
         self.length = len(embeddings)
         self.cache = backbone.cache(1)
         self.cache.reserve(self.length)
-        backbone(embeddings, [Segment(self.cache, 0, self.length)])
+        backbone(embeddings, Apart([Segment(self.cache, 0, self.length)]))
         self.cache.length = self.length
         self._silent = self.cache
 
@@ -57,7 +58,7 @@ class Prefix:
         embedding = self._t3.text_pos_emb.emb
         last = embedding.num_embeddings - 1
         numbers = torch.arange(first, first + BLOCK, device=embedding.weight.device)
-        self._backbone(embedding(numbers.clamp(max=last)), [Segment(cache, known, BLOCK)])
+        self._backbone(embedding(numbers.clamp(max=last)), Apart([Segment(cache, known, BLOCK)]))
         cache.length = known + BLOCK
         self._silent = cache
 
