@@ -17,10 +17,11 @@ from tiny_chatterbox import clip, small, tiny_engine
 from voicelab.engines.base import Utterance, Voice
 from voicelab.engines.chatterbox import CHATTERBOX_INFOS, ChatterboxEngine
 from voicelab.engines.chatterbox.caches import Cache
-from voicelab.engines.chatterbox.decoding import Decoder, Row, Sentence
+from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.linear import KERNELS
 from voicelab.engines.chatterbox.quiet import hushed
 from voicelab.engines.chatterbox.reading import read
+from voicelab.engines.chatterbox.sentence import Row, Sentence
 from voicelab.engines.chatterbox.synthesis import Synthesis
 from voicelab.engines.chatterbox.upstream import load_model
 
@@ -300,6 +301,17 @@ def test_a_loop_that_disagrees_with_upstream_gives_way_to_it(
     assert engine.versions()["kernel"] == "upstream"
     assert "does not agree with upstream" in caplog.text
     assert not (tmp_path / "cache" / "voicelab").exists()
+    assert len(speak(engine, utterances(engine)[:1])[0]) > 2000
+
+
+def test_a_loop_that_does_not_work_gives_way_to_upstreams(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with mock.patch.object(Decoder, "step", side_effect=RuntimeError("no such operation")):
+        engine = tiny_engine("chatterbox", tmp_path / "english")
+    assert engine.versions()["kernel"] == "upstream"
+    assert "does not work here" in caplog.text
     assert len(speak(engine, utterances(engine)[:1])[0]) > 2000
 
 

@@ -40,8 +40,8 @@ class Studio:
             self.made[mode] = self.new(mode)
         return self.made[mode]
 
-    def new(self, mode: Mode = "exact") -> Synthesis:
-        return Synthesis(copy.deepcopy(self.s3gen), mode=mode)
+    def new(self, mode: Mode = "exact", abreast: int = 1) -> Synthesis:
+        return Synthesis(copy.deepcopy(self.s3gen), mode=mode, abreast=abreast)
 
     def upstream(self, piece: Piece) -> Tensor:
         """What upstream makes of the same tokens after the same draws."""
@@ -305,3 +305,41 @@ def test_a_long_prompt_of_odd_length_is_cut_as_upstream_cuts_it(english: Studio)
     wave, expected = speak(english.synthesis(), piece)[0], english.upstream(piece)
     assert wave.shape == expected.shape and apart(wave, expected) < TOLERANCE
     assert speak(english.synthesis("fast"), piece)[0].shape == wave.shape
+
+
+def test_pieces_of_several_lengths_at_once_sound_as_each_alone(any_studio: Studio) -> None:
+    given = [(9, "low", 1), (20, "high", 2), (14, "low", 3), (20, "low", 4), (3, "high", 5)]
+
+    def pieces() -> list[Piece]:
+        return [any_studio.piece(n, voice=voice, seed=seed) for n, voice, seed in given]
+
+    right = [any_studio.synthesis().waves([piece]) for piece in pieces()]
+    alone = [wave for ((_, wave),) in map(list, right)]
+    abreast = any_studio.new(abreast=3)
+    found = dict(abreast.waves(pieces()))
+    for number, wave in enumerate(alone):
+        assert found[number].shape == wave.shape
+        assert (found[number] - wave).abs().max() < TOLERANCE
+    with mock.patch.object(flow.Padded, "__init__", lambda *_: None):  # the control
+        unmasked = dict(abreast.waves(pieces()))
+    assert max((unmasked[n] - wave).abs().max() for n, wave in enumerate(alone)) > TOLERANCE
+
+
+def test_one_of_several_at_once_may_be_cancelled(any_studio: Studio) -> None:
+    asked = 0
+
+    def poll() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise Cancelled
+
+    def pieces() -> list[Piece]:
+        return [any_studio.piece(10 + n, seed=n) for n in range(3)]
+
+    abreast = any_studio.new(abreast=3)
+    right = dict(abreast.waves(pieces()))
+    first, second, third = pieces()
+    found = dict(abreast.waves([first, replace(second, poll=poll), third]))
+    assert sorted(found) == [0, 2]
+    assert all(torch.equal(found[n], right[n]) for n in found)

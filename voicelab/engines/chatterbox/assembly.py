@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from voicelab.engines.base import EngineInfo, LoadProgress
 from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.fallback import UpstreamSpeech
@@ -15,7 +17,7 @@ from voicelab.engines.chatterbox.linear import KERNELS, plain
 from voicelab.engines.chatterbox.parameters import owned
 from voicelab.engines.chatterbox.pipeline import Parts, Pipeline
 from voicelab.engines.chatterbox.selftest import SelfTest
-from voicelab.engines.chatterbox.synthesis import Synthesis
+from voicelab.engines.chatterbox.synthesis import RUN, Synthesis
 from voicelab.engines.chatterbox.upstream import load_model
 from voicelab.engines.chatterbox.voices import Voices
 
@@ -23,7 +25,9 @@ __all__ = ["assembled"]
 
 log = logging.getLogger(__name__)
 
-GPU_BATCH_SIZE = 16
+GPU_SENTENCES = 16
+SENTENCE_BYTES = 1 << 30
+"""Keys of a long sentence in the English model, twice: while their room grows there are two."""
 
 
 def assembled(
@@ -63,12 +67,13 @@ def assembled(
         test = SelfTest(info.name, model, chosen)
         name = test.kernel(kernel)
         progress(0.9, "packing weights")
-        decoder = Decoder(model.t3, KERNELS.get(name, plain))
+        size = sentences(info, chosen)
+        lockstep = is_gpu(chosen)
+        decoder = Decoder(model.t3, KERNELS.get(name, plain), size if lockstep else 0)
         if test.agrees(decoder, name):
-            size = GPU_BATCH_SIZE if chosen == "cuda" else info.batch_size
-            voices = Voices(model)
-            synthesis = Synthesis(model.s3gen, mode=mode)
-            parts = Parts(model, voices, decoder, synthesis, size, joined=mode != "exact")
+            synthesis = Synthesis(model.s3gen, mode=mode, abreast=RUN if lockstep else 1)
+            gathered = lockstep or mode != "exact"
+            parts = Parts(model, Voices(model), decoder, synthesis, size, gathered)
             return Pipeline(parts, name, lock), chosen
         log.warning(
             "%s: our decoding does not agree with upstream's here; upstream's own generate "
@@ -79,3 +84,16 @@ def assembled(
         model, chosen = load()
     owned(model.t3)
     return UpstreamSpeech(model, Voices(model), lock), chosen
+
+
+def is_gpu(device: str) -> bool:
+    """Whether starting a kernel costs more than most of them take."""
+    return device == "cuda"
+
+
+def sentences(info: EngineInfo, device: str) -> int:
+    """How many are decoded at once."""
+    if not is_gpu(device):
+        return info.batch_size
+    free_bytes, _ = torch.cuda.mem_get_info()
+    return max(1, min(GPU_SENTENCES, free_bytes // SENTENCE_BYTES))

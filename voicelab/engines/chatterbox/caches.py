@@ -41,6 +41,11 @@ class Cache:
         return self._held.shape[1]
 
     @property
+    def held(self) -> Tensor:
+        """Keys and values: (layers, rows, 2, heads, room, dim), `length` positions of the room."""
+        return self._held
+
+    @property
     def device(self) -> torch.device:
         """It is on."""
         return self._held.device
@@ -65,6 +70,10 @@ class Cache:
         self.reserve(length)
         self._held[:, row, :, :, :length] = other._held[:, 0, :, :, :length]
         self.length = length
+
+    def give_back(self) -> None:
+        """Free the memory: the positions are held elsewhere; `length` stays."""
+        self._held = self._held[..., :0, :].clone()
 
     def of_row(self, row: int) -> Cache:
         """A view of one row; written through it, read by both."""

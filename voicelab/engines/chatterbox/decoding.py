@@ -7,8 +7,7 @@ What it draws depends on nothing but itself: it equals upstream's loop run alone
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,67 +15,14 @@ from torch import Tensor
 
 from voicelab.engines.chatterbox.alignment import Alignment
 from voicelab.engines.chatterbox.backbone import GPT2, Backbone, Llama
-from voicelab.engines.chatterbox.caches import Apart, Cache, Segment
+from voicelab.engines.chatterbox.caches import Apart, Segment
 from voicelab.engines.chatterbox.linear import Kernel
+from voicelab.engines.chatterbox.lockstep import STRIDE, Lockstep
 from voicelab.engines.chatterbox.prefixes import Prefix, Prefixes
 from voicelab.engines.chatterbox.sampling import Sampler, TurboSampler
+from voicelab.engines.chatterbox.sentence import CAP_TOKENS, STOP_TOKEN, Row, Sentence
 
-__all__ = ["CAP_TOKENS", "SPEECH_TOKENS", "STOP_TOKEN", "Decoder", "Row", "Sentence"]
-
-CAP_TOKENS = 1000
-"""Upstream's limit (40 s); Turbo draws one token before it begins to count."""
-SPEECH_TOKENS = 6561
-STOP_TOKEN = 6562
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """What T3 is asked to read.
-
-    Attributes:
-        text: token ids, int64 (n,); with start and stop where the model wants them.
-        key: of the conditioning: voice and exaggeration.
-        conditioning: upstream's T3Cond.
-        parameters: see `Sampler`, `TurboSampler`.
-        generator: on the model's device, seeded; left where the waveform's noise begins.
-        reference: the voice, as S3Gen wants it: upstream's `conds.gen`.
-    """
-
-    text: Tensor
-    key: Hashable
-    conditioning: Any
-    parameters: Mapping[str, float]
-    generator: torch.Generator
-    reference: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Row:
-    """A sentence being decoded.
-
-    Attributes:
-        cap: tokens at most.
-        tokens: drawn so far, the stop token too.
-        failure: why it ended before its end.
-    """
-
-    sentence: Sentence
-    cache: Cache
-    sampler: Any
-    cap: int
-    alignment: Alignment | None = None
-    tokens: list[int] = field(default_factory=list)
-    failure: Exception | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more is drawn."""
-        return self.failure is not None or self.tokens[-1] == STOP_TOKEN or self.capped
-
-    @property
-    def capped(self) -> bool:
-        """Whether it came to the limit without an end."""
-        return len(self.tokens) >= self.cap and self.tokens[-1] != STOP_TOKEN
+__all__ = ["Decoder"]
 
 
 class Decoder:
@@ -85,20 +31,25 @@ class Decoder:
     Args:
         t3: upstream's model; only its embeddings, conditioning and head stay usable.
         kernel: for the matrix products.
+        abreast: so many sentences are decoded in lockstep, as a GPU wants it; 0 for each within
+            its own cache. So is Multilingual, whose attention is watched.
     """
 
-    def __init__(self, t3: Any, kernel: Kernel):
+    def __init__(self, t3: Any, kernel: Kernel, abreast: int = 0):
         self._t3 = t3
         self._turbo = t3.is_gpt
         if self._turbo:
             self._backbone: Backbone = GPT2(t3.tfmr, kernel)
         else:
             # Conditioning, text and speech.
-            positions = 64 + t3.hp.max_text_tokens + 2 + CAP_TOKENS + 2
+            positions = 64 + t3.hp.max_text_tokens + 2 + CAP_TOKENS + 2 + STRIDE
             self._backbone = Llama(t3.tfmr, kernel, positions)
         head = t3.speech_head
         self._head = kernel(head.weight.detach(), None if head.bias is None else head.bias.detach())
         self._prefixes = Prefixes(t3, self._backbone)
+        self._lockstep = None
+        if abreast and (self._turbo or not t3.hp.is_multilingual):
+            self._lockstep = Lockstep(t3, self._backbone, self._head, abreast)
 
     def begin(self, sentence: Sentence) -> Row:
         """Read the text and draw the first token."""
@@ -111,7 +62,10 @@ class Decoder:
         return row
 
     def step(self, rows: Sequence[Row]) -> None:
-        """One more token for each."""
+        """One more token for each; in lockstep a few."""
+        if self._lockstep is not None:
+            self._lockstep.step(rows)
+            return
         segments = [Segment(r.cache, r.cache.length, 1, _spy(r)) for r in rows]
         for row in rows:
             row.cache.reserve(row.cache.length + 1)

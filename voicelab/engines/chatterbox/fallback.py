@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from voicelab.engines.base import Spoken, Utterance
-from voicelab.engines.chatterbox.decoding import CAP_TOKENS, STOP_TOKEN
 from voicelab.engines.chatterbox.quiet import hushed
 from voicelab.engines.chatterbox.reading import check_length, valid
+from voicelab.engines.chatterbox.sentence import CAP_TOKENS, STOP_TOKEN
 from voicelab.engines.chatterbox.voices import Voices, own_copy
 from voicelab.engines.chatterbox.waveform import checked, reason
 from voicelab.errors import Cancelled, SpeechFailed

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from voicelab.engines.chatterbox.layers import Convolution, Linear, Norm
 from voicelab.errors import Cancelled
@@ -25,7 +26,13 @@ MELS = 80
 
 
 class Alone:
-    """What is before the first frame: nothing."""
+    """What is before the first frame: nothing.
+
+    Attributes:
+        seen: bool (rows, 1, 1, time), the frames that may be looked at; all when None.
+    """
+
+    seen: Tensor | None = None
 
     def lead(self, x: Tensor, rows: int) -> Tensor:
         """`x` (rows, time, channels) after what is before it."""
@@ -34,6 +41,18 @@ class Alone:
     def keys(self, keys: Tensor) -> Tensor:
         """Keys and values (2, rows, heads, time, channels) after those that are before them."""
         return keys
+
+
+class Padded(Alone):
+    """Utterances of several lengths, filled up at the end; what they are filled with is not seen.
+
+    Args:
+        lengths: of the rows, in frames.
+    """
+
+    def __init__(self, lengths: Sequence[int], device: torch.device):
+        ends = torch.tensor(lengths, device=device)[:, None]
+        self.seen = (torch.arange(max(lengths), device=device) < ends)[:, None, None]
 
 
 class Recorded(Alone):
@@ -81,6 +100,11 @@ class Condition:
     known: Tensor
     speaker: Tensor
 
+    def rows(self) -> Tensor:
+        """(time, 240): what is the same in each step."""
+        speaker = self.speaker.expand(len(self.mean), -1)
+        return torch.cat([self.mean, speaker, self.known], dim=-1)
+
     def after(self, frame: int) -> Condition:
         """Without the frames before `frame`."""
         rows = (part[frame:] for part in (self.noise, self.mean, self.known))
@@ -88,7 +112,7 @@ class Condition:
 
 
 class Flow:
-    """Upstream's flow for one utterance at a time.
+    """Upstream's flow.
 
     Args:
         decoder: upstream's CausalConditionalCFM.
@@ -110,13 +134,30 @@ class Flow:
         self._times = _time_embeddings(decoder.estimator, times, meanflow)
         self._steps = steps
 
-    def __call__(self, condition: Condition, poll: Callable[[], None]) -> Tensor:
-        """(time, 80) mel frames; `poll` is called before each step."""
-        state = self._begin(condition, Alone())
+    def __call__(
+        self, conditions: Sequence[Condition], polls: Sequence[Callable[[], None]]
+    ) -> list[Tensor | None]:
+        """Utterances at once, as a GPU wants it: several equal each alone to the rounding.
+
+        Args:
+            polls: of each, called before each step.
+
+        Returns:
+            For each (time, 80) mel frames, or None when its poll raised Cancelled.
+        """
+        lengths = [len(condition.mean) for condition in conditions]
+        before = Alone()
+        if len(conditions) > 1:
+            ways = 1 if self._guidance is None else 2
+            before = Padded(lengths * ways, conditions[0].mean.device)
+        state = self._begin(conditions, before)
+        wanted = set(range(len(conditions)))
         for number in range(self._steps):
-            poll()
-            state = self._step(number, state, Alone())
-        return state.x
+            wanted -= {index for index in wanted if _is_cancelled(polls[index])}
+            if not wanted:
+                break
+            state = self._step(number, state, before)
+        return [state.x[i, :n] if i in wanted else None for i, n in enumerate(lengths)]
 
     def together(
         self,
@@ -133,35 +174,42 @@ class Flow:
             For each chunk (time, 80) mel frames, or None when its poll raised Cancelled.
         """
         recorded = Recorded()
-        before = self._begin(prompt, recorded)
-        states = {i: self._begin(chunk, Recalled(recorded)) for i, chunk in enumerate(chunks)}
+        before = self._begin([prompt], recorded)
+        states = {i: self._begin([chunk], Recalled(recorded)) for i, chunk in enumerate(chunks)}
         for number in range(self._steps):
             recorded = Recorded()
             before = self._step(number, before, recorded)
             for index, state in list(states.items()):
-                try:
-                    polls[index]()
-                except Cancelled:
+                if _is_cancelled(polls[index]):
                     del states[index]
                 else:
                     states[index] = self._step(number, state, Recalled(recorded))
             if not states:
                 break
-        return [states[i].x if i in states else None for i in range(len(chunks))]
+        return [states[i].x[0] if i in states else None for i in range(len(chunks))]
 
-    def _begin(self, condition: Condition, before: Alone) -> _State:
-        speaker = condition.speaker.expand(len(condition.mean), -1)
-        rows = torch.cat([condition.mean, speaker, condition.known], dim=-1).unsqueeze(0)
+    def _begin(self, conditions: Sequence[Condition], before: Alone) -> _State:
+        rows = pad_sequence([condition.rows() for condition in conditions], batch_first=True)
         if self._guidance is not None:
             rows = torch.cat([rows, torch.zeros_like(rows)])
-        return _State(condition.noise, *self._estimator.prepare(rows, before))
+        noise = pad_sequence([condition.noise for condition in conditions], batch_first=True)
+        return _State(noise, *self._estimator.prepare(rows, before))
 
     def _step(self, number: int, state: _State, before: Alone) -> _State:
         slopes = self._estimator(state, self._times[number], before)
-        slope = slopes[0]
+        slope = slopes[: len(state.x)]
         if self._guidance is not None:
-            slope = (1.0 + self._guidance) * slope - self._guidance * slopes[1]
+            unguided = slopes[len(state.x) :]
+            slope = (1.0 + self._guidance) * slope - self._guidance * unguided
         return replace(state, x=state.x + self._lengths[number] * slope)
+
+
+def _is_cancelled(poll: Callable[[], None]) -> bool:
+    try:
+        poll()
+    except Cancelled:
+        return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -169,8 +217,9 @@ class _State:
     """A flow at work.
 
     Attributes:
-        x: (time, 80).
-        still, shortcut: (rows, time, channels), what the first layers make of the condition.
+        x: (utterances, time, 80).
+        still, shortcut: (rows, time, channels), what the first layers make of the conditions;
+            with guidance the utterances' rows, then as many without a condition.
     """
 
     x: Tensor
@@ -213,7 +262,7 @@ class _Estimator:
         return self._first.prepare(rows.to(self._dtype), before)
 
     def __call__(self, state: _State, times: list[Tensor], before: Alone) -> Tensor:
-        """The slopes, (rows, time, 80), in float32; the second row is without a condition."""
+        """The slopes, (rows, time, 80), in float32; see `_State` for the rows."""
         times = [time.to(self._dtype) for time in times]
         first, *middle, last = self._attentions
         x = self._first(state, times[0], before)
@@ -272,9 +321,15 @@ class _First:
         return self._still(before.lead(rows, 2)), self._still_shortcut(rows)
 
     def __call__(self, state: _State, time: Tensor, before: Alone) -> Tensor:
-        x = state.x.unsqueeze(0).to(time.dtype)
-        y = functional.mish(self._norm(self._moving(before.lead(x, 2)) + state.still))
-        return self._block2(y + time, before).add_(self._moving_shortcut(x) + state.shortcut)
+        x = state.x.to(time.dtype)
+        y = functional.mish(self._norm(_spread(self._moving(before.lead(x, 2)), state.still)))
+        y = self._block2(y + time, before)
+        return y.add_(_spread(self._moving_shortcut(x), state.shortcut))
+
+
+def _spread(moving: Tensor, still: Tensor) -> Tensor:
+    """Utterances (n, ...) added to their rows (n or 2n, ...)."""
+    return (moving + still.unflatten(0, (-1, len(moving)))).flatten(0, 1)
 
 
 class _Transformer:
@@ -298,12 +353,13 @@ class _Transformer:
         parts = self._qkv(x)[..., : 3 * self._width].unflatten(-1, (3, self._heads, -1))
         parts = parts.permute(2, 0, 3, 1, 4)
         keys, values = before.keys(parts[1:])
-        y = _attention(parts[0], keys, values)
+        y = _attention(parts[0], keys, values, before.seen)
         return y.transpose(1, 2).flatten(2)
 
 
-def _attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def _attention(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None) -> Tensor:
     size = queries.shape[-2]
     if WORTH_WIDENING <= size < WIDE_QUERIES and queries.device.type == "cpu":
         queries = functional.pad(queries, (0, 0, 0, WIDE_QUERIES - size))
-    return functional.scaled_dot_product_attention(queries, keys, values)[:, :, :size]
+    found = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen)
+    return found[:, :, :size]

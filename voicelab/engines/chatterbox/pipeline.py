@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from voicelab.engines.base import Spoken, Utterance
-from voicelab.engines.chatterbox.decoding import Decoder, Row, Sentence
+from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.reading import read, valid
+from voicelab.engines.chatterbox.sentence import Row, Sentence
 from voicelab.engines.chatterbox.synthesis import RUN, Piece, Synthesis
 from voicelab.engines.chatterbox.voices import Voices, own_copy
 from voicelab.engines.chatterbox.waveform import checked, lacks_memory, reason
@@ -30,14 +31,19 @@ SILENCE_TOKEN = 4299
 
 @dataclass(frozen=True)
 class Parts:
-    """What a pipeline is put together from: upstream's model and our parts of it."""
+    """What a pipeline is put together from: upstream's model and our parts of it.
+
+    Attributes:
+        batch_size: sentences decoded at once.
+        gathered: sentences that are decoded wait for each other, to be made audible at once.
+    """
 
     model: Any
     voices: Voices
     decoder: Decoder
     synthesis: Synthesis
     batch_size: int
-    joined: bool
+    gathered: bool
 
 
 class Pipeline:
@@ -133,10 +139,10 @@ class _Batch:
         self._waiting = deque(index for index in self._waiting if not self._cancelled(index))
 
     def _due(self) -> dict[int, Piece]:
-        """Joined sentences wait for each other; one that somebody waits for goes before them."""
+        """Gathered sentences wait for each other; one that somebody waits for goes before them."""
         urgent = [index for index in self._ready if self._utterances[index].urgent]
         busy = bool(self._rows or self._waiting) and len(self._ready) < RUN
-        if self._parts.joined and busy and not urgent:
+        if self._parts.gathered and busy and not urgent:
             return {}
         return {index: self._ready.pop(index) for index in urgent or list(self._ready)}
 
@@ -229,9 +235,9 @@ class _Batch:
         return Piece(tokens, sentence.reference, key, sentence.generator, poll)
 
     def _sounds(self, pieces: dict[int, Piece]) -> Iterator[Spoken]:
-        """Joined, or one by one: then what fails fails alone."""
+        """Gathered, or one by one: then what fails fails alone."""
         indices = list(pieces)
-        groups = [indices] if self._parts.joined else [[index] for index in indices]
+        groups = [indices] if self._parts.gathered else [[index] for index in indices]
         for group in groups:
             left = set(group)
             try:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from voicelab.engines.base import Utterance
-from voicelab.engines.chatterbox.decoding import SPEECH_TOKENS, STOP_TOKEN
+from voicelab.engines.chatterbox.sentence import SPEECH_TOKENS, STOP_TOKEN
 from voicelab.errors import SpeechFailed
 
 __all__ = ["check_length", "read", "valid"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from voicelab.engines.chatterbox.waveform import NOT_FINITE
 from voicelab.errors import SpeechFailed
 
-__all__ = ["Sampler", "TurboSampler"]
+__all__ = ["Draws", "Sampler", "TurboSampler"]
 
 Warper = Callable[..., Tensor]
 
@@ -88,6 +89,83 @@ class TurboSampler:
         return int(token)
 
 
+class Draws:
+    """What the samplers of many sentences draw, at once and without asking the device for it.
+
+    Args:
+        parameters: of each sentence; see `Sampler`, `TurboSampler`.
+        ids: of each, the tokens to be penalized.
+        generators: of each.
+        vocabulary: how many tokens there are.
+        turbo: in whose order.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Mapping[str, float]],
+        ids: Sequence[Sequence[int]],
+        generators: Sequence[torch.Generator],
+        vocabulary: int,
+        *,
+        turbo: bool,
+    ):
+        device = generators[0].device
+
+        def column(name: str, unset: float = 1.0) -> Tensor:
+            return torch.tensor([[p.get(name, unset)] for p in parameters], device=device)
+
+        self._temperature, self._penalty = column("temperature"), column("repetition_penalty")
+        self._min_p, self._top_p = column("min_p", 0.0), column("top_p")
+        self._top_k = column("top_k").long().clamp(1, vocabulary)
+        self._warped = self._turbo if turbo else self._guided
+        self._generators = generators
+        self._noise = torch.empty(len(parameters), vocabulary, device=device)
+        self._seen = torch.zeros(len(parameters), vocabulary, dtype=torch.bool, device=device)
+        at = [(row, token) for row, tokens in enumerate(ids) for token in tokens]
+        self._seen[tuple(torch.tensor(at, device=device).t())] = True
+        self.finite = torch.ones(len(parameters), dtype=torch.bool, device=device)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The next tokens, int64 (n,), for logits (n, vocabulary)."""
+        shares = self._warped(logits).softmax(-1)
+        self.finite &= torch.isfinite(shares).all(-1)
+        for row, generator in enumerate(self._generators):
+            self._noise[row].exponential_(1, generator=generator)
+        # As torch.multinomial draws one, which would take a call for each generator.
+        tokens = (shares / self._noise).argmax(-1)
+        self._seen.scatter_(1, tokens[:, None], True)
+        return tokens
+
+    @staticmethod
+    def skip(generator: torch.Generator, count: int, vocabulary: int) -> None:
+        """Leave a generator where `count` draws leave it."""
+        noise = torch.empty(vocabulary, device=generator.device)
+        for _ in range(count):
+            noise.exponential_(1, generator=generator)
+
+    def _guided(self, logits: Tensor) -> Tensor:
+        logits = self._penalized(logits) / self._temperature
+        shares = logits.softmax(-1)
+        least = self._min_p * shares.max(-1, keepdim=True).values
+        return self._topmost(logits.masked_fill(shares < least, -torch.inf))
+
+    def _turbo(self, logits: Tensor) -> Tensor:
+        logits = logits / self._temperature
+        least = logits.sort(-1, descending=True).values.gather(1, self._top_k - 1)
+        return self._penalized(self._topmost(logits.masked_fill(logits < least, -torch.inf)))
+
+    def _penalized(self, logits: Tensor) -> Tensor:
+        louder = torch.where(logits < 0, logits * self._penalty, logits / self._penalty)
+        return torch.where(self._seen, louder, logits)
+
+    def _topmost(self, logits: Tensor) -> Tensor:
+        """transformers' TopPLogitsWarper, with a limit for each row."""
+        ordered, places = logits.sort(-1)
+        unlikely = ordered.softmax(-1).cumsum(-1) <= 1 - self._top_p
+        unlikely[:, -1] = False
+        return logits.masked_fill(unlikely.scatter(1, places, unlikely), -torch.inf)
+
+
 def _penalized(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
     if penalty == 1:
         return logits
@@ -99,5 +177,5 @@ def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
     """(1, 1)"""
     shares = logits.softmax(-1)
     if not bool(torch.isfinite(shares).all()):
-        raise SpeechFailed("the model's probabilities are not finite numbers.")
+        raise SpeechFailed(NOT_FINITE)
     return torch.multinomial(shares, 1, generator=generator)

@@ -25,10 +25,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from voicelab.engines.base import Utterance, Voice
-from voicelab.engines.chatterbox.decoding import STOP_TOKEN, Decoder, Sentence
+from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.linear import KERNELS, Kernel
 from voicelab.engines.chatterbox.quiet import hushed
 from voicelab.engines.chatterbox.reading import read
+from voicelab.engines.chatterbox.sentence import STOP_TOKEN, Sentence
 
 __all__ = ["SelfTest", "timings"]
 
@@ -79,7 +80,11 @@ class SelfTest:
         """Whether our loop draws what upstream drew; kept when it does."""
         if self._right is None:
             return True
-        ours = self._ours(decoder)
+        try:
+            ours = self._ours(decoder)
+        except RuntimeError:
+            log.warning("our decoding does not work here", exc_info=True)
+            return False
         if ours != self._right:
             log.warning("tokens differ: upstream %s, ours %s", self._right, ours)
             return False
@@ -120,7 +125,7 @@ class SelfTest:
             )
             while not row.ended and len(row.tokens) < TOKENS:
                 decoder.step([row])
-        return _spoken(row.tokens)
+        return _spoken(row.tokens[:TOKENS])
 
     def _text(self) -> Tensor:
         return read(self._model, Utterance("Is this right?", Voice(), {}, 1, "en"))

@@ -16,7 +16,6 @@ from voicelab.engines.chatterbox.flow import MELS, Condition, Flow
 from voicelab.engines.chatterbox.info import Mode
 from voicelab.engines.chatterbox.recent import Recent
 from voicelab.engines.chatterbox.vocoder import Vocoder
-from voicelab.errors import Cancelled
 
 __all__ = ["RUN", "Piece", "Synthesis"]
 
@@ -66,7 +65,8 @@ class _Reference:
 class Synthesis:
     """S3Gen without its ballast; for one thread at a time.
 
-    In each mode a piece's samples are the same, bit for bit, whatever pieces are beside it.
+    In each mode a piece's samples are the same, bit for bit, whatever pieces are beside it; to the
+    rounding where several are computed at once.
 
     Args:
         s3gen: upstream's; its encoder, flow and vocoder are taken from it, to be held once. What
@@ -74,9 +74,11 @@ class Synthesis:
         mode: "exact" is upstream's sound; "fast" computes the prompt's frames once for a run of
             pieces in one voice, in bfloat16 where the machine has it; "draft" is fast with half
             the steps.
+        abreast: so many pieces of like length are computed at once in mode exact.
     """
 
-    def __init__(self, s3gen: Any, *, mode: Mode = "exact"):
+    def __init__(self, s3gen: Any, *, mode: Mode = "exact", abreast: int = 1):
+        self._abreast = abreast
         self._device = s3gen.device
         self._exact = mode == "exact"
         self._meanflow = bool(s3gen.meanflow)
@@ -99,7 +101,7 @@ class Synthesis:
 
         A piece whose `poll` raises Cancelled is left out.
         """
-        for run in _runs(pieces, 1 if self._exact else RUN):
+        for run in _alike(pieces, self._abreast) if self._exact else _runs(pieces):
             mels = self._mels([pieces[index] for index in run])
             for index, mel in zip(run, mels, strict=True):
                 if mel is not None:
@@ -107,18 +109,19 @@ class Synthesis:
 
     @torch.inference_mode()
     def _mels(self, run: Sequence[Piece]) -> list[Tensor | None]:
-        """The mel frames, (time, 80), of pieces in one voice; None where one is cancelled."""
-        voice = self._references.get(run[0].key, lambda: self._encoded(run[0].reference))
-        own = len(voice.mel)
-        if not self._exact:
-            prompt = self._prompts.get(run[0].key, lambda: self._prompt(voice))
-            chunks = [self._condition(piece, voice).after(own) for piece in run]
-            return self._flow.together(prompt, chunks, [piece.poll for piece in run])
-        (piece,) = run
-        try:
-            return [self._flow(self._condition(piece, voice), piece.poll)[own:]]
-        except Cancelled:
-            return [None]
+        """The mel frames, (time, 80), of pieces; None where one is cancelled."""
+        voices = [self._voice(piece) for piece in run]
+        owns = [len(voice.mel) for voice in voices]
+        conditions = [self._condition(*each) for each in zip(run, voices, strict=True)]
+        polls = [piece.poll for piece in run]
+        if self._exact:
+            mels = self._flow(conditions, polls)
+            return [m if m is None else m[own:] for m, own in zip(mels, owns, strict=True)]
+        prompt = self._prompts.get(run[0].key, lambda: self._prompt(voices[0]))
+        return self._flow.together(prompt, [c.after(owns[0]) for c in conditions], polls)
+
+    def _voice(self, piece: Piece) -> _Reference:
+        return self._references.get(piece.key, lambda: self._encoded(piece.reference))
 
     @torch.inference_mode()
     def _wave(self, mel: Tensor, generator: torch.Generator) -> Tensor:
@@ -161,11 +164,21 @@ class Synthesis:
         )
 
 
-def _runs(pieces: Sequence[Piece], longest: int) -> Iterator[tuple[int, ...]]:
-    """Indices of neighbours in one voice, at most `longest` together."""
+def _alike(pieces: Sequence[Piece], most: int) -> Iterator[tuple[int, ...]]:
+    """Indices by the pieces' lengths, at most `most` together."""
+    order = sorted(range(len(pieces)), key=lambda index: len(pieces[index].tokens))
+    return _batched(iter(order), most)
+
+
+def _runs(pieces: Sequence[Piece]) -> Iterator[tuple[int, ...]]:
+    """Indices of neighbours in one voice, at most `RUN` together."""
     for _, same in groupby(range(len(pieces)), key=lambda index: pieces[index].key):
-        while run := tuple(islice(same, longest)):
-            yield run
+        yield from _batched(same, RUN)
+
+
+def _batched(indices: Iterator[int], most: int) -> Iterator[tuple[int, ...]]:
+    while run := tuple(islice(indices, most)):
+        yield run
 
 
 def _normal(size: tuple[int, int], generator: torch.Generator) -> Tensor:

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from voicelab.errors import SpeechFailed
 
-__all__ = ["checked", "lacks_memory", "reason"]
+__all__ = ["NOT_FINITE", "checked", "lacks_memory", "reason"]
 
 SCARCE = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
+
+NOT_FINITE = "the model's probabilities are not finite numbers."
 
 
 def checked(wave: Any) -> NDArray[np.float32]:
@@ -35,5 +37,5 @@ def reason(error: Exception) -> str:
     if lacks_memory(error):
         return "there is not enough memory."
     if "probability tensor" in str(error):
-        return "the model's probabilities are not finite numbers."
+        return NOT_FINITE
     return f"the model failed ({type(error).__name__})."

@@ -1,0 +1,79 @@
+"""A sentence on its way through T3: what is asked, and how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from voicelab.engines.chatterbox.alignment import Alignment
+from voicelab.engines.chatterbox.caches import Cache
+
+__all__ = ["CAP_TOKENS", "SPEECH_TOKENS", "STOP_TOKEN", "Row", "Sentence"]
+
+CAP_TOKENS = 1000
+"""Upstream's limit (40 s); Turbo draws one token before it begins to count."""
+SPEECH_TOKENS = 6561
+STOP_TOKEN = 6562
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What T3 is asked to read.
+
+    Attributes:
+        text: token ids, int64 (n,); with start and stop where the model wants them.
+        key: of the conditioning: voice and exaggeration.
+        conditioning: upstream's T3Cond.
+        parameters: see `Sampler`, `TurboSampler`.
+        generator: on the model's device, seeded; left where the waveform's noise begins.
+        reference: the voice, as S3Gen wants it: upstream's `conds.gen`.
+    """
+
+    text: Tensor
+    key: Hashable
+    conditioning: Any
+    parameters: Mapping[str, float]
+    generator: torch.Generator
+    reference: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Row:
+    """A sentence being decoded.
+
+    Attributes:
+        cap: tokens at most.
+        tokens: drawn so far, the stop token too.
+        failure: why it ended before its end.
+    """
+
+    sentence: Sentence
+    cache: Cache
+    sampler: Any
+    cap: int
+    alignment: Alignment | None = None
+    tokens: list[int] = field(default_factory=list)
+    failure: Exception | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is drawn."""
+        return self.failure is not None or self.tokens[-1] == STOP_TOKEN or self.capped
+
+    @property
+    def capped(self) -> bool:
+        """Whether it came to the limit without an end."""
+        return len(self.tokens) >= self.cap and self.tokens[-1] != STOP_TOKEN
+
+    def take(self, tokens: Sequence[int]) -> int:
+        """These were drawn one after the other; how many of them until it ended."""
+        for number, token in enumerate(tokens, 1):
+            self.cache.length += 1
+            self.tokens.append(token)
+            if self.ended:
+                return number
+        return len(tokens)
