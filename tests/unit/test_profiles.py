@@ -62,6 +62,30 @@ def test_a_profile_counts_its_takes_and_clips(lab: VoiceLab, voice: Path) -> Non
     assert lab.profiles.list()[0]["generation_count"] == 0
 
 
+def test_nobody_counts_all_takes_to_speak_or_to_look(
+    lab: VoiceLab, voice: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anna = lab.profiles.create("Anna")["id"]
+    sample = lab.profiles.add_sample(anna, voice)["id"]
+    made(lab, voice="Anna")
+
+    def read_whole(table: str, *_: object, **__: object) -> list[tuple]:
+        assert table not in ("generations", "samples")
+        return values(table, *_, **__)
+
+    values = lab.store.values
+    monkeypatch.setattr(lab.store, "values", read_whole)
+    lab.check(GenerationRequest("Again.", voice="Anna"))
+    lab.check(GenerationRequest("Again."))
+    counts = ("voice_type", "generation_count", "sample_count")
+    found = {profile["name"]: [profile[key] for key in counts] for profile in lab.profiles.list()}
+    assert found == {"Default": ["default", 0, 0], "Anna": ["cloned", 1, 1]}
+    assert [clip["id"] for clip in lab.profiles.samples(anna)] == [sample]
+    for ask in (lab.profiles.get, lab.profiles.samples, lab.profiles.reference):
+        with pytest.raises(NotFound, match="no profile nobody"):
+            ask("nobody")
+
+
 def test_its_clips_make_its_voice(lab: VoiceLab, tmp_path: Path) -> None:
     anna = lab.profiles.create("Anna")
     assert lab.profiles.reference(anna["id"]) is None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -56,17 +55,11 @@ class Profiles:
 
     def list(self) -> list[Record]:
         """All profiles with their counts, the default first, then by name."""
-        profiles = self._all()
-        takes = Counter(id for (id,) in self._store.values(GENERATIONS, ("profile_id",)))
-        samples = Counter(id for (id,) in self._store.values(SAMPLES, ("profile_id",)))
-        return [_wire(profile, takes, samples) for profile in profiles]
+        return [self._counted(profile) for profile in self._all()]
 
     def get(self, id: str) -> Record:
         """One profile with its counts; raises NotFound."""
-        for profile in self.list():
-            if profile["id"] == id:
-                return profile
-        raise NotFound(f"There is no profile {id[:40]}.", param="profile_id")
+        return self._counted(self._one(id))
 
     def names(self) -> dict[str, str]:
         """Profile id -> name."""
@@ -193,7 +186,7 @@ class Profiles:
 
     def samples(self, id: str) -> list[Record]:
         """The clips of a profile, oldest first; raises NotFound."""
-        self.get(id)
+        self._one(id)
         return self._store.page(SAMPLES, Query(where={"profile_id": id}, descending=False))[0]
 
     def sample(self, id: str) -> Record:
@@ -278,8 +271,24 @@ class Profiles:
         self._files.delete(profile["avatar_path"])
         return self.get(id)
 
+    def _one(self, id: str) -> Record:
+        profile = self._store.get(PROFILES, id)
+        if profile is None:
+            raise NotFound(f"There is no profile {id[:40]}.", param="profile_id")
+        return profile
+
+    def _counted(self, profile: Record) -> Record:
+        own = Query(where={"profile_id": profile["id"]})
+        clips = self._store.count(SAMPLES, own)
+        kind = "default" if profile["id"] == DEFAULT_PROFILE else "cloned" if clips else "preset"
+        return profile | {
+            "voice_type": kind,
+            "generation_count": self._store.count(GENERATIONS, own),
+            "sample_count": clips,
+        }
+
     def _all(self) -> list[Record]:
-        """Without their counts, which a pass over all takes gives."""
+        """Without their counts, the default first."""
         profiles, _ = self._store.page(PROFILES, Query(order="name", descending=False))
         return sorted(profiles, key=lambda profile: profile["id"] != DEFAULT_PROFILE)
 
@@ -332,16 +341,6 @@ def check_picture(content: bytes) -> bytes:
     sink = io.BytesIO()
     small.save(sink, "PNG")
     return sink.getvalue()
-
-
-def _wire(profile: Record, takes: Mapping[str, int], samples: Mapping[str, int]) -> Record:
-    count = samples.get(profile["id"], 0)
-    kind = "default" if profile["id"] == DEFAULT_PROFILE else "cloned" if count else "preset"
-    return profile | {
-        "voice_type": kind,
-        "generation_count": takes.get(profile["id"], 0),
-        "sample_count": count,
-    }
 
 
 def _profile(id: str, name: str, description: str) -> Record:
