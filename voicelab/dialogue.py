@@ -77,9 +77,7 @@ def speak_lines(
             with _line(number):
                 made.append(lab.drain(lab.stream(request))["id"])
             progress(number, len(requests))
-        with lab.store.batch():
-            for id in made:
-                lab.stories.add_item(story_id, id)
+        lab.stories.append(story_id, made)
     except BaseException:
         lab.delete_many(made)
         raise

@@ -61,6 +61,47 @@ def test_an_item_without_a_start_goes_behind_the_last_of_its_track(lab, story, t
     assert second["start_time_ms"] == first["duration_ms"] + 200
 
 
+def test_takes_are_put_behind_what_there_is_all_or_none(lab, story, take, monkeypatch) -> None:
+    first = lab.stories.add_item(story, take, start_time_ms=1000)
+    lab.stories.add_item(story, take, track=1, start_time_ms=90_000)
+    lab.stories.append(story, [take, take])
+    starts = [i["start_time_ms"] for i in lab.stories.get(story)["items"] if not i["track"]]
+    step = first["duration_ms"] + 200
+    assert starts == [1000, 1000 + step, 1000 + 2 * step]
+    with pytest.raises(NotFound):
+        lab.stories.append(story, [take, "absent"])
+    monkeypatch.setattr("voicelab.library.stories.MAX_ITEMS", 5)
+    with pytest.raises(Conflict, match="at most 5"):
+        lab.stories.append(story, [take, take])
+    assert lab.stories.get(story)["item_count"] == 4
+
+
+def test_a_long_story_is_not_read_again_for_each_item(lab, story, take, monkeypatch) -> None:
+    lab.stories.append(story, [take] * 8)
+    reads: list[tuple[str, str]] = []
+
+    def watch(name: str) -> None:
+        real = getattr(lab.store, name)
+
+        def counted(table: str, *more, **named):
+            reads.append((name, table))
+            return real(table, *more, **named)
+
+        monkeypatch.setattr(lab.store, name, counted)
+
+    for name in ("get", "get_many", "page", "values"):
+        watch(name)
+    lab.stories.append(story, [take] * 8)
+    assert reads.count(("page", "story_items")) == 1
+    reads.clear()
+    items = lab.stories.get(story)["items"]
+    assert len(items) == 16 and {item["text"] for item in items} == {TEXT}
+    assert len(reads) == 4  # the story, its items, their takes, the names of the voices
+    reads.clear()
+    lab.stories.reorder(story, [item["id"] for item in items[::-1]])
+    assert reads.count(("get_many", "generations")) == 2 and len(reads) < 10
+
+
 def test_volume_zero_exports_silence(lab, story, take, tmp_path) -> None:
     item = lab.stories.add_item(story, take)
     lab.stories.change_item(story, item["id"], volume=0)

@@ -105,7 +105,7 @@ class Stories:
         story = self._store.get(STORIES, id)
         if story is None:
             raise NotFound(f"There is no story {id[:40]}.", param="story_id")
-        items = [self._shown(item) for item in self._items(id)]
+        items = self._shown(*self._items(id))
         ends = [item["start_time_ms"] + item["duration_ms"] for item in items]
         return story | {
             "item_count": len(items),
@@ -145,10 +145,9 @@ class Stories:
             NotFound; InvalidInput: a value out of range.
             Conflict: the take has no audio, or the story is full.
         """
-        items = self._items(id)
         if self._store.get(STORIES, id) is None:
             self.get(id)
-        if len(items) >= MAX_ITEMS:
+        if self._store.count(STORY_ITEMS, Query(where={"story_id": id})) >= MAX_ITEMS:
             raise Conflict(f"A story has at most {MAX_ITEMS} items.")
         track = fields.get("track") or 0
         item: Record = {
@@ -168,12 +167,24 @@ class Stories:
         item |= {key: value for key, value in fields.items() if value is not None}
         if item["start_time_ms"] is None:
             _check("track", track)
-            item["start_time_ms"] = self._behind([i for i in items if i["track"] == track])
+            item["start_time_ms"] = self._behind(id, track)
         self._check_item(item)
         with self._store.batch():
             self._store.insert(STORY_ITEMS, item)
             self._touch(id)
-        return self._shown(item)
+        return self._shown(item)[0]
+
+    def append(self, id: str, generation_ids: Sequence[str]) -> None:
+        """Put takes behind what a story has, 200 ms apart; all or none.
+
+        Raises:
+            As `add_item`.
+        """
+        start_ms = None  # only the first must look at what there is
+        with self._store.batch():
+            for generation_id in generation_ids:
+                item = self.add_item(id, generation_id, start_time_ms=start_ms)
+                start_ms = item["start_time_ms"] + item["duration_ms"] + GAP_MS
 
     def change_item(self, id: str, item_id: str, **fields: Any) -> Record:
         """Move, trim, pin, fade or set the volume of an item; the item.
@@ -186,7 +197,7 @@ class Stories:
         with self._store.batch():
             self._store.patch(STORY_ITEMS, item_id, fields)
             self._touch(id)
-        return self._shown(item)
+        return self._shown(item)[0]
 
     def nudge(self, id: str, item_id: str, ms: int, tracks: int) -> Record:
         """Move an item by so much from where it is, as far as there is room; the item.
@@ -209,7 +220,7 @@ class Stories:
             NotFound; InvalidInput: the cut is not inside.
         """
         item = self._item(id, item_id)
-        length = self._shown(item)["duration_ms"]
+        length = self._shown(item)[0]["duration_ms"]
         _check_within("split_time_ms", at_ms, LEAST_MS, length - LEAST_MS)
         first = {"trim_end_ms": item["trim_end_ms"] + length - at_ms, "fade_out_ms": 0}
         second = item | {
@@ -223,7 +234,7 @@ class Stories:
             self._store.patch(STORY_ITEMS, item_id, first)
             self._store.insert(STORY_ITEMS, second)
             self._touch(id)
-        return [self._shown(item | first), self._shown(second)]
+        return self._shown(item | first, second)
 
     def duplicate(self, id: str, item_id: str) -> Record:
         """The same once more, behind the last item of its track; the new item."""
@@ -247,10 +258,11 @@ class Stories:
         if len(tracks) != 1 or set(item_ids) != expected or len(item_ids) != len(expected):
             raise InvalidInput("item_ids are all items of one track, each once.", param="item_ids")
         start = min(items[each]["start_time_ms"] for each in item_ids)
+        shown = self._shown(*(items[each] for each in item_ids))
         with self._store.batch():
-            for each in item_ids:
-                self._store.patch(STORY_ITEMS, each, {"start_time_ms": start})
-                start += self._shown(items[each])["duration_ms"] + GAP_MS
+            for item in shown:
+                self._store.patch(STORY_ITEMS, item["id"], {"start_time_ms": start})
+                start += item["duration_ms"] + GAP_MS
             self._touch(id)
         return self.get(id)
 
@@ -285,7 +297,7 @@ class Stories:
         return sorted(found, key=lambda cue: cue.start_s)
 
     def _item_cues(self, item: Record) -> list[Cue]:
-        heard, shown = self._heard(item), self._shown(item)
+        heard, (shown,) = self._heard(item), self._shown(item)
         chunks = heard.chunks or [
             {"start_s": 0.0, "duration_s": heard.duration_ms / 1000, "text": shown["text"]}
         ]
@@ -312,22 +324,28 @@ class Stories:
             raise NotFound(f"There is no item {item_id[:40]} in this story.", param="item_id")
         return item
 
-    def _shown(self, item: Record) -> Record:
-        """An item with what a list needs of its take."""
-        take = self._store.get(GENERATIONS, item["generation_id"]) or {}
-        length = self._heard(item).duration_ms
+    def _shown(self, *items: Record) -> list[Record]:
+        """Items with what a list needs of their takes."""
+        ids = list(dict.fromkeys(item["generation_id"] for item in items))
+        takes = {take["id"]: take for take in self._store.get_many(GENERATIONS, ids)}
+        names = self._history.profile_names()
+        return [self._told(item, takes.get(item["generation_id"], {}), names) for item in items]
+
+    def _told(self, item: Record, take: Record, names: Mapping[str, str]) -> Record:
+        length = self._heard(item, take).duration_ms
         return item | {
-            "text": take.get("text", ""),
-            "profile_id": take.get("profile_id"),
-            "profile_name": self._history.profile_names().get(take.get("profile_id", ""), ""),
-            "engine": take.get("engine"),
+            "text": take["text"],
+            "profile_id": take["profile_id"],
+            "profile_name": names.get(take["profile_id"], ""),
+            "engine": take["engine"],
             "source_duration_ms": length,
             "duration_ms": max(0, length - item["trim_start_ms"] - item["trim_end_ms"]),
         }
 
-    def _heard(self, item: Record) -> _Heard:
-        take = self._store.get(GENERATIONS, item["generation_id"])
+    def _heard(self, item: Record, take: Record | None = None) -> _Heard:
         if take is None:
+            take = self._store.get(GENERATIONS, item["generation_id"])
+        if not take:
             raise NotFound(f"There is no take {item['generation_id'][:40]}.", param="generation_id")
         source = take
         if item["version_id"]:
@@ -363,8 +381,9 @@ class Stories:
                 param="trim_start_ms",
             )
 
-    def _behind(self, items: Sequence[Record]) -> int:
-        ends = [item["start_time_ms"] + self._shown(item)["duration_ms"] for item in items]
+    def _behind(self, id: str, track: int) -> int:
+        items = self._shown(*(item for item in self._items(id) if item["track"] == track))
+        ends = [item["start_time_ms"] + item["duration_ms"] for item in items]
         return max(ends) + GAP_MS if ends else 0
 
     def _touch(self, id: str) -> None:
