@@ -29,7 +29,7 @@ def router(lab: VoiceLab) -> APIRouter:
         ]
         return Json({"object": "list", "data": data})
 
-    async def voices() -> Response:
+    def voices() -> Response:
         """The profiles, in the shapes of both servers."""
         profiles = [profile | {"object": "voice"} for profile in lab.profiles.list()]
         names = [profile["name"] for profile in profiles]

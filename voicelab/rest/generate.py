@@ -14,16 +14,16 @@ from starlette.responses import Response, StreamingResponse
 from voicelab.errors import Conflict, NotFound
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
+from voicelab.rest.listeners import Listeners
 from voicelab.rest.schemas import GenerateBody, SeedBody
 
 __all__ = ["router"]
-
-POLL_S = 0.5
 
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
     routes = APIRouter(tags=["generate"])
+    listeners = Listeners(lab.status)
 
     @routes.post("/generate", response_model=None)
     def generate(body: GenerateBody) -> Response:
@@ -33,8 +33,9 @@ def router(lab: VoiceLab) -> APIRouter:
     @routes.get("/generate/{id}/status", response_model=None)
     async def generation_status(id: str, request: Request) -> Response:
         """Server-sent events with the record's status until it is completed or failed."""
-        lab.history.get(id)
-        return StreamingResponse(_events(lab, id, request), media_type="text/event-stream")
+        await to_thread.run_sync(lab.history.get, id)
+        events = _events(lab, listeners, id, request)
+        return StreamingResponse(events, media_type="text/event-stream")
 
     @routes.post("/generate/{id}/cancel", response_model=None)
     def cancel_generation(id: str) -> Response:
@@ -88,11 +89,13 @@ def _request_id(lab: VoiceLab, id: str) -> str | None:
     return request_id if lab.status.is_live(request_id) else None
 
 
-async def _events(lab: VoiceLab, id: str, request: Request) -> AsyncIterator[bytes]:
+async def _events(
+    lab: VoiceLab, listeners: Listeners, id: str, request: Request
+) -> AsyncIterator[bytes]:
     while not await request.is_disconnected():
         version = lab.status.version
         try:
-            record = lab.history.get(id)
+            record = await to_thread.run_sync(lab.history.get, id)
         except NotFound as error:  # deleted meanwhile: the stream is open, so say it there
             gone = {"id": id, "status": "failed", "duration": None, "error": error.message}
             yield b"data: " + orjson.dumps(gone) + b"\n\n"
@@ -105,6 +108,6 @@ async def _events(lab: VoiceLab, id: str, request: Request) -> AsyncIterator[byt
         if event["status"] != "pending":
             return
         while lab.status.version == version and not await request.is_disconnected():
-            await to_thread.run_sync(lab.status.wait, version, POLL_S, abandon_on_cancel=True)
+            await listeners.wait(version)
             if not made:  # another replica makes it: only the record tells of it
                 break

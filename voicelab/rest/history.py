@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from anyio import to_thread
 from fastapi import APIRouter, Body, Depends, File, Query, UploadFile
 from starlette.responses import FileResponse, Response, StreamingResponse
 
@@ -110,7 +109,7 @@ def _utc(moment: datetime | None) -> str | None:
 
 def _lists(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/history", response_model=None)
-    async def list_history(
+    def list_history(
         chosen: Annotated[Filters, Depends(filters)],
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         offset: Annotated[int, Query(ge=0, le=2**53)] = 0,
@@ -121,7 +120,7 @@ def _lists(routes: APIRouter, lab: VoiceLab) -> None:
         return Json({"items": items, "total": total} | requests | {"limit": limit})
 
     @routes.get("/history/stats", response_model=None)
-    async def history_stats() -> Response:
+    def history_stats() -> Response:
         """Totals of all takes."""
         return Json(lab.history.stats())
 
@@ -208,7 +207,7 @@ def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
 
 def _one(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/history/{id}", response_model=None)
-    async def get_generation(id: str) -> Response:
+    def get_generation(id: str) -> Response:
         """One take with its versions."""
         return Json(lab.history.get(id))
 
@@ -258,19 +257,19 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _audio(routes: APIRouter, lab: VoiceLab) -> None:
-    async def file(relative: str | None) -> Response:
-        path = await to_thread.run_sync(_path, lab, relative)
+    def file(relative: str | None) -> Response:
+        path = _path(lab, relative)
         headers = {"X-Content-Type-Options": "nosniff"}
         kind = FORMATS[path.suffix.removeprefix(".")].content_type
         return AudioFile(path, media_type=kind, headers=headers)
 
-    async def audio(id: str) -> Response:
+    def audio(id: str) -> Response:
         """The default version; Range works."""
-        return await file(lab.history.get(id)["audio_path"])
+        return file(lab.history.get(id)["audio_path"])
 
-    async def version_audio(version_id: str) -> Response:
+    def version_audio(version_id: str) -> Response:
         """One version; Range works."""
-        return await file(lab.versions.get(version_id)["audio_path"])
+        return file(lab.versions.get(version_id)["audio_path"])
 
     for path, endpoint in (("/audio/{id}", audio), ("/audio/version/{version_id}", version_audio)):
         routes.add_api_route(path, endpoint, response_model=None)

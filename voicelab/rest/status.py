@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
 import orjson
-from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -15,13 +14,13 @@ from starlette.responses import Response, StreamingResponse
 import voicelab
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
+from voicelab.rest.listeners import POLL_S, Listeners
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.status import memory_info
 
 __all__ = ["router"]
 
 HEARTBEAT_S = 15.0
-POLL_S = 0.5
 
 IncludeMemory = Annotated[bool, Query(description="add memory_info")]
 Aliases = tuple[str, ...]
@@ -57,7 +56,7 @@ def router(lab: VoiceLab) -> APIRouter:
 
 
 def _status(lab: VoiceLab) -> Callable[..., Any]:
-    async def status(
+    def status(
         include_memory: IncludeMemory = False,
         include_history: bool = False,
         include_stats: bool = False,
@@ -87,7 +86,7 @@ def _progress(lab: VoiceLab) -> Callable[..., Any]:
 
 
 def _statistics(lab: VoiceLab) -> Callable[..., Any]:
-    async def statistics(include_memory: IncludeMemory = False) -> Response:
+    def statistics(include_memory: IncludeMemory = False) -> Response:
         """Totals of all requests ever recorded."""
         body = lab.status.statistics()
         if include_memory:
@@ -98,7 +97,7 @@ def _statistics(lab: VoiceLab) -> Callable[..., Any]:
 
 
 def _history(lab: VoiceLab) -> Callable[..., Any]:
-    async def request_history(limit: Annotated[int, Query(ge=1, le=50)] = 10) -> Response:
+    def request_history(limit: Annotated[int, Query(ge=1, le=50)] = 10) -> Response:
         """Finished requests, newest first."""
         return Json(lab.status.history(limit))
 
@@ -122,7 +121,7 @@ def _clear(lab: VoiceLab) -> Callable[..., Any]:
 
 
 def _info(lab: VoiceLab) -> Callable[..., Any]:
-    async def info() -> Response:
+    def info() -> Response:
         """Status, statistics, memory and the last three requests in one answer."""
         statistics = lab.status.statistics()
         return Json(
@@ -184,7 +183,7 @@ def _metrics(lab: VoiceLab) -> Callable[..., Any]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Totals())  # pyright: ignore[reportArgumentType]
 
-    async def metrics() -> Response:
+    def metrics() -> Response:
         """Prometheus text."""
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
@@ -192,10 +191,12 @@ def _metrics(lab: VoiceLab) -> Callable[..., Any]:
 
 
 def _stream(lab: VoiceLab) -> Callable[..., Any]:
+    listeners = Listeners(lab.status)
+
     async def stream(request: Request) -> StreamingResponse:
         """Server-sent events: `progress` at every change, a heartbeat every 15 s."""
         return StreamingResponse(
-            _events(lab, request),
+            _events(lab, listeners, request),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
         )
@@ -203,7 +204,7 @@ def _stream(lab: VoiceLab) -> Callable[..., Any]:
     return stream
 
 
-async def _events(lab: VoiceLab, request: Request) -> AsyncIterator[bytes]:
+async def _events(lab: VoiceLab, listeners: Listeners, request: Request) -> AsyncIterator[bytes]:
     version, silent_s = -1, 0.0
     while not await request.is_disconnected():
         if lab.status.version != version:
@@ -213,14 +214,13 @@ async def _events(lab: VoiceLab, request: Request) -> AsyncIterator[bytes]:
         elif silent_s >= HEARTBEAT_S:
             silent_s = 0.0
             yield b": heartbeat\n\n"
-        # Short waits: the thread must come back soon when the server stops.
-        await to_thread.run_sync(lab.status.wait, version, POLL_S, abandon_on_cancel=True)
+        await listeners.wait(version)
         silent_s += POLL_S
 
 
 def _one_request(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/status/{request_id}", response_model=None)
-    async def request_status(request_id: str) -> Response:
+    def request_status(request_id: str) -> Response:
         """One request, live or finished."""
         return Json(lab.status.request(request_id))
 

@@ -1,0 +1,121 @@
+"""The event loop waits for no store, and listeners keep no other route waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import anyio
+import pytest
+from anyio import to_thread
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from tests.conftest import MakeLab
+from voicelab.lab import VoiceLab
+from voicelab.records import GenerationRequest
+from voicelab.rest import build
+
+READS = ("get", "get_many", "page", "values", "count")
+
+
+@pytest.fixture
+def in_loop(lab: VoiceLab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was read from the store by the thread of an event loop."""
+    seen: list[str] = []
+
+    def watch(name: str) -> None:
+        real = getattr(lab.store, name)
+
+        def read(table: str, *more: Any, **named: Any) -> Any:
+            if asyncio._get_running_loop() is not None:
+                seen.append(f"{name} {table}")
+            return real(table, *more, **named)
+
+        monkeypatch.setattr(lab.store, name, read)
+
+    for name in READS:
+        watch(name)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/status?include_history=true&include_stats=true",
+        "/status/progress",
+        "/status/statistics",
+        "/status/history",
+        "/status/{request_id}",
+        "/info",
+        "/health",
+        "/metrics",
+        "/history?search=fjord",
+        "/history/stats",
+        "/history/{id}",
+        "/audio/{id}",
+        "/audio/version/{active_version_id}",
+        "/generate/{id}/status",
+        "/voices",
+        "/v1/config",
+        "/languages",
+        "/engines",
+    ],
+)
+def test_no_route_reads_the_store_in_the_event_loop(
+    lab: VoiceLab, client: TestClient, in_loop: list[str], path: str
+) -> None:
+    take = lab.drain(lab.stream(GenerationRequest("The fjord was quiet.")))
+    assert client.get(path.format(**take)).status_code == 200
+    assert in_loop == []
+
+
+async def listen(app: FastAPI, path: str, gone: anyio.Event) -> None:
+    """A client that hangs up when `gone` is set."""
+    asked = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal asked
+        if not asked:
+            asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        assert message.get("status", 200) == 200
+
+    scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": path}
+    scope |= {"raw_path": path.encode(), "query_string": b"", "headers": [], "scheme": "http"}
+    await app(scope, receive, send)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("path", ["/status/stream", "/generate/{id}/status"])
+def test_a_listener_takes_no_thread_from_the_other_routes(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    lab = make_lab(tone_delay_s=1)
+    app, id = build(lab), lab.submit(GenerationRequest("The fjord was quiet."))["id"]
+    waiting, ready = threading.Event(), threading.Event()
+
+    def wait(version: int, _: float) -> int:
+        waiting.set()
+        ready.wait(5)
+        return version
+
+    monkeypatch.setattr(lab.status, "wait", wait)
+
+    async def taken() -> int:
+        gone = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen, app, path.format(id=id), gone)
+            with anyio.fail_after(5):
+                while not waiting.is_set():
+                    await anyio.sleep(0.01)
+            borrowed = to_thread.current_default_thread_limiter().borrowed_tokens
+            gone.set()
+            ready.set()
+        return borrowed
+
+    assert anyio.run(taken) == 0
