@@ -6,12 +6,12 @@ import contextlib
 import errno
 import os
 import struct
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -240,9 +240,8 @@ class WavWriter:
         self.sample_rate = sample_rate
         self.frames = 0
         self._publish = publish
-        # Two requests may keep the same clip at once: each has a file of its own until commit.
-        owner = f"{os.getpid()}-{threading.get_ident()}"
-        self._temporary = path.with_name(f".{path.name}.{owner}.tmp")
+        # Two requests, of two machines even, may keep the same clip: each has a file of its own.
+        self._temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> WavWriter:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import orjson
@@ -84,7 +85,7 @@ class ChunkCache:
         body = samples.astype(np.float32, copy=False).tobytes()
         if HEADER.size + len(body) > self._max_bytes:
             return
-        temporary = self._folder / f".{key}.{threading.get_ident()}.tmp"
+        temporary = self._folder / f".{key}.{uuid4().hex}.tmp"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(HEADER.pack(_digest(body), seed) + body)

@@ -135,6 +135,18 @@ def test_peaks_follow_the_envelope() -> None:
     assert drawn[9] == pytest.approx(0.8, abs=0.01)
 
 
+def test_two_who_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+    pcm = np.arange(1000, dtype=np.int16)
+    with WavWriter(tmp_path / "x.wav", RATE) as one, WavWriter(tmp_path / "x.wav", RATE) as other:
+        one.write(pcm)
+        other.write(pcm)
+        one.commit()
+        assert np.array_equal(read(tmp_path / "x.wav")[0], pcm)
+        other.commit()
+    assert np.array_equal(read(tmp_path / "x.wav")[0], pcm)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.wav"]
+
+
 def test_a_wav_appears_only_when_it_is_committed(tmp_path: Path) -> None:
     with WavWriter(tmp_path / "a" / "x.wav", RATE) as wav:
         wav.write(to_pcm16(tone(1)))

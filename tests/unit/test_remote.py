@@ -116,6 +116,59 @@ def test_what_a_dead_replica_was_bringing_there_is_swept_when_it_is_old(files: F
     assert (swept, names(files)) == ((0, [half]) if files._is_whole else (1, []))
 
 
+def test_two_replicas_may_bring_the_same_file_there(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, places = system(files).put_file, []
+
+    def meanwhile(path: str, there: str, **_: object) -> None:
+        places.append(there)
+        put(path, there)
+        if len(places) == 1:
+            files.publish("clips/a.wav")
+
+    monkeypatch.setattr(system(files), "put_file", meanwhile)
+    files.write_bytes("clips/a.wav", b"sound")
+    assert names(files) == ["/bucket/takes/clips/a.wav"]
+    files.target("clips/a.wav").unlink()
+    assert files.path("clips/a.wav").read_bytes() == b"sound"
+
+
+def test_two_threads_and_processes_may_fetch_the_same_file(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write_bytes("clips/a.wav", b"sound")
+    files.target("clips/a.wav").unlink()
+    get, places = system(files).get_file, []
+
+    def meanwhile(there: str, path: str, **_: object) -> None:
+        places.append(path)
+        get(there, path)
+        if len(places) == 1:
+            files.path("clips/a.wav")
+
+    monkeypatch.setattr(system(files), "get_file", meanwhile)
+    assert files.path("clips/a.wav").read_bytes() == b"sound"
+    assert len(set(places)) == 2 and len(list(files.root.rglob("*a.wav*"))) == 1
+
+
+@pytest.mark.parametrize("url", ["plain"], indirect=True)
+def test_what_could_not_be_brought_there_leaves_nothing_there(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system(files), "mv", fail)
+    with pytest.raises(StorageError):
+        files.write_bytes("clips/a.wav", b"sound")
+    assert names(files) == []
+    # Where it cannot even be removed, the sweep finds it by its name.
+    with monkeypatch.context() as patch, pytest.raises(StorageError):
+        patch.setattr(system(files), "rm_file", fail)
+        files.write_bytes("clips/a.wav", b"sound")
+    (half,) = names(files)
+    system(files).store[half].created -= timedelta(hours=2)
+    assert files.sweep_temporary() == 1 and names(files) == []
+
+
 def test_half_a_file_is_not_kept(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     def half(path: str, there: str, **_: object) -> None:
         system(files).pipe_file(there, Path(path).read_bytes()[:2])
@@ -224,3 +277,6 @@ def test_files_half_written_by_another_process_are_left_alone(tmp_path: Path) ->
     os.utime(old, (0, 0))
     assert files.sweep_temporary(young_s=3600) == 1 and new.exists() and not old.exists()
     assert files.sweep_temporary() == 1 and not new.exists()
+    files.writer("generations/c.wav", 24_000).__enter__()  # and then the process is killed
+    assert len(list(old.parent.iterdir())) == 1
+    assert files.sweep_temporary() == 1 and list(old.parent.iterdir()) == []

@@ -244,6 +244,22 @@ def test_a_kill_at_any_step_leaves_the_sound(lab, later, make_lab, monkeypatch, 
     assert all(len(suffixes) == 1 for suffixes in kept)
 
 
+def test_two_clean_ups_may_make_the_same_flac(lab, monkeypatch) -> None:
+    """On two machines, say: process and thread have the same number there."""
+    source = lab.audio_path(made(lab)["id"])
+    target, encode = source.with_suffix(".flac"), flac._encode
+
+    def meanwhile(*given: Path) -> None:
+        encode(*given)
+        monkeypatch.setattr(flac, "_encode", encode)
+        flac._write(source, target)
+
+    monkeypatch.setattr(flac, "_encode", meanwhile)
+    flac._write(source, target)
+    assert np.array_equal(read(target)[0], read(source)[0])
+    assert sorted(takes_folder(lab).iterdir()) == [target, source]
+
+
 def test_two_clean_ups_at_once_lose_nothing(lab: VoiceLab, later: Storage) -> None:
     for n in range(8):
         made(lab, f"Take number {n}.")

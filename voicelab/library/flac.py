@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -71,7 +72,8 @@ def _write(source: Path, target: Path) -> None:
     """Under its own name only when it is whole, on the disk, and the same sound."""
     import soundfile
 
-    temporary = target.with_name(f".{target.name}.tmp")
+    # Another replica's clean-up may write the same: each has a file of its own.
+    temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
     try:
         _encode(source, temporary)
         _sync(temporary)

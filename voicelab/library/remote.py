@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+from uuid import uuid4
 
 from voicelab.audio import storage_error
 from voicelab.errors import NotFound, StorageError
@@ -200,8 +200,7 @@ class RemoteFiles(Files):
                 total -= size
 
     def _fetch(self, relative: str, path: Path) -> None:
-        owner = f"{os.getpid()}-{threading.get_ident()}"
-        temporary = path.with_name(f".{path.name}.{owner}.tmp")
+        temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _told():
@@ -217,10 +216,15 @@ class RemoteFiles(Files):
             self._system.put_file(str(path), there)
             return
         folder, name = there.rsplit("/", 1)
-        temporary = f"{folder}/.{name}.tmp"
+        temporary = f"{folder}/.{name}.{uuid4().hex}.tmp"
         self._system.makedirs(folder, exist_ok=True)
-        self._system.put_file(str(path), temporary)
-        self._system.mv(temporary, there)
+        try:
+            self._system.put_file(str(path), temporary)
+            self._system.mv(temporary, there)
+        except BaseException:
+            with contextlib.suppress(Exception):  # what cannot be reached now, the sweep will take
+                self._system.rm_file(temporary)
+            raise
 
     def _there(self, relative: str) -> str:
         if ".." in PurePosixPath(relative).parts or relative.startswith("/"):
