@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from tests.conftest import MakeLab
 from voicelab.audio import wav_bytes
 from voicelab.codecs import encode, read
-from voicelab.errors import BadArchive, Conflict, TooLarge
+from voicelab.errors import BadArchive, Conflict, StoreFull, TooLarge
 from voicelab.lab import VoiceLab
 from voicelab.library.zips import Budget
 from voicelab.records import GenerationRequest
@@ -114,6 +116,49 @@ def test_many_takes_travel_in_one_zip(make_lab: MakeLab) -> None:
     lab.versions._store.delete("versions", lab.versions.of(ids[0])[0]["id"])
     with pytest.raises(Conflict, match="no audio"):
         lab.export_many(ids, io.BytesIO())
+
+
+@pytest.mark.parametrize("kind", ["take", "story"])
+def test_an_import_lets_nobody_wait_for_its_files(
+    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    lab = make_lab()
+    id, sink = made(lab), io.BytesIO()
+    if kind == "story":
+        story = lab.stories.create("A story")["id"]
+        lab.stories.add_item(story, id)
+        lab.export_story(story, sink)
+    else:
+        sink.write(lab.export_archive(id))
+    bring = lab.import_story if kind == "story" else lab.import_archive
+    alone, batch, publish = [], lab.store.batch, lab.files.publish
+
+    @contextlib.contextmanager
+    def watched() -> Iterator[None]:
+        with batch():
+            alone.append(True)
+            try:
+                yield
+            finally:
+                alone.pop()
+
+    def published(relative: str) -> None:
+        assert not alone
+        publish(relative)
+
+    def full(*_: object) -> None:
+        raise StoreFull("The disk is full.")
+
+    monkeypatch.setattr(lab.store, "batch", watched)
+    monkeypatch.setattr(lab.files, "publish", published)
+    bring(sink)
+    assert len(lab.history) == 2
+    files = sorted(lab.files.root.rglob("*.wav"))
+    assert len(files) == 2
+    monkeypatch.setattr(lab.store, "insert", full)
+    with pytest.raises(StoreFull):
+        bring(sink)
+    assert sorted(lab.files.root.rglob("*.wav")) == files
 
 
 def test_one_bad_take_among_many_refuses_all(make_lab: MakeLab) -> None:

@@ -7,11 +7,12 @@ side by side.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, BinaryIO
@@ -38,6 +39,7 @@ __all__ = [
     "export_many",
     "import_archive",
     "keep_takes",
+    "kept_sounds",
     "read_takes",
 ]
 
@@ -202,16 +204,23 @@ def import_archive(
         BadArchive, TooLarge, StoreFull, StorageError: nothing is left.
     """
     takes = read_takes(file)
-    ids = keep_takes(takes, store=store, files=files, profiles=profiles)
+    with kept_sounds(takes, files) as versions, store.batch():
+        ids = keep_takes(takes, versions, store=store, profiles=profiles)
     return [history.get(id) for id in ids]
 
 
-def keep_takes(
-    takes: Sequence[ArchivedTake], *, store: Store, files: Files, profiles: Profiles
-) -> list[str]:
-    """Add takes in one commit; their new ids. Raises StoreFull, StorageError."""
-    ids: list[str] = []
-    with files.kept() as written, store.batch():
+@contextlib.contextmanager
+def kept_sounds(takes: Sequence[ArchivedTake], files: Files) -> Iterator[list[list[Record]]]:
+    """Write the files of takes; they stay when the block, which records them, succeeds.
+
+    Outside of its batch, so that nobody waits for the disk or the network. It gives the rows of
+    each take's versions.
+
+    Raises:
+        StoreFull, StorageError.
+    """
+    with files.kept() as written:
+        versions = []
         for take in takes:
             rows = [_version_row(take, version, files) for version, _ in take.sounds]
             _link_sources(take, rows)
@@ -220,11 +229,31 @@ def keep_takes(
                 with files.writer(row["audio_path"], sound.sample_rate) as wav:
                     wav.write(sound.pcm)
                     wav.commit()
-            record = _record(take, rows, profiles)
-            store.insert(GENERATIONS, record.document())
-            for row in rows:
-                store.insert(VERSIONS, row | {"generation_id": record.id})
-            ids.append(record.id)
+            versions.append(rows)
+        yield versions
+
+
+def keep_takes(
+    takes: Sequence[ArchivedTake],
+    versions: Sequence[Sequence[Record]],
+    *,
+    store: Store,
+    profiles: Profiles,
+) -> list[str]:
+    """Add takes within the caller's batch; their new ids. Raises StoreFull, StorageError.
+
+    Args:
+        takes: from `read_takes`.
+        versions: of each, from `kept_sounds`.
+        store, profiles: of the lab.
+    """
+    ids: list[str] = []
+    for take, rows in zip(takes, versions, strict=True):
+        record = _record(take, rows, profiles)
+        store.insert(GENERATIONS, record.document())
+        for row in rows:
+            store.insert(VERSIONS, row | {"generation_id": record.id})
+        ids.append(record.id)
     return ids
 
 
@@ -297,7 +326,7 @@ def _read_sounds(
     return found
 
 
-def _record(take: ArchivedTake, rows: list[Record], profiles: Profiles) -> Generation:
+def _record(take: ArchivedTake, rows: Sequence[Record], profiles: Profiles) -> Generation:
     given = take.manifest.generation
     default = next(row for row in rows if row["is_default"])
     profile = profiles.named(take.manifest.profile.name)

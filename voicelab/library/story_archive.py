@@ -11,7 +11,13 @@ import orjson
 from pydantic import Field
 
 from voicelab.errors import BadArchive, Conflict, InvalidInput
-from voicelab.library.archive import ArchivedTake, export_archive, keep_takes, read_takes
+from voicelab.library.archive import (
+    ArchivedTake,
+    export_archive,
+    keep_takes,
+    kept_sounds,
+    read_takes,
+)
 from voicelab.library.files import Files
 from voicelab.library.history import History
 from voicelab.library.profiles import Profiles
@@ -96,10 +102,9 @@ def import_story(
         described = manifest(archive, "manifest.json", _Manifest)
         budget = Budget()
         takes = {id: _take(archive, id, budget) for id in _wanted(described)}
-    with files.kept() as written, store.batch():
-        ids = keep_takes(list(takes.values()), store=store, files=files, profiles=profiles)
-        for id in ids:
-            written += [version["audio_path"] for version in versions.of(id)]
+    read = list(takes.values())
+    with kept_sounds(read, files) as rows, store.batch():
+        ids = keep_takes(read, rows, store=store, profiles=profiles)
         renamed = dict(zip(takes, ids, strict=True))
         story = _made(described, renamed, versions, stories)
     return stories.get(story["id"])
