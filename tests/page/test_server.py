@@ -14,10 +14,12 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from tests.conftest import wait_for
+from tests.conftest import MakeLab, wait_for
+from voicelab.errors import Forbidden
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.server import Lab
+from voicelab.ui.stories import _change
 
 ENDPOINTS = {
     "/generate",
@@ -173,3 +175,14 @@ def test_a_space_serves_page_and_json(tmp_path: Path) -> None:
             assert "gradio" in httpx.get("http://127.0.0.1:7923/").text
         finally:
             process.kill()
+
+
+def test_a_stranger_takes_nothing_out_of_a_story(make_lab: MakeLab) -> None:
+    lab = make_lab(host="0.0.0.0")
+    take = lab.drain(lab.stream(GenerationRequest("Hello there.")))["id"]
+    story = lab.stories.create("A story")["id"]
+    item = lab.stories.add_item(story, take)["id"]
+    with pytest.raises(Forbidden):
+        _change(lab, story, item, "remove")
+    assert _change(lab, story, item, "double") != item
+    assert lab.stories.get(story)["item_count"] == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -460,6 +461,11 @@ def test_an_open_server_deletes_nothing(make_lab: MakeLab) -> None:
         id = speak(client).headers["x-generation-id"]
         assert client.delete(f"/history/{id}").status_code == 403
         assert client.post("/status/history/clear?confirm=true").status_code == 403
+        paths = client.get("/openapi.json").json()["paths"]
+        deleting = [path for path, methods in paths.items() if "delete" in methods]
+        assert len(deleting) == 10
+        for path in deleting:
+            assert client.delete(re.sub(r"{\w+}", "x", path)).status_code == 403, path
 
 
 def test_a_number_beyond_64_bits_in_an_archive_does_no_harm(client: TestClient) -> None:

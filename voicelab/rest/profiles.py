@@ -143,6 +143,8 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+
     @routes.get("/profiles/{id}/avatar", response_model=None)
     def get_avatar(id: str) -> Response:
         """The picture, as PNG."""
@@ -159,7 +161,7 @@ def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
             raise InvalidInput("The file is empty.", param="file")
         return Json(lab.profiles.set_avatar(id, file.file.read()))
 
-    @routes.delete("/profiles/{id}/avatar", response_model=None)
+    @routes.delete("/profiles/{id}/avatar", response_model=None, dependencies=owner)
     def delete_avatar(id: str) -> Response:
         """Remove the picture."""
         return Json(lab.profiles.delete_avatar(id))

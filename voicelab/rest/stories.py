@@ -159,6 +159,8 @@ def _stories(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _items(routes: APIRouter, lab: VoiceLab) -> None:
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+
     @routes.post("/stories/{id}/items", response_model=None)
     def add_item(id: str, body: ItemBody) -> Response:
         """Put a take into a story."""
@@ -197,7 +199,7 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
         """The same once more, behind the last item of its track."""
         return Json(lab.stories.duplicate(id, iid))
 
-    @routes.delete("/stories/{id}/items/{iid}", response_model=None)
+    @routes.delete("/stories/{id}/items/{iid}", response_model=None, dependencies=owner)
     def remove_item(id: str, iid: str) -> Response:
         """Take an item out; its take stays."""
         lab.stories.remove_item(id, iid)

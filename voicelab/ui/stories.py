@@ -218,6 +218,7 @@ def _item() -> _Item:
 def _change(lab: VoiceLab, id: str, chosen: str, action: str, *values: Any) -> str:
     """Do what a button asks for; the item that is selected afterwards."""
     if action == "remove":
+        check_owner(lab)
         lab.stories.remove_item(id, chosen)
         return ""
     if action == "double":
