@@ -79,7 +79,7 @@ class Checks:
         seed, seeds = self._seeds(request, planned)
         clip, more = self._clip(request, profile, info)
         if destination.keeps:
-            self._storage.check_quota(profile["id"])
+            self._storage.check_quota(profile["id"], clip=clip)
         record = Generation(
             **self._new_sound(info),
             id=str(uuid4()),
@@ -132,20 +132,20 @@ class Checks:
         count = len(planned.chunks)
         if not isinstance(seeds, int) and len(seeds) != count:
             raise Conflict("This take was cut into other chunks; make it anew instead.")
-        if record["clip"]:
-            self._files.path(record["clip"])
-        self._storage.check_quota(record["profile_id"], sparing=record["id"])
         fields = {**record, **self._new_sound(info)}
         other = _other_stack(record["software"], fields["software"]) if info.random else ()
         said = (*planned.warnings, *warnings, *other)
         fields |= {"parameters": parameters | shape, "warnings": said}
         first = seeds if isinstance(seeds, int) else seeds[0]
-        return self._drawn(
+        drawn = self._drawn(
             replace(Generation.from_document(fields), seed=first),
             planned,
             seeds_from(seeds, count) if isinstance(seeds, int) else list(seeds),
             destination,
         )
+        # Last, for it may send takes away: not for one that is then refused.
+        self._storage.check_quota(record["profile_id"], sparing=record["id"])
+        return drawn
 
     def _seeds(self, request: GenerationRequest, planned: Plan) -> tuple[int, list[int]]:
         """The take's, and each chunk's: seed + i, or what it had before the text was edited."""

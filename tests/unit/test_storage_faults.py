@@ -17,7 +17,7 @@ import soundfile
 from tests.conftest import MakeLab
 from tests.unit.test_storage import command, made
 from voicelab.codecs import read
-from voicelab.errors import Conflict, NotFound, Protected, TooLarge
+from voicelab.errors import Conflict, InvalidInput, NotFound, Protected, TooLarge
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy, Storage, flac
 from voicelab.store import Query
@@ -91,6 +91,30 @@ def test_a_quota_that_cannot_be_met_evicts_nothing(lab: VoiceLab) -> None:
     with pytest.raises(TooLarge):
         made(lab)
     assert len(lab.history) == 3
+
+
+def test_nothing_is_evicted_for_a_take_that_cannot_be_made_again(
+    lab: VoiceLab, voice: Path
+) -> None:
+    first, second = made(lab, voice_clip=voice), made(lab)
+    size = first["size_bytes"]
+    lab.storage.set_policy(Policy(quota_mb=2 * size / 2**20, quota_action="evict"))
+    lab.files.path(first["clip"]).unlink()
+    with pytest.raises(NotFound):
+        lab.regenerate(first["id"])
+    lab.history.patch(second["id"], effects_chain=[{"type": "explode"}], status="failed")
+    with pytest.raises(InvalidInput):
+        lab.retry(second["id"])
+    assert len(lab.history) == 2
+
+
+def test_a_clip_outlives_the_takes_that_go_for_the_next_one(lab: VoiceLab, voice: Path) -> None:
+    first = made(lab, voice_clip=voice)
+    size = first["size_bytes"]
+    lab.storage.set_policy(Policy(quota_mb=0.9 * size / 2**20, quota_action="evict"))
+    second = made(lab, voice_clip=voice)
+    assert second["clip"] == first["clip"] and lab.files.exists(second["clip"])
+    assert [record["id"] for record in lab.history] == [second["id"]]
 
 
 def test_takes_without_audio_do_not_go_for_bytes(make_lab: MakeLab) -> None:

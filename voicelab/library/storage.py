@@ -151,12 +151,15 @@ class Storage:
             self._compress(report, stop=stop)
         return _weighed(report)
 
-    def check_quota(self, profile_id: str, sparing: str | None = None) -> None:
+    def check_quota(
+        self, profile_id: str, sparing: str | None = None, clip: str | None = None
+    ) -> None:
         """Make room for a new take of a profile, or refuse it.
 
         Args:
             profile_id: whose quota.
             sparing: id of a take that must not go, because it is about to be made again.
+            clip: path of a voice clip that must stay, though no take has it: one will.
 
         Raises:
             TooLarge: the profile is at its quota, and the policy refuses or not enough may go.
@@ -179,7 +182,7 @@ class Storage:
                     "of it first, or raise the quota."
                 )
             paths = self._forget(going)
-        self._remove(paths)
+        self._remove(paths - {clip})
 
     def _empty(self, dry_run: bool) -> Record:
         names = ("deleted", "compressed", "not_compressed", "orphan_files", "missing_files")
