@@ -299,11 +299,7 @@ class Status:
 
     def clear_history(self) -> int:
         """Forget the finished requests; the totals and the running ones stay."""
-        records, _ = self._store.page(LOG, Query(order="end_time"))
-        with self._store.batch():
-            for record in records:
-                self._store.delete(LOG, record["id"])
-        return len(records)
+        return self._store.delete_many(LOG, [id for (id,) in self._store.values(LOG, ("id",))])
 
     def changed(self) -> None:
         """Wake those who wait for news."""
@@ -345,8 +341,8 @@ class Status:
             surplus = self._store.count(LOG) - self._log_size
             if surplus > 0:
                 oldest = Query(order="end_time", descending=False)
-                for old in self._store.page(LOG, oldest, limit=surplus)[0]:
-                    self._store.delete(LOG, old["id"])
+                old, _ = self._store.page(LOG, oldest, limit=surplus)
+                self._store.delete_many(LOG, [record["id"] for record in old])
 
 
 def _public(record: Snapshot) -> Snapshot:

@@ -28,6 +28,7 @@ from voicelab.errors import (
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.settings import Settings
+from voicelab.status import Status
 
 TEXT = " ".join(f"This is sentence number {n} of a text that is cut into chunks." for n in range(6))
 
@@ -276,3 +277,28 @@ def test_a_search_finds_all_words_in_any_case(lab: VoiceLab) -> None:
     assert len(lab.history.search("%")) == 1
     assert len(lab.history.search("default")) == 3
     assert not lab.history.search("grande ordinary")
+
+
+def test_the_log_forgets_many_requests_at_once(lab: VoiceLab, monkeypatch) -> None:
+    status = Status(lab.store, log_size=3)
+
+    def one_by_one(table: str, id: str) -> bool:
+        assert table != "requests"
+        return delete(table, id)
+
+    delete = lab.store.delete
+    monkeypatch.setattr(lab.store, "delete", one_by_one)
+    for n in range(5):
+        status.begin(f"Text {n}.").finish()
+    texts = [record["text_preview"] for record in status.history()["request_history"]]
+    assert texts == ["Text 4.", "Text 3.", "Text 2."]
+    assert status.clear_history() == 3 and status.clear_history() == 0
+    assert status.statistics()["total_requests"] == 5
+
+
+def test_a_list_without_a_search_reads_the_names_of_voices_once(lab: VoiceLab, monkeypatch) -> None:
+    read, names = [], lab.profiles.names
+    monkeypatch.setattr(lab.profiles, "names", lambda: read.append(True) or names())
+    lab.history.list()
+    assert len(read) == 1
+    assert lab.history.search("default") == [] and len(read) == 3

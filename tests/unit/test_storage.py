@@ -273,6 +273,22 @@ def test_a_take_without_its_file_can_be_made_again(lab, storage) -> None:
     assert np.array_equal(read(lab.audio_path(id))[0], sound)
 
 
+def test_each_file_is_asked_for_as_seldom_as_can_be(lab, storage, monkeypatch) -> None:
+    id = made(lab)["id"]
+    lab.drain(lab.regenerate(id))
+    first, second = (lab.files.path(version["audio_path"]) for version in lab.versions.of(id))
+    second.unlink()
+    asked, exists = [], lab.files.exists
+
+    def counted(relative: str) -> bool:
+        asked.append(relative)
+        return exists(relative)
+
+    monkeypatch.setattr(lab.files, "exists", counted)
+    storage.cleanup(dry_run=False)  # asks for what is not listed, then for both of the take
+    assert len(asked) == 3 and lab.audio_path(id) == first
+
+
 def test_usage_adds_up(lab, storage, takes) -> None:
     usage = storage.usage()
     files = sum(p.stat().st_size for p in lab.files.root.rglob("*") if p.is_file())

@@ -329,9 +329,10 @@ class History:
         )
 
     def _terms(self, search: str) -> tuple[Term, ...]:
-        names = self._profiles.names()
+        words = search.casefold().split()
+        names = self._profiles.names() if words else {}
         terms = []
-        for word in search.casefold().split():
+        for word in words:
             ids = frozenset(id for id, name in names.items() if word in name.casefold())
             terms.append(Term(word, SEARCHED, {"profile_id": ids} if ids else {}))
         return tuple(terms)

@@ -86,7 +86,7 @@ def _built_in() -> list[Record]:
             "id": preset.name.lower().replace(" ", "-"),
             "name": preset.name,
             "description": preset.description,
-            "effects_chain": check_chain(preset.chain),
+            "effects_chain": preset.chain,
             "is_builtin": True,
             "created_at": None,
         }

@@ -95,20 +95,19 @@ class Sweep:
     def _lose(self, take: Record) -> None:
         if take["status"] != "completed":
             return
-        if self._there(take["id"]):
-            self._follow(take["id"])
+        if there := self._there(take["id"]):
+            self._follow(take["id"], there)
             return
         # The versions keep their paths: should the files come back, they still have an owner.
         lost = {"status": "failed", "error": GONE, "audio_path": None, "size_bytes": 0}
         self._store.patch(GENERATIONS, take["id"], lost)
 
     def _restore(self, take: Record) -> None:
-        if take["error"] == GONE and self._there(take["id"]):
-            self._follow(take["id"])
+        if take["error"] == GONE and (there := self._there(take["id"])):
+            self._follow(take["id"], there)
             self._store.patch(GENERATIONS, take["id"], {"status": "completed", "error": None})
 
-    def _follow(self, id: str) -> None:
-        there = self._there(id)
+    def _follow(self, id: str, there: list[Record]) -> None:
         heard = next((version for version in there if version["is_default"]), there[0])
         self._versions.set_default(id, heard["id"])
         size_bytes = sum(version["size_bytes"] for version in there)
