@@ -107,10 +107,15 @@ class ChunkCache:
         with self._lock:
             known = self._known()
             for key in list(known):
-                with contextlib.suppress(OSError):
-                    if (self._folder / key).stat().st_mtime < unused_since:
-                        freed += known[key]
-                        self._remove(known, key)
+                try:
+                    if (self._folder / key).stat().st_mtime >= unused_since:
+                        continue
+                    freed += known[key]
+                except FileNotFoundError:
+                    pass  # somebody else removed it: it is not to be counted any more
+                except OSError:
+                    continue
+                self._remove(known, key)
         return freed
 
     def clear(self) -> int:

@@ -267,3 +267,13 @@ def test_effects_of_an_import_that_are_not_here_are_named(lab: VoiceLab) -> None
     with pytest.raises(InvalidInput, match="type 'sparkle' is not known"):
         lab.regenerate(record["id"])
     assert lab.status.current()["status"] == "idle"
+
+
+def test_a_chunk_that_somebody_removed_is_not_counted_for_good(tmp_path: Path) -> None:
+    cache = ChunkCache(tmp_path, 1 << 20)
+    for key in ("a", "b"):
+        cache.put(key, np.zeros(1000, np.float32), 1)
+    size_bytes = (tmp_path / "b").stat().st_size
+    (tmp_path / "a").unlink()
+    assert cache.prune(0) == 0 and cache.size_bytes == size_bytes
+    assert cache.clear() == size_bytes and cache.size_bytes == 0

@@ -280,3 +280,16 @@ def test_files_half_written_by_another_process_are_left_alone(tmp_path: Path) ->
     files.writer("generations/c.wav", 24_000).__enter__()  # and then the process is killed
     assert len(list(old.parent.iterdir())) == 1
     assert files.sweep_temporary() == 1 and list(old.parent.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_names_the_option_that_chose_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    blocked, home = tmp_path / "file" / "below", tmp_path / "home"
+    for url, data_dir, option in (
+        (None, blocked, "--data-dir"),
+        ("memory://bucket/takes", blocked, "--data-dir"),
+        (str(blocked), home, "--audio-url"),
+        (str(blocked), tmp_path, "--audio-url"),
+    ):
+        with pytest.raises(StorageError, match=f"with {option}"):
+            open_files(data_dir, url)

@@ -38,6 +38,9 @@ class Files:
         StorageError: the folder cannot be made.
     """
 
+    _elsewhere = "--audio-url"
+    """Option that chooses the folder, where it is not the data folder."""
+
     def __init__(self, root: Path, min_free_mb: int = 0, home: Path | None = None):
         self.root = root.resolve()
         self._home = (home or root).resolve()
@@ -45,7 +48,7 @@ class Files:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            option = "--data-dir" if self.root == self._home else "--audio-url"
+            option = "--data-dir" if self.root == self._home else self._elsewhere
             raise StorageError(
                 f"The folder {root} cannot be used: {error.strerror}. Choose another with {option}."
             ) from error

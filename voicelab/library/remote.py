@@ -82,6 +82,9 @@ class RemoteFiles(Files):
             also: what speaks its protocol is not installed.
     """
 
+    _elsewhere = "--data-dir"
+    """The copies are in the data folder, wherever the files are."""
+
     def __init__(self, url: str, home: Path, min_free_mb: int = 0, max_bytes: int = 0):
         super().__init__(home / COPIES, min_free_mb, home)
         from fsspec.core import url_to_fs
