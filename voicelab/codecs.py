@@ -22,6 +22,7 @@ __all__ = [
     "Format",
     "decode",
     "encode",
+    "filtered",
     "prepare_clip",
     "read",
     "resampled",
@@ -148,7 +149,7 @@ def stretch(samples: NDArray[np.float32], sample_rate: int, speed: float) -> NDA
     # It swallows what its last window does not fill, so silence is pushed after the end.
     padded = np.concatenate([samples, np.zeros(sample_rate // 2, np.float32)])
     filters = [("atempo", str(speed ** (1 / steps)))] * steps
-    frames = _filtered(padded, sample_rate, filters)
+    frames = filtered(padded, sample_rate, filters)
     return np.concatenate([frame.to_ndarray()[0] for frame in frames])[
         : round(len(samples) / speed)
     ]
@@ -171,7 +172,7 @@ def resampled(
         yield ready.to_ndarray()[0]
 
 
-def _filtered(
+def filtered(
     samples: NDArray[np.float32], sample_rate: int, filters: Sequence[tuple[str, str]]
 ) -> Iterator[Any]:
     """float32 (n,) through ffmpeg's filters: mono float frames."""

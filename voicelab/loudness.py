@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicelab.audio import is_silent
+from voicelab.codecs import filtered
 
 __all__ = ["integrated_lufs", "level", "true_peak"]
 
@@ -82,35 +83,11 @@ def integrated_lufs(samples: Samples, sample_rate: int) -> float | None:
 
 
 def _measured(samples: Samples, sample_rate: int) -> float:
-    import av
-    import av.filter
-
-    graph = av.filter.Graph()
-    graph.link_nodes(
-        graph.add_abuffer(sample_rate=sample_rate, format="fltp", layout="mono"),
-        graph.add("ebur128", "metadata=1"),
-        graph.add("abuffersink"),
-    ).configure()
+    """The newest measurement there is; only whole 100 ms have one."""
     lufs = -math.inf
-    for start in range(0, len(samples), sample_rate):
-        block = samples[start : start + sample_rate].reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
-        frame.sample_rate, frame.pts = sample_rate, start
-        graph.push(frame)
-        lufs = _last(graph, lufs)
-    graph.push(None)
-    return _last(graph, lufs)
-
-
-def _last(graph: Any, lufs: float) -> float:
-    """The newest measurement the graph has ready, else `lufs`; only whole 100 ms have one."""
-    import av.error
-
-    while True:
-        try:
-            lufs = float(graph.pull().metadata.get("lavfi.r128.I", lufs))
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return lufs
+    for frame in filtered(samples, sample_rate, [("ebur128", "metadata=1")]):
+        lufs = float(frame.metadata.get("lavfi.r128.I", lufs))
+    return lufs
 
 
 def true_peak(samples: Samples) -> float:
