@@ -91,6 +91,31 @@ def test_repair_reads_a_broken_base_line_by_line(opened: Opened, tmp_path, capsy
     fill(store, 1, start=7)
 
 
+@pytest.mark.parametrize(
+    ("name", "border", "after"),
+    [("u", b'"u":{', b'"u":z'), ("u", b'},\n"u":{', b'},x"u":{'), ("t", b'"t":{', b'"t"x{')],
+)
+def test_repair_pours_no_table_into_another(
+    opened: Opened, tmp_path: Path, name: str, border: bytes, after: bytes, capsys
+) -> None:
+    store = opened()
+    fill(store, 3)
+    for id in ("first", "second"):
+        store.insert("u", {"id": id, "created_at": id})
+    kept = {"t": ids(store), "u": ids(store, "u")}
+    store.close()
+    path = tmp_path / "db.json"
+    path.write_bytes(path.read_bytes().replace(border, after))
+    assert command(tmp_path, "repair") == 0
+    told = re.search(
+        r"lost: db.json: the name of a table, .* (unnamed-\d+)", capsys.readouterr().out
+    )
+    assert told
+    kept[told[1]] = kept.pop(name)
+    store = opened()
+    assert {table: ids(store, table) for table in store.tables()} == kept
+
+
 def test_repair_with_a_broken_first_line_and_a_lost_base(opened: Opened, tmp_path, capsys) -> None:
     store = opened()
     fill(store, 3)

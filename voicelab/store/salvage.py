@@ -108,7 +108,9 @@ def _by_lines(name: str, content: bytes, meta: Meta) -> Salvaged:
     """A base file that is no JSON any more: one document stands on each line."""
     found = Salvaged({}, meta)
     table: dict[str, Any] | None = None
-    for line in content.split(b"\n"):
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if line.startswith(b"}"):  # if damaged: what follows is another table's
+            table = None
         if line in (b"{", b"},", b""):
             continue
         if begins := TABLE.fullmatch(line):
@@ -121,9 +123,18 @@ def _by_lines(name: str, content: bytes, meta: Meta) -> Salvaged:
             fields = entry[META].get("1", {})
             seq, segment = fields.get("seq", 0), fields.get("segment", 0)
             found.meta = replace(meta, id=fields.get("id", meta.id), seq=seq, segment=segment)
-        elif table is not None:
+        else:
+            if table is None:
+                table = _unnamed(found, name, number)
             table.update(entry)
     return found
+
+
+def _unnamed(found: Salvaged, name: str, number: int) -> dict[str, Any]:
+    """A table for the documents from that line on: under another's name they would replace its."""
+    table = f"unnamed-{number}"
+    found.lost.append(f"{name}: the name of a table, whose documents are in {table} now")
+    return found.tables.setdefault(table, {})
 
 
 def _entries(line: bytes) -> Iterator[dict[str, Any]]:
