@@ -8,6 +8,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ class Watched(System):
     def replace(self, source: Path, target: Path) -> None:
         self._fail("replace")
         super().replace(source, target)
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_a_commit_is_one_line_however_many_documents_there_are(opened: Opened) -> None:
@@ -265,6 +273,40 @@ def test_a_base_that_cannot_be_written_leaves_the_journal_in_force(opened: Opene
         store.compact()
     store.close()
     assert ids(opened()) == ["i0", "i1"]
+
+
+class NoRoomForABase(System):
+    """Counts how often a new base file is tried."""
+
+    tries = 0
+
+    def create(self, path: Path) -> int:
+        if path.name == "db.json.tmp":
+            self.tries += 1
+            if self.tries > 1:  # the first is that of a new store
+                raise OSError(errno.ENOSPC, "full")
+        return super().create(path)
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_a_fold_that_fails_is_not_tried_again_at_once(opened: Opened, background: bool) -> None:
+    system = NoRoomForABase()
+    store = opened(system=system, background=background, compact_after_bytes=2_000)
+    fill(store, 200)
+    wait_until(lambda: system.tries > 1)
+    fill(store, 100, start=200)
+    assert system.tries == 2
+    store.close()  # tries at once
+    assert system.tries == 3 and len(ids(opened())) == 300
+
+
+def test_a_fold_that_failed_is_tried_again_in_time(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voicelab.store.storage.RETRY_S", 0.0)
+    system = NoRoomForABase()
+    fill(opened(system=system, compact_after_bytes=2_000), 100)
+    assert system.tries > 20
 
 
 def test_a_full_disk_at_the_opening_after_a_crash_still_shows_what_is_there(

@@ -34,6 +34,9 @@ Durability = Literal["full", "normal"]
 
 IDLE_S, SYNC_EVERY_S = 60.0, 1.0
 
+RETRY_S = 60.0
+"""A fold that failed is not tried again sooner: each try writes until the disk is full."""
+
 
 class JournalStorage(Storage):
     """One TinyDB file with a journal beside it.
@@ -86,7 +89,7 @@ class JournalStorage(Storage):
         self._compacting = threading.Lock()
         self._worker: Worker | None = None
         self._closed = False
-        self._changed_at = self._synced_at = time.monotonic()
+        self._changed_at = self._synced_at = self._fold_from = time.monotonic()
         # Who only reads never writes either, so there is nothing to keep others from.
         self._process_lock = ProcessLock(self.path.parent) if locked and not read_only else None
         try:
@@ -341,16 +344,20 @@ class JournalStorage(Storage):
         elif not self._background and time.monotonic() - self._synced_at >= SYNC_EVERY_S:
             flush.wait(number)
             self._synced_at = time.monotonic()
-        is_long = self._disk.journal_bytes >= self._threshold_bytes
+        is_due = self._disk.journal_bytes >= self._threshold_bytes and self._may_fold
         if self._worker is not None:
-            if is_long or self._worker.sleeps:
+            if is_due or self._worker.sleeps:
                 self._worker.wake()
-        elif is_long and not self._background:
+        elif is_due and not self._background:
             self._fold()
 
     @property
     def _threshold_bytes(self) -> int:
         return self._compact_after_bytes or self._disk.threshold_bytes
+
+    @property
+    def _may_fold(self) -> bool:
+        return time.monotonic() >= self._fold_from
 
     def _tick(self) -> float | None:
         """What the thread does; seconds until it looks again."""
@@ -363,7 +370,7 @@ class JournalStorage(Storage):
         idle_s = time.monotonic() - self._changed_at
         # A base much longer than its journal is not written anew for a commit or two.
         is_idle = idle_s >= IDLE_S and disk.journal_bytes * 16 >= disk.base_bytes
-        if is_idle or disk.journal_bytes >= self._threshold_bytes:
+        if (is_idle or disk.journal_bytes >= self._threshold_bytes) and self._may_fold:
             self._fold()
         if disk.is_folded:
             return None
@@ -376,7 +383,7 @@ class JournalStorage(Storage):
         try:
             self._compact()
         except StorageError as error:
-            self._changed_at = time.monotonic()
+            self._fold_from = time.monotonic() + RETRY_S
             log.warning("The journal could not be folded into %s: %s", self.path, error)
 
 
