@@ -116,6 +116,19 @@ def test_repair_pours_no_table_into_another(
     assert {table: ids(store, table) for table in store.tables()} == kept
 
 
+def test_repair_numbers_what_has_no_number(opened: Opened, tmp_path: Path) -> None:
+    rows = {"x": "odd", "7": "even", "1e3": "far", "8": "late"}
+    documents = {key: {"id": id, "created_at": id} for key, id in rows.items()}
+    (tmp_path / "db.json").write_text(json.dumps({"t": documents}))
+    assert command(tmp_path, "check") == 1
+    assert command(tmp_path, "repair") == 0
+    store = opened()
+    assert ids(store) == sorted(rows.values())
+    store.insert("t", {"id": "new", "created_at": "z"})
+    store.close()
+    assert [row.doc_id for row in TinyDB(tmp_path / "db.json").table("t")] == [7, 8, 9, 10, 11]
+
+
 def test_repair_with_a_broken_first_line_and_a_lost_base(opened: Opened, tmp_path, capsys) -> None:
     store = opened()
     fill(store, 3)
@@ -213,6 +226,21 @@ def test_a_damaged_backup_is_not_restored(opened: Opened, tmp_path: Path, capsys
     before = contents(tmp_path)
     assert command(tmp_path, "restore") == 1
     assert "not as it was written" in capsys.readouterr().err
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "rows", [{"a": {"id": "x"}}, {"1": {}}, {"1": {"id": "x"}, "2": {"id": "x"}}]
+)
+def test_what_would_not_open_is_not_restored(opened: Opened, tmp_path, rows, capsys) -> None:
+    store = opened()
+    fill(store, 1)
+    store.close()
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"t": rows}))
+    before = contents(tmp_path)
+    assert command(tmp_path, "restore", str(other)) == 1
+    assert f"{other}: t has " in capsys.readouterr().err
     assert contents(tmp_path) == before
 
 

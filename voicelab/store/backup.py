@@ -11,6 +11,7 @@ from uuid import uuid4
 from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreCorrupt
 from voicelab.store.compaction import Progress, write_file
+from voicelab.store.index import Index
 from voicelab.store.recovery import read_settled, segment_path, segments
 from voicelab.store.snapshot import Meta, Snapshot, Tables, decode
 from voicelab.store.system import System
@@ -130,7 +131,7 @@ def read_backup(system: System, source: Path) -> Snapshot:
     """A backup, or any TinyDB file.
 
     Raises:
-        StoreCorrupt: it cannot be read, or is not as it was written.
+        StoreCorrupt: it cannot be read, is not as it was written, or no store would open it.
         StorageError: it is not there.
     """
     try:
@@ -141,6 +142,11 @@ def read_backup(system: System, source: Path) -> Snapshot:
         raise StoreCorrupt(f"{source} cannot be read: {str(error)[:200]}.") from error
     if found.meta is not None and not found.intact:
         raise StoreCorrupt(f"{source} is not as it was written; choose another backup.")
+    for name, rows in found.tables.items():
+        try:
+            Index(lambda rows=rows: rows)
+        except StoreCorrupt as error:
+            raise StoreCorrupt(f"{source}: {name} has {error.message}.") from error
     return found
 
 

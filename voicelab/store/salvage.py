@@ -175,3 +175,11 @@ def _check_ids(found: Salvaged) -> None:
                 del rows[key]
             else:
                 seen.add(id)
+        _number(rows)
+
+
+def _number(rows: dict[str, Any]) -> None:
+    """Give those whose key is no number, as every store's is, the next ones."""
+    last = max((int(key) for key in rows if key.isdecimal()), default=0)
+    for number, key in enumerate([key for key in rows if not key.isdecimal()], last + 1):
+        rows[str(number)] = rows.pop(key)
