@@ -275,6 +275,28 @@ def test_a_base_that_cannot_be_written_leaves_the_journal_in_force(opened: Opene
     assert ids(opened()) == ["i0", "i1"]
 
 
+def test_a_batch_that_fails_is_in_no_base_that_is_written_late(opened: Opened) -> None:
+    store = opened()
+    fill(store, 2)
+    store.abandon()
+    system = NoRoomForASegment()
+    system.failing = {"write": errno.ENOSPC}
+    store = opened(system=system)
+    system.failing = {}
+    with pytest.raises(StoreFull), store.batch():
+        store.delete("t", "i0")
+    assert ids(store) == ["i0", "i1"]
+    store.close()
+    assert ids(opened()) == ["i0", "i1"]
+
+
+class NoRoomForASegment(Watched):
+    def create(self, path: Path) -> int:
+        if path.name.endswith(".new"):
+            raise OSError(errno.ENOSPC, "full")
+        return super().create(path)
+
+
 class NoRoomForABase(System):
     """Counts how often a new base file is tried."""
 

@@ -67,13 +67,10 @@ class Disk:
         """Whether the base file holds every commit, and opening left nothing to do."""
         return self._is_settled and self.sequence == self.meta.seq
 
-    def append(
-        self, tables: Tables, contents: Sequence[bytes], quick: bool, apply: Callable[[], None]
-    ) -> None:
-        """Write a commit, then apply it; an error in either leaves neither.
+    def append(self, contents: Sequence[bytes], quick: bool, apply: Callable[[], None]) -> None:
+        """Write a commit, then apply it, once settled; an error in either leaves neither.
 
         Args:
-            tables: as they are, should opening have left something to write.
             contents: JSON of the operations.
             quick: see `encode_line`.
             apply: undoes what it did when it raises.
@@ -81,7 +78,7 @@ class Disk:
         Raises:
             StoreFull, StorageError: nothing was changed.
         """
-        segment = self._segment or self._begin(tables)
+        segment = self._segment or self._begin()
         number, end = self.sequence + 1, segment.size_bytes
         line = encode_line(number, self.flush.durable, contents, quick, segment.seed)
         try:
@@ -131,6 +128,9 @@ class Disk:
     def settle(self, tables: Tables) -> None:
         """Write what opening found out: the journal of a crash folded, its tail kept aside.
 
+        Args:
+            tables: as opening found them.
+
         Raises:
             StoreFull, StorageError: it is tried again at the next commit.
         """
@@ -167,8 +167,7 @@ class Disk:
             with contextlib.suppress(Exception):
                 segment.close()
 
-    def _begin(self, tables: Tables) -> Segment:
-        self.settle(tables)
+    def _begin(self) -> Segment:
         header = Header(self.meta.id, self._last_segment + 1, self.sequence)
         try:
             segment = Segment(self._system, self._path, header)

@@ -182,6 +182,10 @@ class JournalStorage(Storage):
         Raises:
             StoreFull, StorageError: nothing was changed.
         """
+        if not changes:
+            return
+        # Before anything is applied: settling writes the tables as they are into the base.
+        self._disk.settle(self._contents.tables)
         if self._batches:
             mark = len(self._pending)
             self._pending.extend(changes)
@@ -190,7 +194,7 @@ class JournalStorage(Storage):
             except BaseException:
                 del self._pending[mark:]
                 raise
-        elif changes:
+        else:
             self._append(changes, lambda: self._apply(changes, []))
 
     def compact(self, progress: Progress = lambda _: None) -> None:
@@ -322,7 +326,7 @@ class JournalStorage(Storage):
     def _append(self, changes: Sequence[Change], apply: Callable[[], None]) -> None:
         contents = [change.content for change in changes]
         quick = all(change.quick for change in changes)
-        self._disk.append(self._contents.tables, contents, quick, apply)
+        self._disk.append(contents, quick, apply)
         self._changed_at = time.monotonic()
         if self._background and self._worker is None:
             self._worker = Worker(self._tick)
