@@ -290,6 +290,23 @@ def test_a_batch_that_fails_is_in_no_base_that_is_written_late(opened: Opened) -
     assert ids(opened()) == ["i0", "i1"]
 
 
+def test_an_edited_base_is_kept_once_however_often_settling_fails(
+    opened: Opened, tmp_path: Path
+) -> None:
+    store = opened()
+    fill(store, 1)
+    store.close()
+    path = tmp_path / "db.json"
+    path.write_bytes(path.read_bytes().replace(b"Text 0", b"Test 0"))
+    system = NoRoomForABase()
+    system.tries = 1
+    store = opened(system=system)
+    for _ in range(3):
+        with pytest.raises(StoreFull):
+            store.insert("t", {"id": "new"})
+    assert system.tries == 5 and len(list(tmp_path.glob("db.json.edited-*"))) == 1
+
+
 class NoRoomForASegment(Watched):
     def create(self, path: Path) -> int:
         if path.name.endswith(".new"):

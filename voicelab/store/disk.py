@@ -46,7 +46,7 @@ class Disk:
         self.flush = Flush(system, found.sequence)
         self.base_bytes = found.base_bytes or 0
         self._system, self._path, self._found = system, path, found
-        self._is_settled = False
+        self._is_settled = self._is_kept = False
         self._segment: Segment | None = None
         self._last_segment = max([self.meta.segment, *found.segments])
         self._sealed: list[tuple[Path, int]] = []
@@ -200,11 +200,15 @@ class Disk:
             self.flush.check()
 
     def _keep_aside(self) -> None:
+        """Once: settling may be tried at every commit, and a copy weighs as much as the base."""
+        if self._is_kept:
+            return
         for number, tail in self._found.tail:
             name = f"{self._path.name}.tail-{number:08}"
             write_aside(self._system, self._path.with_name(name), tail)
         if self._found.edited:
             copy_aside(self._system, self._path, f"edited-{stamp()}")
+        self._is_kept = True
 
     def _remove(self, *endings: str) -> None:
         """What was being made when a process died, and nothing that is not the store's."""
