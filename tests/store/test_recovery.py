@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from tests.store.conftest import Opened, fill, ids, journals
 from voicelab.errors import StorageError, StoreCorrupt
 from voicelab.store.migration import Migration
 from voicelab.store.snapshot import Tables
+from voicelab.store.system import System
 
 
 def crashed(opened: Opened, folder: Path, count: int = 4) -> bytes:
@@ -146,6 +149,36 @@ def test_an_edit_while_the_journal_is_not_folded_is_refused(opened: Opened, tmp_
     path.write_bytes(path.read_bytes().replace(b"_meta", b"_metb"))
     with pytest.raises(StoreCorrupt, match="journal"):
         opened()
+
+
+class Reads(System):
+    """Counts them; raises an error instead when it has one."""
+
+    def __init__(self, error: int | None = None) -> None:
+        self.bases = 0
+        self.error = error
+
+    def read(self, path: Path) -> bytes:
+        if self.error is not None:
+            raise OSError(self.error, os.strerror(self.error), str(path))
+        self.bases += path.name == "db.json"
+        return super().read(path)
+
+
+def test_a_reader_looks_twice_at_what_is_damaged(opened: Opened, tmp_path: Path) -> None:
+    crashed(opened, tmp_path)
+    (journal,) = journals(tmp_path)
+    journal.write_bytes(journal.read_bytes().replace(b"Text 2", b"Test 2"))
+    system = Reads()
+    with pytest.raises(StoreCorrupt, match="commit 3"):
+        opened(read_only=True, system=system)
+    assert system.bases == 2
+
+
+def test_a_reader_is_told_in_a_sentence_what_it_cannot_read(opened: Opened) -> None:
+    fill(opened(), 1)
+    with pytest.raises(StorageError, match="Input/output error"):
+        opened(read_only=True, system=Reads(errno.EIO))
 
 
 def test_a_newer_file_is_refused_or_only_read(opened: Opened, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,16 +86,26 @@ def recover(system: System, path: Path) -> Recovered:
 
 
 def read_settled(system: System, path: Path) -> Recovered:
-    """Read a store that another process may be writing: tried again while files change."""
+    """Read a store that another process may be writing: tried again while files change.
+
+    Raises:
+        StoreCorrupt: acknowledged data is damaged: twice the same, or each time otherwise.
+        StorageError: it cannot be read.
+    """
+    told = ""
     for attempt in range(ATTEMPTS):
-        # A file that goes, or a gap, between two reads is a compaction passing by.
-        with contextlib.suppress(FileNotFoundError, StoreCorrupt):
+        try:
             return recover(system, path)
-        time.sleep(PAUSE_S * (attempt > 1))
-    try:
-        return recover(system, path)
-    except OSError as error:
-        raise storage_error(error) from error
+        except StoreCorrupt as error:
+            # A gap that is a compaction passing by is elsewhere at the next look.
+            if error.message == told:
+                raise
+            told = error.message
+        except OSError as error:  # a file that goes between two reads is one as well
+            if not isinstance(error, FileNotFoundError) or attempt == ATTEMPTS - 1:
+                raise storage_error(error) from error
+        time.sleep(PAUSE_S * (attempt > 1 or bool(told)))
+    raise StoreCorrupt(told)
 
 
 def segments(system: System, path: Path) -> list[int]:
