@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreCorrupt
 from voicelab.settings import Settings
 from voicelab.store import TinyStore, open_store
@@ -64,7 +65,10 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     if "data_dir" in chosen and not _has_records(chosen.data_dir):
         raise StorageError(f"There is no data folder {chosen.data_dir}; name it with --data-dir.")
-    return chosen.run(chosen)
+    try:
+        return chosen.run(chosen)
+    except OSError as error:
+        raise storage_error(error) from error
 
 
 def _check(chosen: argparse.Namespace) -> int:

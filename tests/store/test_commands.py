@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 from pathlib import Path
@@ -12,6 +13,7 @@ from tinydb import TinyDB
 from tests.store.conftest import Opened, fill, ids, journals
 from voicelab.__main__ import main
 from voicelab.database import COMMANDS
+from voicelab.store.system import System
 
 
 def command(folder: Path, *words: str) -> int:
@@ -166,6 +168,28 @@ def test_a_store_in_use_is_not_touched(opened: Opened, tmp_path: Path, word: str
     assert command(tmp_path, word) == 1
     assert "in use by process" in capsys.readouterr().err
     fill(store, 1, start=1)
+
+
+@pytest.mark.parametrize("word", ["repair", "restore", "compact", "backup"])
+def test_a_full_disk_is_one_sentence(
+    opened: Opened, tmp_path: Path, word: str, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened()
+    fill(store, 1)
+    store.close()
+    assert command(tmp_path, "backup") == 0
+    path = tmp_path / "db.json"
+    if word == "repair":
+        path.write_bytes(path.read_bytes()[:-9])
+    before = contents(tmp_path)
+    monkeypatch.setattr(System, "write", full)
+    assert command(tmp_path, word) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("voicelab: The disk is full")
+    assert contents(tmp_path) == before
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "full")
 
 
 def test_compact_folds_the_journal_of_a_crash(opened: Opened, tmp_path: Path, capsys) -> None:
