@@ -13,7 +13,7 @@ from tqdm import tqdm
 from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreCorrupt
 from voicelab.settings import Settings
-from voicelab.store import TinyStore, open_store
+from voicelab.store import MemoryStore, Store, TinyStore, open_store
 from voicelab.store.backup import backup, backups, put_aside, read_backup, replaced, stamp
 from voicelab.store.copying import copy, weigh
 from voicelab.store.lock import ProcessLock
@@ -168,8 +168,8 @@ def _copy(chosen: argparse.Namespace) -> int:
     if "://" not in chosen.source and not _has_records(Path(chosen.source)):
         raise StorageError(f"There is no data folder {chosen.source}.")
     with (
-        contextlib.closing(open_store(chosen.source)) as source,
-        contextlib.closing(open_store(chosen.target)) as target,
+        contextlib.closing(_opened(chosen.source, chosen.dry_run)) as source,
+        contextlib.closing(_opened(chosen.target, chosen.dry_run)) as target,
         tqdm(total=sum(weigh(source).values()), unit="record", leave=False) as bar,
     ):
         counts = copy(source, target, bar.update, dry_run=chosen.dry_run)
@@ -203,6 +203,14 @@ COMMANDS = {
     "restore": Command(_restore, _which),
     "copy": Command(_copy, _places, is_elsewhere=True),
 }
+
+
+def _opened(place: str, dry_run: bool) -> Store:
+    """The store of a place; a folder is neither made nor locked for a dry run."""
+    if not dry_run or "://" in place:
+        return open_store(place)
+    folder = Path(place)
+    return TinyStore(folder, read_only=True) if _has_records(folder) else MemoryStore()
 
 
 def _has_records(folder: Path) -> bool:

@@ -92,6 +92,19 @@ def test_the_command_copies_there_and_back(tmp_path: Path, database: str) -> Non
     assert refused.returncode == 1 and "1,201 records already" in refused.stderr
 
 
+def test_the_commands_dry_run_takes_and_makes_nothing(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "target"
+    store = TinyStore(source)
+    filled(store)
+    tried = command(source, target, "--dry-run")
+    assert tried.returncode == 0 and "would copy 1,201 records" in tried.stdout, tried.stderr
+    assert not target.exists()
+    refused = command(source, source, "--dry-run")
+    assert refused.returncode == 1 and "1,201 records already" in refused.stderr
+    store.insert("t", {"id": "more"})
+    store.close()
+
+
 def test_the_command_makes_no_source_and_tells_no_password(tmp_path: Path, server: Server) -> None:
     missing = command(tmp_path / "typo", tmp_path / "target")
     assert missing.returncode == 1 and "no data folder" in missing.stderr
