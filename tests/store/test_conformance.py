@@ -61,6 +61,14 @@ def test_patch_expects_and_names_what_is_missing(store: Store) -> None:
     store.insert("u", {"id": "i1"})
 
 
+def test_patch_changes_no_id(store: Store) -> None:
+    fill(store)
+    with pytest.raises(Conflict, match="cannot be changed"):
+        store.patch("t", "i1", {"id": "other"})
+    assert store.patch("t", "i1", {"id": "i1", "n": 7})["n"] == 7
+    assert store.get("t", "other") is None and store.count("t") == 5
+
+
 def test_many_are_read_in_the_order_asked_for(store: Store) -> None:
     fill(store)
     found = store.get_many("t", ["i3", "nobody", "i0", "i3"])

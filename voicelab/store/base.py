@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Document", "Query", "Store", "Term"]
+from voicelab.errors import Conflict, NotFound
+
+__all__ = ["Document", "Query", "Store", "Term", "patchable"]
 
 Document = dict[str, Any]
 
@@ -85,7 +87,7 @@ class Store(Protocol):
         fields: Mapping[str, Any],
         expected: Mapping[str, Any] | None = None,
     ) -> Document:
-        """Set fields of one; raises NotFound, or Conflict when `expected` does not hold."""
+        """Set fields of one; raises NotFound or Conflict as `patchable` does."""
         ...
 
     def delete(self, table: str, id: str) -> bool:
@@ -129,3 +131,25 @@ class Store(Protocol):
     def close(self) -> None:
         """Write what is due and release the folder."""
         ...
+
+
+def patchable(
+    table: str,
+    id: str,
+    before: Document | None,
+    fields: Mapping[str, Any],
+    expected: Mapping[str, Any] | None,
+) -> Document:
+    """The document `before` that a patch would change.
+
+    Raises:
+        NotFound: there is none.
+        Conflict: it is not as `expected`, or `fields` would give it another id.
+    """
+    if before is None:
+        raise NotFound(f"There is no {id[:40]} in {table}.")
+    if any(before.get(key) != value for key, value in (expected or {}).items()):
+        raise Conflict(f"{id[:40]} in {table} has changed meanwhile.")
+    if fields.get("id", id) != id:
+        raise Conflict(f"The id {id[:40]} in {table} cannot be changed.")
+    return before

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from voicelab.errors import Conflict, NotFound
-from voicelab.store.base import Document, Query, Term
+from voicelab.errors import Conflict
+from voicelab.store.base import Document, Query, Term, patchable
 from voicelab.store.document import copied, encoded
 from voicelab.store.ordering import has_term, sort_key
 
@@ -60,11 +60,7 @@ class MemoryStore:
         """See `Store.patch`."""
         changes = encoded(dict(fields))[1]
         with self._lock:
-            before = self._rows(table).get(id)
-            if before is None:
-                raise NotFound(f"There is no {id[:40]} in {table}.")
-            if any(before.get(key) != value for key, value in (expected or {}).items()):
-                raise Conflict(f"{id[:40]} in {table} has changed meanwhile.")
+            before = patchable(table, id, self._rows(table).get(id), fields, expected)
             after = self._tables[table][id] = {**before, **changes}
         return copied(after)
 

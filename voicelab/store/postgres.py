@@ -33,8 +33,8 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from voicelab.errors import Conflict, NotFound, StorageError, StoreCorrupt, StoreFull
-from voicelab.store.base import Document, Query
+from voicelab.errors import Conflict, StorageError, StoreCorrupt, StoreFull
+from voicelab.store.base import Document, Query, patchable
 from voicelab.store.sql import (
     DOCUMENTS,
     WORDS,
@@ -120,11 +120,7 @@ class PostgresStore:
         """See `Store.patch`."""
         with self._changing() as connection:
             row = select(DOCUMENTS.c.document).where(_is(table, id)).with_for_update()
-            before = connection.scalar(row)
-            if before is None:
-                raise NotFound(f"There is no {id[:40]} in {table}.")
-            if any(before.get(key) != value for key, value in (expected or {}).items()):
-                raise Conflict(f"{id[:40]} in {table} has changed meanwhile.")
+            before = patchable(table, id, connection.scalar(row), fields, expected)
             stored = _row({**before, **fields})
             connection.execute(update(DOCUMENTS).where(_is(table, id)).values(stored))
         return loaded(dumped(stored["document"]))

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from voicelab.errors import Conflict, NotFound, StoreCorrupt, StoreFull
-from voicelab.store.base import Document, Query
+from voicelab.errors import Conflict, StoreCorrupt, StoreFull
+from voicelab.store.base import Document, Query, patchable
 from voicelab.store.change import Change, delete, patch, put
 from voicelab.store.compaction import Progress
 from voicelab.store.document import copied
@@ -113,13 +113,7 @@ class TinyStore:
     ) -> Document:
         """See `Store.patch`."""
         with self._storage.changing():
-            before = self._row(table, id)
-            if before is None:
-                raise NotFound(f"There is no {id[:40]} in {table}.")
-            if any(before.get(key) != value for key, value in (expected or {}).items()):
-                raise Conflict(f"{id[:40]} in {table} has changed meanwhile.")
-            if fields.get("id", id) != id:
-                raise Conflict(f"The id {id[:40]} in {table} cannot be changed.")
+            patchable(table, id, self._row(table, id), fields, expected)
             self._storage.commit([patch(table, self._index(table).keys[id], dict(fields))])
             after = self._storage.rows(table)[self._index(table).keys[id]]
         return copied(after)
