@@ -234,7 +234,7 @@ def test_a_failed_sync_stops_the_store_and_reads_go_on(opened: Opened) -> None:
     assert {"i0", "i1"} <= set(ids(opened()))
 
 
-def test_too_many_open_files_pass(opened: Opened) -> None:
+def test_too_many_open_files_pass(opened: Opened, tmp_path: Path) -> None:
     system = Watched()
     store = opened(system=system)
     for name in ("create", "replace"):
@@ -243,6 +243,7 @@ def test_too_many_open_files_pass(opened: Opened) -> None:
             store.insert("t", {"id": "a"})
         with pytest.raises(StorageError, match="Too many open files"):
             store.compact()
+        assert not (tmp_path / "db.json.tmp").exists()
     system.failing = {}
     store.insert("t", {"id": "a"})
     store.abandon()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +10,11 @@ from uuid import uuid4
 
 from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreCorrupt
-from voicelab.store.compaction import Progress, write_file
+from voicelab.store.compaction import Progress, put_in_place
 from voicelab.store.index import Index
-from voicelab.store.recovery import read_settled, segment_path, segments
-from voicelab.store.snapshot import Meta, Snapshot, Tables, decode
+from voicelab.store.journal import segment_path
+from voicelab.store.recovery import read_settled, segments
+from voicelab.store.snapshot import Meta, Snapshot, Tables, decode, encode
 from voicelab.store.system import System
 
 __all__ = [
@@ -33,21 +34,11 @@ def stamp() -> str:
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
-def write_aside(system: System, path: Path, content: bytes) -> None:
-    """A file that is there whole, and on the disk, or not at all; raises OSError."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        descriptor = system.create(temporary)
-        try:
-            system.write(descriptor, content, 0)
-            system.sync(descriptor)
-        finally:
-            system.close(descriptor)
-        system.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            system.remove(temporary)
-        raise
+def write_aside(
+    system: System, path: Path, pieces: Iterable[bytes], progress: Progress = lambda _: None
+) -> None:
+    """`put_in_place`, and its name is on the disk too; raises OSError."""
+    put_in_place(system, path, pieces, progress)
     system.sync_folder(path.parent)
 
 
@@ -55,7 +46,7 @@ def copy_aside(system: System, path: Path, label: str) -> Path:
     """A copy of a file beside it, read back and compared; raises OSError, StorageError."""
     target = path.with_name(f"{path.name}.{label}")
     content = system.read(path)
-    write_aside(system, target, content)
+    write_aside(system, target, [content])
     if system.read(target) != content:
         raise StorageError(f"{target.name} was not written as it should be: check the disk.")
     return target
@@ -89,7 +80,7 @@ def backup(system: System, path: Path, folder: Path, progress: Progress = lambda
     target = folder / f"{path.stem}-{stamp()}.backup{path.suffix}"
     try:
         meta = replace(found.meta or Meta(uuid4().hex), seq=found.sequence)
-        _write(system, target, found.tables, meta, progress)
+        write_aside(system, target, _pieces(found.tables, meta), progress)
         if not decode(system.read(target)).intact:
             raise StorageError(f"{target} was not written as it should be: check the disk.")
     except OSError as error:
@@ -121,7 +112,8 @@ def replaced(
         OSError: what was there is there still.
     """
     old = segments(system, path)
-    _write(system, path, tables, replace(meta, segment=max([meta.segment, *old])), progress)
+    meta = replace(meta, segment=max([meta.segment, *old]))
+    write_aside(system, path, _pieces(tables, meta), progress)
     for number in old:
         system.remove(segment_path(path, number))
     system.sync_folder(path.parent)
@@ -150,9 +142,5 @@ def read_backup(system: System, source: Path) -> Snapshot:
     return found
 
 
-def _write(system: System, path: Path, tables: Tables, meta: Meta, progress: Progress) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    documents = {name: list(rows.items()) for name, rows in tables.items()}
-    write_file(system, temporary, documents, meta, progress)
-    system.replace(temporary, path)
-    system.sync_folder(path.parent)
+def _pieces(tables: Tables, meta: Meta) -> Iterator[bytes]:
+    return encode({name: list(rows.items()) for name, rows in tables.items()}, meta)

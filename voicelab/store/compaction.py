@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from voicelab.store.flush import synced
-from voicelab.store.snapshot import Meta, encode
 from voicelab.store.system import System
 
-__all__ = ["Progress", "Worker", "threshold_bytes", "write_file"]
+__all__ = ["Progress", "Worker", "put_in_place", "threshold_bytes"]
 
 Progress = Callable[[int], object]
 """Told the bytes of each piece that was written."""
@@ -25,36 +23,35 @@ def threshold_bytes(base_bytes: int) -> int:
     return min(MOST_BYTES, max(LEAST_BYTES, base_bytes // 2))
 
 
-def write_file(
-    system: System,
-    temporary: Path,
-    tables: Mapping[str, list[tuple[str, Any]]],
-    meta: Meta,
-    progress: Progress = lambda _: None,
+def put_in_place(
+    system: System, path: Path, pieces: Iterable[bytes], progress: Progress = lambda _: None
 ) -> int:
-    """A base file, synced and not yet renamed; its size in bytes.
+    """A file that is there whole, or not at all; its size in bytes.
+
+    Its bytes are on the disk; its name is once the folder is synced, which the caller does.
 
     Args:
         system: that writes.
-        temporary: where it is written.
-        tables: (id, document) of each.
-        meta: of the base file.
+        path: what was there before is replaced.
+        pieces: of its content.
         progress: called with the bytes of each piece.
 
     Raises:
-        OSError: it cannot be written; nothing is left of it.
+        OSError: it cannot be written; what was there before is there still.
     """
+    temporary = path.with_name(path.name + ".tmp")
     offset = 0
     try:
         descriptor = system.create(temporary)
         try:
-            for piece in encode(tables, meta):
+            for piece in pieces:
                 system.write(descriptor, piece, offset)
                 offset += len(piece)
                 progress(len(piece))
             synced(system, descriptor)
         finally:
             system.close(descriptor)
+        system.replace(temporary, path)
     except OSError:
         with contextlib.suppress(OSError):
             system.remove(temporary)

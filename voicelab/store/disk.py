@@ -11,11 +11,11 @@ from typing import Any
 from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreFull
 from voicelab.store.backup import copy_aside, stamp, write_aside
-from voicelab.store.compaction import Progress, threshold_bytes, write_file
+from voicelab.store.compaction import Progress, put_in_place, threshold_bytes
 from voicelab.store.flush import Flush, SyncFailed
-from voicelab.store.journal import Header, Segment, encode_line
-from voicelab.store.recovery import Recovered, segment_path
-from voicelab.store.snapshot import Meta, Tables
+from voicelab.store.journal import Header, Segment, encode_line, segment_path
+from voicelab.store.recovery import Recovered
+from voicelab.store.snapshot import Meta, Tables, encode
 from voicelab.store.system import System
 
 __all__ = ["Disk", "Rotation"]
@@ -112,10 +112,9 @@ class Disk:
             StoreFull, StorageError: the base file is as it was, the journal goes on.
         """
         documents, meta, sealed = rotation
-        temporary = self._path.with_name(self._path.name + ".tmp")
+        pieces = encode(documents, meta)
         try:
-            size_bytes = write_file(self._system, temporary, documents, meta, progress)
-            self._system.replace(temporary, self._path)
+            size_bytes = put_in_place(self._system, self._path, pieces, progress)
         except OSError as error:
             raise self._failed("Writing the base file", error) from error
         self._sync_folder()
@@ -205,7 +204,7 @@ class Disk:
             return
         for number, tail in self._found.tail:
             name = f"{self._path.name}.tail-{number:08}"
-            write_aside(self._system, self._path.with_name(name), tail)
+            write_aside(self._system, self._path.with_name(name), [tail])
         if self._found.edited:
             copy_aside(self._system, self._path, f"edited-{stamp()}")
         self._is_kept = True

@@ -25,6 +25,7 @@ __all__ = [
     "read_header",
     "seeds",
     "segment_number",
+    "segment_path",
 ]
 
 PAGE, MOST_AHEAD = 4096, 64 * 1024
@@ -78,7 +79,7 @@ class Segment:
     """
 
     def __init__(self, system: System, base: Path, header: Header):
-        self.path = base.with_name(f"{base.name}.j-{header.segment:08}")
+        self.path = segment_path(base, header.segment)
         self._system = system
         content, self.seed = _encode_header(header)
         temporary = self.path.with_name(self.path.name + ".new")
@@ -112,6 +113,11 @@ class Segment:
     def close(self) -> None:
         """Close the file."""
         self._system.close(self.descriptor)
+
+
+def segment_path(base: Path, number: int) -> Path:
+    """The file of a segment of a base file."""
+    return base.with_name(f"{base.name}.j-{number:08}")
 
 
 def segment_number(base: Path, name: str) -> int | None:

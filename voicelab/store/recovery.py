@@ -9,11 +9,11 @@ from pathlib import Path
 from voicelab.audio import storage_error
 from voicelab.errors import StoreCorrupt
 from voicelab.store.contents import Contents
-from voicelab.store.journal import Header, Line, lines, read_header, segment_number
+from voicelab.store.journal import Header, Line, lines, read_header, segment_number, segment_path
 from voicelab.store.snapshot import Meta, Snapshot, Tables, decode
 from voicelab.store.system import System
 
-__all__ = ["Recovered", "read_settled", "recover", "segment_path", "segments"]
+__all__ = ["Recovered", "read_settled", "recover", "segments"]
 
 ATTEMPTS = 20
 PAUSE_S = 0.05
@@ -112,11 +112,6 @@ def segments(system: System, path: Path) -> list[int]:
     """Numbers of the segments of a base file, ascending."""
     numbers = (segment_number(path, name) for name in system.names(path.parent))
     return sorted(number for number in numbers if number is not None)
-
-
-def segment_path(path: Path, number: int) -> Path:
-    """The file of a segment of a base file."""
-    return path.with_name(f"{path.name}.j-{number:08}")
 
 
 ADVICE = "Restore a backup, or run `python -m voicelab db repair`."

@@ -13,8 +13,8 @@ import orjson
 
 from voicelab.store.contents import Contents
 from voicelab.store.document import loads
-from voicelab.store.journal import Line, lines, read_header, seeds
-from voicelab.store.recovery import segment_path, segments
+from voicelab.store.journal import Line, lines, read_header, seeds, segment_path
+from voicelab.store.recovery import segments
 from voicelab.store.snapshot import META, Meta, Tables, decode
 from voicelab.store.system import System
 
