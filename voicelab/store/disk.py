@@ -137,7 +137,7 @@ class Disk:
             return
         try:
             self._keep_aside()
-            self._remove(".tmp", ".new")
+            self._drop_unfinished()
         except OSError as error:
             raise storage_error(error) from error
         if not self._found.is_settled:
@@ -209,11 +209,8 @@ class Disk:
             copy_aside(self._system, self._path, f"edited-{stamp()}")
         self._is_kept = True
 
-    def _remove(self, *endings: str) -> None:
+    def _drop_unfinished(self) -> None:
         """What was being made when a process died, and nothing that is not the store's."""
         for name in self._system.names(self._path.parent):
-            own = name == self._path.name + ".tmp" or (
-                name.startswith(self._path.name + ".") and name.endswith(endings)
-            )
-            if own:
+            if name.startswith(self._path.name + ".") and name.endswith((".tmp", ".new")):
                 self._system.remove(self._path.with_name(name))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from voicelab.errors import Conflict
-from voicelab.store.base import Document, Query, Term, patchable
+from voicelab.store.base import Document, Query, patchable
 from voicelab.store.document import copied, encoded
-from voicelab.store.ordering import has_term, sort_key
+from voicelab.store.ordering import matches, sort_key
 
 __all__ = ["MemoryStore"]
 
@@ -122,7 +122,7 @@ class MemoryStore:
         for holds in _conditions(query):
             rows = [row for row in rows if holds(row)]
         for term in query.terms:
-            rows = [row for row in rows if has_term(row, term) or _has_also(row, term)]
+            rows = [row for row in rows if matches(row, term)]
         return rows
 
 
@@ -134,11 +134,6 @@ def _conditions(query: Query) -> Iterator[Callable[[Document], bool]]:
         yield lambda row, key=key, value=value: value in (row.get(key) or ())
     for key, ends in query.ranges.items():
         yield lambda row, key=key, ends=ends: _within(row.get(key), *ends)
-
-
-def _has_also(row: Document, term: Term) -> bool:
-    """Whether one of the other ways to match a term holds."""
-    return any(row.get(key) in values for key, values in term.also.items())
 
 
 def _within(value: Any, least: Any, greatest: Any) -> bool:

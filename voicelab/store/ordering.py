@@ -9,7 +9,7 @@ from typing import Any
 
 from voicelab.store.base import Document, Term
 
-__all__ = ["Block", "Key", "Ordering", "folded", "sort_key"]
+__all__ = ["Block", "Key", "Ordering", "folded", "matches", "sort_key"]
 
 Key = tuple[int, Any, str]
 BLOCK = 256
@@ -83,7 +83,7 @@ class Block:
             return None
         parts = joined.split(SEPARATOR)
         if len(parts) != len(self.rows) or SEPARATOR in term.text or "\n" in term.text:
-            return [has_term(row, term) for row in self.rows]
+            return [_has_term(row, term) for row in self.rows]
         text = term.text
         return [text in part for part in parts]
 
@@ -97,7 +97,12 @@ class Block:
         return joined
 
 
-def has_term(row: Document, term: Term) -> bool:
+def matches(row: Document, term: Term) -> bool:
+    """Whether a document has a term, or matches it in one of the other ways."""
+    return _has_term(row, term) or any(row.get(key) in also for key, also in term.also.items())
+
+
+def _has_term(row: Document, term: Term) -> bool:
     """Whether one text under the term's fields has it."""
     for name in term.fields:
         value = row.get(name) or ""

@@ -11,7 +11,7 @@ from typing import Any
 from voicelab.store.base import Document, Query, Term
 from voicelab.store.collector import quiet_collector
 from voicelab.store.index import ORDER, Index, smallest
-from voicelab.store.ordering import Block, Ordering, has_term, sort_key
+from voicelab.store.ordering import Block, Ordering, matches, sort_key
 
 __all__ = ["Found", "plan"]
 
@@ -67,7 +67,7 @@ class Found:
         for field, test in _tests(self._query):
             rows = list(compress(rows, test([row.get(field) for row in rows])))
         for term in self._query.terms:
-            rows = [row for row in rows if has_term(row, term) or _has_also(row, term)]
+            rows = [row for row in rows if matches(row, term)]
         return rows
 
     def values(self, fields: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -164,10 +164,6 @@ def _term_mask(block: Block, term: Term) -> list[bool] | None:
         also = [value in values for value in block.column(field)]
         mask = also if mask is None else list(map(or_, mask, also))
     return mask if mask is not None and True in mask else None
-
-
-def _has_also(row: Document, term: Term) -> bool:
-    return any(row.get(key) in values for key, values in term.also.items())
 
 
 def _tests(query: Query) -> Iterator[tuple[str, Callable[[list[Any]], list[bool]]]]:
