@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def audio_url(
     system.rm("lab", recursive=True)
 
 
-def fill(store: Store, count: int, start: int = 0) -> None:
+def fill(store: Store, count: int = 5, start: int = 0) -> None:
     """Documents with ids i0, i1, ...; a commit each."""
     for n in range(start, start + count):
         store.insert("t", {"id": f"i{n}", "created_at": f"{n:05}", "n": n, "text": f"Text {n}"})
@@ -109,3 +110,22 @@ def ids(store: Store, table: str = "t") -> list[str]:
 def journals(folder: Path) -> list[Path]:
     """The journal's files."""
     return sorted(folder.glob("db.json.j-????????"))
+
+
+def together(works: list[Callable[[], None]]) -> None:
+    """Run all at once; raises what the first of them raised."""
+    errors: list[BaseException] = []
+
+    def run(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

@@ -143,9 +143,6 @@ class Scheduler:
     def Thread(self, target: Callable[..., object], args: tuple[Any, ...] = (), **_: Any) -> Worker:  # noqa: N802
         return Worker(self, lambda: target(*args))
 
-    def get_ident(self) -> int:
-        return id(self.current)
-
     def __getattr__(self, name: str) -> Any:
         return getattr(threading, name)
 
@@ -159,29 +156,22 @@ class Mutex:
         self.owner: Task | None = None
         self.depth = 0
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+    def acquire(self) -> None:
         task = self._scheduler.current
         if self._again and self.owner is task:
             self.depth += 1
-            return True
+            return
         self._scheduler.step()
-        if not blocking and self.owner is not None:
-            return False
-        if not self._scheduler.wait(lambda: self.owner is None, patient=timeout < 0):
-            return False
+        self._scheduler.wait(lambda: self.owner is None)
         self.owner, self.depth = task, 1
-        return True
 
     def release(self) -> None:
         self.depth -= 1
         if self.depth == 0:
             self.owner = None
 
-    def locked(self) -> bool:
-        return self.owner is not None
-
-    def __enter__(self) -> bool:
-        return self.acquire()
+    def __enter__(self) -> None:
+        self.acquire()
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.release()
@@ -194,7 +184,6 @@ class Signal:
         self._scheduler = scheduler
         self._lock = lock
         self._waiting: list[list[bool]] = []
-        self.acquire, self.release = lock.acquire, lock.release
 
     def wait(self, timeout: float | None = None) -> bool:
         mine = [False]
@@ -206,12 +195,6 @@ class Signal:
             if mine in self._waiting:
                 self._waiting.remove(mine)
             self._take_back(depth)
-
-    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
-        while not (result := predicate()):
-            if not self.wait(timeout):
-                return predicate()
-        return result
 
     def notify(self, n: int = 1) -> None:
         for mine in self._waiting[:n]:
@@ -226,8 +209,8 @@ class Signal:
             self._scheduler.wait(lambda: self._lock.owner is None)
         self._lock.owner, self._lock.depth = self._scheduler.current, depth
 
-    def __enter__(self) -> bool:
-        return self._lock.acquire()
+    def __enter__(self) -> None:
+        self._lock.acquire()
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._lock.release()
@@ -268,6 +251,3 @@ class Worker:
         task = self._task
         if task is not None:
             self._scheduler.wait(lambda: task.done, patient=timeout is None)
-
-    def is_alive(self) -> bool:
-        return self._task is not None and not self._task.done

@@ -269,12 +269,16 @@ def test_what_would_not_open_is_not_restored(opened: Opened, tmp_path, rows, cap
 
 
 def test_a_plain_tinydb_file_can_be_restored(opened: Opened, tmp_path: Path) -> None:
-    fill(opened(), 1)
+    store = opened()
+    fill(store, 1)
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"t": {"1": {"id": "plain", "created_at": "1"}}}))
-    for store in [opened(read_only=True)]:
-        assert ids(store) == ["i0"]
     assert command(tmp_path, "restore", str(other)) == 1  # in use
+    assert ids(opened(read_only=True)) == ["i0"]
+    store.close()
+    assert command(tmp_path, "restore", str(other)) == 0
+    store = opened()
+    assert ids(store) == ["plain"] and not store.findings
 
 
 @pytest.mark.parametrize("word", [word for word, c in COMMANDS.items() if not c.is_elsewhere])

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.store.conftest import fill, together
 from voicelab.errors import Conflict, InvalidInput, NotFound
 from voicelab.store import MemoryStore, Query, Store, Term, TinyStore, open_store
 
 
-def fill(store: Store, count: int = 5) -> None:
-    for n in range(count):
-        store.insert(
-            "t", {"id": f"i{n}", "created_at": f"2026-01-0{n}", "n": n, "text": f"Text {n}"}
-        )
-
-
 def ids(store: Store, query: Query, table: str = "t", **window: int) -> list[str]:
     return [row["id"] for row in store.page(table, query, **window)[0]]
-
-
-def together(*works: Callable[[], Any]) -> None:
-    threads = [threading.Thread(target=work) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def test_reads_are_copies(store: Store) -> None:
@@ -251,7 +235,7 @@ def test_many_threads_lose_nothing(store: Store) -> None:
         for n in range(20):
             store.insert("t", {"id": f"{name}-{n}", "created_at": "1"})
 
-    together(*(lambda name=name: work(name) for name in range(8)))
+    together([lambda name=name: work(name) for name in range(8)])
     assert store.count("t") == 160
 
 
@@ -267,7 +251,7 @@ def test_a_batch_has_the_records_to_itself(store: Store) -> None:
                     store.patch("t", id, {"n": store.get("t", id)["n"] + 1})
             store.patch("t", second, {"seen": first})
 
-    together(*(lambda pair=pair: work(*pair) for pair in ("ab", "ba", "ab", "ba")))
+    together([lambda pair=pair: work(*pair) for pair in ("ab", "ba", "ab", "ba")])
     assert [row["n"] for row in store.get_many("t", ["a", "b"])] == [40, 40]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.store.conftest import fill
 from tests.store.server import PASSWORD, Server
-from tests.store.test_conformance import fill
 from voicelab.errors import Conflict, StorageError
 from voicelab.store import MemoryStore, Query, Store, TinyStore, open_store
 from voicelab.store.copying import copy

@@ -436,14 +436,6 @@ def test_a_forked_process_may_read_but_not_write(opened: Opened, tmp_path: Path)
     assert ids(store) == ["i0", "i1"]
 
 
-def test_a_closed_store_refuses_changes_and_closes_again(opened: Opened) -> None:
-    store = opened()
-    store.close()
-    store.close()
-    with pytest.raises(StorageError, match="closed"):
-        store.insert("t", {"id": "a"})
-
-
 def test_the_owner_is_named_without_values_of_options(
     opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

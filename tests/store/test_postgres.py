@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from tests.store.conftest import fill
 from tests.store.server import PASSWORD, Server
-from tests.store.test_conformance import fill
 from voicelab.errors import Conflict, StorageError, StoreCorrupt, StoreFull
 from voicelab.store import Query, Store, Term, open_store
 

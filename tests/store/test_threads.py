@@ -8,37 +8,18 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from tests.store.conftest import together
 from voicelab.errors import StorageError, StoreLocked, VoicelabError
 from voicelab.store import Query, TinyStore
 from voicelab.store.base import Document
 
 ROOT = Path(__file__).parents[2]
 SMALL = 20_000
-
-
-def together(works: list[Callable[[], None]]) -> None:
-    """Run all at once; raises what the first of them raised."""
-    errors: list[BaseException] = []
-
-    def run(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def python(code: str, *arguments: object, timeout_s: float = 60) -> tuple[int, str, str]:
@@ -175,7 +156,7 @@ def test_a_store_closed_twice_is_closed_and_takes_nothing_more(tmp_path: Path) -
     store.insert("t", {"id": "a", "created_at": ""})
     store.close()
     store.close()
-    with pytest.raises(VoicelabError):
+    with pytest.raises(StorageError, match="closed"):
         store.insert("t", {"id": "b", "created_at": ""})
     again = TinyStore(tmp_path)
     assert again.count("t") == 1

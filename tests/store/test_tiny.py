@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import errno
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tinydb import TinyDB
 
-from voicelab.errors import StorageError, StoreCorrupt, StoreFull, StoreLocked
-from voicelab.store import Store, TinyStore
+from tests.store.conftest import fill
+from voicelab.errors import StorageError, StoreCorrupt, StoreFull
+from voicelab.store import TinyStore
 from voicelab.store.system import System
-
-
-def fill(store: Store, count: int = 5) -> None:
-    for n in range(count):
-        store.insert(
-            "t", {"id": f"i{n}", "created_at": f"2026-01-0{n}", "n": n, "text": f"Text {n}"}
-        )
 
 
 def test_what_was_inserted_is_there_after_a_restart(tmp_path: Path) -> None:
@@ -63,27 +54,6 @@ def test_a_full_disk_changes_nothing_and_the_store_goes_on(tmp_path: Path) -> No
     again.close()
 
 
-def test_a_second_process_is_refused_by_name(tmp_path: Path) -> None:
-    store = TinyStore(tmp_path)
-    code = (
-        "import pathlib; from voicelab.store import TinyStore; "
-        f"TinyStore(pathlib.Path({str(tmp_path)!r}))"
-    )
-    other = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    store.close()
-    assert "StoreLocked" in other.stderr and f"process {os.getpid()}" in other.stderr
-
-
-def test_the_same_process_cannot_open_it_twice(tmp_path: Path) -> None:
-    store = TinyStore(tmp_path)
-    with pytest.raises(StoreLocked):
-        TinyStore(tmp_path)
-    store.close()
-    TinyStore(tmp_path).close()
-
-
 @pytest.mark.parametrize(
     "content", [b"{", b"[]", b'{"t": 1}', b'{"t": {"1": {"no": "id"}}}', b"\x00" * 50]
 )
@@ -98,22 +68,3 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="--data-dir"):
         TinyStore(tmp_path / "file" / "data")
-
-
-def test_a_killed_process_leaves_a_file_that_opens(tmp_path: Path) -> None:
-    code = f"""
-import pathlib
-from voicelab.store import TinyStore
-store = TinyStore(pathlib.Path({str(tmp_path)!r}))
-for n in range(100000):
-    store.insert("t", {{"id": str(n), "created_at": "1"}})
-    print(n, flush=True)
-"""
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
-        for line in child.stdout:
-            if int(line) >= 40:
-                child.kill()
-                break
-    store = TinyStore(tmp_path)
-    assert store.count("t") >= 41
-    store.close()
