@@ -91,6 +91,17 @@ def test_what_touches_nothing_writes_nothing(database: JournalDB) -> None:
     assert sequence(database) == before
 
 
+@pytest.mark.parametrize("value", [True, 1.0])
+def test_what_python_holds_for_equal_is_a_change_in_json(database: JournalDB, value) -> None:
+    database.insert({"n": 1, "deep": [1]})
+    database.update({"n": value})
+    assert type(database.get(doc_id=1)["n"]) is type(value)
+    tables = database.storage.read()
+    tables["_default"]["1"]["deep"] = [value]
+    database.storage.write(tables)
+    assert type(database.get(doc_id=1)["deep"][0]) is type(value)
+
+
 def test_a_failing_updater_changes_nothing(database: JournalDB) -> None:
     database.insert_multiple([{"n": 1}, {"m": 1}])
 

@@ -93,7 +93,7 @@ class TouchedTable(MutableMapping[Any, Any]):
         return found + [
             put(table, key, row)
             for key, row in self._copies.items()
-            if key in self._gone or self._rows.get(key) != row or key not in self._rows
+            if key in self._gone or key not in self._rows or not _same(self._rows[key], row)
         ]
 
 
@@ -147,6 +147,11 @@ def difference(tables: Mapping[str, Rows], wanted: Mapping[str, Any]) -> list[Ch
         found += [
             put(name, key, row)
             for key, row in target.items()
-            if key not in rows or rows[key] != row
+            if key not in rows or not _same(rows[key], row)
         ]
     return found
+
+
+def _same(before: Any, after: Any) -> bool:
+    """Whether both are the same JSON: to Python 1, 1.0 and True are equal."""
+    return before == after and repr(before) == repr(after)
