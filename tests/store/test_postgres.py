@@ -8,11 +8,13 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from sqlalchemy import event
 
 from tests.store.conftest import fill
 from tests.store.server import PASSWORD, Server
 from voicelab.errors import Conflict, StorageError, StoreCorrupt, StoreFull
 from voicelab.store import Query, Store, Term, open_store
+from voicelab.store.postgres import PostgresStore
 
 
 @pytest.fixture
@@ -31,6 +33,22 @@ def test_what_was_inserted_is_there_for_another_process(store: Store, database: 
     with pytest.raises(Conflict):
         store.patch("t", "i1", {"n": 8}, expected={"n": 1})
     other.close()
+
+
+@pytest.mark.parametrize(
+    ("limit", "offset", "counts"),
+    [(6, 0, 0), (None, 3, 0), (3, 3, 0), (5, 0, 1), (2, 1, 1), (0, 0, 1), (2, 9, 1), (None, 9, 1)],
+)
+def test_only_what_a_page_does_not_tell_is_counted(
+    store: PostgresStore, limit: int | None, offset: int, counts: int
+) -> None:
+    fill(store)
+    statements: list[str] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    rows, total = store.page("t", Query(order="id", descending=False), limit=limit, offset=offset)
+    end = None if limit is None else offset + limit
+    assert [row["n"] for row in rows] == list(range(5))[offset:end] and total == 5
+    assert sum("count(" in statement for statement in statements) == counts
 
 
 def test_a_server_that_was_away_is_met_again(store: Store, server: Server) -> None:

@@ -142,8 +142,9 @@ class PostgresStore:
         rows = select(DOCUMENTS.c.document).where(chosen).order_by(*ordering(query))
         with self._reading() as connection:
             found = list(connection.scalars(rows.limit(limit).offset(offset or None)))
-            if limit is None and not offset:
-                return found, len(found)
+            is_last = limit is None or len(found) < limit
+            if is_last and (found or not offset):  # else the offset may be beyond the last
+                return found, offset + len(found)
             return found, connection.scalar(select(func.count()).where(chosen)) or 0
 
     def values(
