@@ -14,7 +14,7 @@ from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreCorrupt
 from voicelab.settings import Settings
 from voicelab.store import MemoryStore, Store, TinyStore, open_store
-from voicelab.store.backup import backup, backups, put_aside, read_backup, replaced, stamp
+from voicelab.store.backup import backup, backups, outdated, put_aside, read_backup, replaced, stamp
 from voicelab.store.copying import copy, weigh
 from voicelab.store.lock import ProcessLock
 from voicelab.store.salvage import Salvaged, salvage
@@ -131,13 +131,19 @@ def _compact(chosen: argparse.Namespace) -> int:
 
 def _backup(chosen: argparse.Namespace) -> int:
     """A dated copy of all records, also of a store in use; TinyDB opens it."""
-    path = chosen.data_dir / "db.json"
+    system, path = System(), chosen.data_dir / "db.json"
     folder = chosen.to or chosen.data_dir
+    # Found before there is the new one, which stays whatever the clock says.
+    old = outdated(system, folder / path.name, chosen.keep - 1) if chosen.keep else []
     if chosen.dry_run:
         print(f"would write {sum(_weights(path)):,} bytes at most to {folder}")
-        return 0
-    with _progress(path) as bar:
-        print(backup(System(), path, folder, bar.update))
+    else:
+        with _progress(path) as bar:
+            print(backup(system, path, folder, bar.update))
+    for file in old:
+        if not chosen.dry_run:
+            system.remove(file)
+        print(f"{'would remove' if chosen.dry_run else 'removed'}: {file}")
     return 0
 
 
@@ -189,6 +195,14 @@ def _places(options: argparse.ArgumentParser) -> None:
 
 def _to(options: argparse.ArgumentParser) -> None:
     options.add_argument("--to", type=Path, help="folder for the backup; the data folder if unset")
+    text = "then remove all backups of that folder, whosever, but the newest N; all stay if unset"
+    options.add_argument("--keep", type=_count, metavar="N", help=text)
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError("1 is the least")
+    return int(text)
 
 
 def _which(options: argparse.ArgumentParser) -> None:

@@ -240,6 +240,54 @@ def test_a_backup_goes_elsewhere_and_comes_back_from_there(opened: Opened, tmp_p
     assert len(ids(opened())) == 3
 
 
+def test_a_backup_keeps_the_newest(opened: Opened, tmp_path: Path, capsys) -> None:
+    fill(opened(), 3)
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    mine = folder / "db-before the move.backup.json"
+    mine.write_text("{}")
+
+    def made(*words: str) -> list[str]:
+        assert command(tmp_path, "backup", "--to", str(folder), *words) == 0
+        return sorted(path.name for path in folder.iterdir() if path != mine)
+
+    for _ in range(3):
+        three = made()
+    assert made("--keep", "2", "--dry-run") == three
+    assert capsys.readouterr().out.count("would remove: ") == 2
+    two = made("--keep", "2")
+    assert two[0] == three[2] and len(two) == 2
+    assert made("--keep", "9")[:2] == two and len(made("--keep", "1")) == 1
+    assert mine.exists()
+
+
+def test_a_backup_is_kept_whatever_the_clock_says(opened: Opened, tmp_path: Path) -> None:
+    fill(opened(), 3)
+    (tmp_path / "db-99991231T000000.000000Z.backup.json").write_text("{}")
+    assert command(tmp_path, "backup", "--keep", "1") == 0
+    (backup,) = tmp_path.glob("*.backup.json")
+    assert len(TinyDB(backup).table("t")) == 3
+
+
+@pytest.mark.parametrize("keep", ["0", "-1", "x"])
+def test_a_backup_keeps_itself(opened: Opened, tmp_path: Path, keep: str) -> None:
+    fill(opened(), 1)
+    with pytest.raises(SystemExit):
+        command(tmp_path, "backup", "--keep", keep)
+    assert not list(tmp_path.glob("*.backup.json"))
+
+
+def test_a_backup_that_fails_removes_none(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(opened(), 1)
+    assert command(tmp_path, "backup") == 0
+    before = contents(tmp_path)
+    monkeypatch.setattr(System, "write", full)
+    assert command(tmp_path, "backup", "--keep", "1") == 1
+    assert contents(tmp_path) == before
+
+
 def test_a_damaged_backup_is_not_restored(opened: Opened, tmp_path: Path, capsys) -> None:
     store = opened()
     fill(store, 3)

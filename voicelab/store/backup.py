@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,12 +22,16 @@ __all__ = [
     "backup",
     "backups",
     "copy_aside",
+    "outdated",
     "put_aside",
     "read_backup",
     "replaced",
     "stamp",
     "write_aside",
 ]
+
+DATED = re.compile(r"-\d{8}T\d{6}\.\d{6}Z\.backup\.")
+"""What `stamp` makes of a backup's name."""
 
 
 def stamp() -> str:
@@ -89,10 +94,19 @@ def backup(system: System, path: Path, folder: Path, progress: Progress = lambda
 
 
 def backups(system: System, path: Path) -> list[Path]:
-    """Those in the data folder, the newest last; raises OSError."""
+    """Those beside a base file, the newest last; raises OSError."""
     start, end = f"{path.stem}-", f".backup{path.suffix}"
     names = [name for name in system.names(path.parent) if name.startswith(start)]
     return [path.with_name(name) for name in sorted(names) if name.endswith(end)]
+
+
+def outdated(system: System, path: Path, keep: int) -> list[Path]:
+    """Dated backups beside a path but the newest `keep`; raises OSError.
+
+    One that somebody gave another name is not among them.
+    """
+    dated = [file for file in backups(system, path) if DATED.search(file.name)]
+    return dated[: max(0, len(dated) - keep)]
 
 
 def replaced(
