@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -159,6 +160,27 @@ def test_values_are_fields_of_what_matches(store: Store) -> None:
     assert set(store.values("t", ("id", "n"))) == {*((f"i{n}", n) for n in range(5)), ("odd", None)}
     assert ("odd", ["a"]) in store.values("t", ("id", "tags"))
     assert store.values("none", ("id", "n")) == []
+
+
+def test_groups_are_counted_and_summed_as_they_are_now(store: Store) -> None:
+    rows = [("x\x00", "01T1", 1.5), ("x\x00", "01T2", None), (None, "02", 2)]
+    for n, (kind, day, size) in enumerate(rows):
+        document = {"id": f"i{n}", "kind": kind, "created_at": f"2026-01-{day}", "size": size}
+        store.insert("t", document)
+    by = ("kind", ("created_at", 10))
+
+    def tally(**where: Any) -> set[tuple[Any, ...]]:
+        return set(store.tally("t", by, ("size", "none"), Query(where=where)))
+
+    first = ("x\x00", "2026-01-01", 2, 1.5, 0)
+    assert tally() == {first, (None, "2026-01-02", 1, 2, 0)}
+    assert tally(id="i2") == {(None, "2026-01-02", 1, 2, 0)} and tally(id="none") == set()
+    store.patch("t", "i1", {"size": 4})
+    store.delete("t", "i2")
+    assert tally() == {("x\x00", "2026-01-01", 2, 5.5, 0)}
+    since = Query(ranges={"created_at": ("2026-01-01T2", None)})
+    assert store.tally("t", (), ("size",), since) == [(1, 4)]
+    assert store.tally("none", (), ("size",)) == []
 
 
 def test_what_is_odd_comes_back_as_it_was(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -210,6 +211,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.count(table, query) == len(rows)
         values = self.store.values(table, ("id", "n"), query)
         assert sorted(values, key=str) == sorted(((r["id"], r.get("n")) for r in rows), key=str)
+        groups = Counter(row["id"][:1] for row in rows)
+        assert dict(self.store.tally(table, (("id", 1),), (), query)) == groups
 
     @rule()
     def compact(self) -> None:

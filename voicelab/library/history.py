@@ -246,23 +246,27 @@ class History:
 
     def stats(self) -> Record:
         """Totals of all takes; numbers, never null."""
-        columns = ("profile_id", "engine", "status", "language", "created_at")
-        numbers = ("duration", "size_bytes", "real_time_factor")
-        rows = self._store.values(GENERATIONS, (*columns, *numbers))
-        profiles, engines, statuses, languages, moments, durations, sizes, factors = (
-            zip(*rows, strict=True) if rows else ((),) * 8
+        by = ("profile_id", "engine", "status", "language", ("created_at", 10))
+        rows = self._store.tally(GENERATIONS, by, ("duration", "size_bytes", "real_time_factor"))
+        counts = [Counter[str]() for _ in by]
+        for row in rows:
+            for found, value in zip(counts, row, strict=False):
+                found[value] += row[len(by)]
+        profiles, engines, statuses, languages, days = map(dict, counts)
+        total, duration_s, size_bytes, factors = (
+            sum(row[place] for row in rows) for place in range(len(by), len(by) + 4)
         )
-        known = [factor for factor in factors if factor]
+        timed = self._store.count(GENERATIONS, Query(ranges={"real_time_factor": (1e-4, None)}))
         return {
-            "total_generations": len(rows),
-            "total_duration_seconds": round(sum(d or 0.0 for d in durations), 3),
-            "generations_by_profile": dict(Counter(profiles)),
-            "by_engine": dict(Counter(engines)),
-            "by_status": dict(Counter(statuses)),
-            "by_day": dict(Counter(moment[:10] for moment in moments)),
-            "by_language": dict(Counter(languages)),
-            "total_size_bytes": sum(sizes),
-            "average_real_time_factor": round(sum(known) / len(known), 4) if known else 0.0,
+            "total_generations": total,
+            "total_duration_seconds": round(float(duration_s), 3),
+            "generations_by_profile": profiles,
+            "by_engine": engines,
+            "by_status": statuses,
+            "by_day": days,
+            "by_language": languages,
+            "total_size_bytes": int(size_bytes),
+            "average_real_time_factor": round(factors / timed, 4) if timed else 0.0,
         }
 
     def each(self, filters: Filters | None = None) -> Iterator[Record]:

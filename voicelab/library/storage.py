@@ -75,8 +75,7 @@ class Storage:
 
     def usage(self) -> Record:
         """Bytes by folder, by profile and by age of the takes, what is free, what no take has."""
-        names = ("profile_id", "created_at", "size_bytes")
-        rows = self._store.values(GENERATIONS, names)
+        by_profile = self._by_profile()
         folders = self._files.folder_bytes()
         orphans = self._sweep.orphans()
         return {
@@ -87,11 +86,11 @@ class Storage:
             "cache_bytes": folders.get("cache", 0),
             "records_bytes": folders.get("", 0),
             "free_bytes": self._files.free_bytes(),
-            "takes": len(rows),
+            "takes": sum(entry["takes"] for entry in by_profile),
             "orphan_files": len(orphans),
             "orphan_bytes": sum(orphan["size_bytes"] for orphan in orphans),
-            "by_profile": self._by_profile(rows),
-            "by_age": self._by_age(rows),
+            "by_profile": by_profile,
+            "by_age": self._by_age(),
         }
 
     def cleanup(
@@ -167,8 +166,12 @@ class Storage:
         policy = self.policy()
         if policy.quota_mb is None:
             return
+        own = Query(where={"profile_id": profile_id})
+        rows = self._store.tally(GENERATIONS, (), ("size_bytes",), own)
+        if sum(size for _, size in rows) < policy.quota_mb * 2**20:
+            return
         with self._store.batch():
-            takes = self._takes(Query(where={"profile_id": profile_id}))
+            takes = self._takes(own)
             over = sum(take["size_bytes"] for take in takes) - policy.quota_mb * 2**20
             if over < 0:
                 return
@@ -276,25 +279,30 @@ class Storage:
             and self._files.exists(version["audio_path"])
         ]
 
-    def _by_profile(self, rows: list[tuple[Any, ...]]) -> list[Record]:
-        found: dict[str, Record] = {}
+    def _by_profile(self) -> list[Record]:
         names = self._history.profile_names()
-        for profile_id, _, size in rows:
-            name = names.get(profile_id, "Unassigned")
-            entry = {"profile_id": profile_id, "profile_name": name, "takes": 0, "size_bytes": 0}
-            entry = found.setdefault(profile_id, entry)
-            entry["takes"] += 1
-            entry["size_bytes"] += size
-        return sorted(found.values(), key=lambda entry: -entry["size_bytes"])
+        rows = self._store.tally(GENERATIONS, ("profile_id",), ("size_bytes",))
+        found = [
+            {
+                "profile_id": id,
+                "profile_name": names.get(id, "Unassigned"),
+                "takes": takes,
+                "size_bytes": int(size_bytes),
+            }
+            for id, takes, size_bytes in rows
+        ]
+        return sorted(found, key=lambda entry: -entry["size_bytes"])
 
-    def _by_age(self, rows: list[tuple[Any, ...]]) -> list[Record]:
-        limits = [(label, self._before(days) if days else "") for label, days in AGES]
-        found = {label: {"label": label, "takes": 0, "size_bytes": 0} for label, _ in limits}
-        for _, created_at, size in rows:
-            label = next(label for label, limit in limits if created_at >= limit)
-            found[label]["takes"] += 1
-            found[label]["size_bytes"] += size
-        return list(found.values())
+    def _by_age(self) -> list[Record]:
+        found, before = [], (0, 0)
+        for label, days in AGES:
+            within = Query(ranges={"created_at": (self._before(days), None)} if days else {})
+            rows = self._store.tally(GENERATIONS, (), ("size_bytes",), within)
+            takes, size = next(iter(rows), (0, 0))
+            entry = {"takes": takes - before[0], "size_bytes": int(size - before[1])}
+            found.append({"label": label} | entry)
+            before = takes, size
+        return found
 
     def _before(self, days: float) -> str:
         moment = datetime.fromtimestamp(self._clock(), UTC) - timedelta(days=days)

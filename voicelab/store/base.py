@@ -13,9 +13,11 @@ from typing import Any, Protocol
 
 from voicelab.errors import Conflict, NotFound
 
-__all__ = ["Document", "Query", "Store", "Term", "patchable"]
+__all__ = ["Document", "Part", "Query", "Store", "Term", "patchable"]
 
 Document = dict[str, Any]
+Part = str | tuple[str, int]
+"""What documents are told apart by: a field of texts, or so many first characters of one."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,19 @@ class Store(Protocol):
 
     def count(self, table: str, query: Query | None = None) -> int:
         """How many match."""
+        ...
+
+    def tally(
+        self,
+        table: str,
+        by: Sequence[Part] = (),
+        sums: Sequence[str] = (),
+        query: Query | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """Of each group of what matches: what it has of `by`, how many it is, and its sums.
+
+        Groups are in no order; what is no number adds nothing to a sum.
+        """
         ...
 
     def tables(self) -> list[str]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from voicelab.errors import Conflict
-from voicelab.store.base import Document, Query, patchable
+from voicelab.store.base import Document, Part, Query, patchable
 from voicelab.store.document import copied, encoded
-from voicelab.store.ordering import matches, sort_key
+from voicelab.store.ordering import matches, merged, sort_key, tallied
 
 __all__ = ["MemoryStore"]
 
@@ -93,6 +93,16 @@ class MemoryStore:
     def count(self, table: str, query: Query | None = None) -> int:
         """See `Store.count`."""
         return len(self._found(table, query or Query()))
+
+    def tally(
+        self,
+        table: str,
+        by: Sequence[Part] = (),
+        sums: Sequence[str] = (),
+        query: Query | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """See `Store.tally`."""
+        return merged([tallied(self._found(table, query or Query()), by, sums)])
 
     def tables(self) -> list[str]:
         """See `Store.tables`."""

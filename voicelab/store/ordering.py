@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import add, itemgetter
 from typing import Any
 
-from voicelab.store.base import Document, Term
+from voicelab.store.base import Document, Part, Term
 
-__all__ = ["Block", "Key", "Ordering", "folded", "matches", "sort_key"]
+__all__ = [
+    "Block",
+    "Key",
+    "Ordering",
+    "Tally",
+    "folded",
+    "matches",
+    "merged",
+    "sort_key",
+    "tallied",
+]
 
 Key = tuple[int, Any, str]
+Tally = dict[tuple[Any, ...], list[Any]]
+"""Group -> how many, and the sums."""
+
 BLOCK = 256
 SEPARATOR = "\x1e"
 """Stands between two texts; a block that has it in a text is searched without its cache."""
@@ -45,6 +58,35 @@ def folded(row: Document, fields: tuple[str, ...]) -> str:
     return "\n".join(texts).casefold()
 
 
+def tallied(rows: Iterable[Document], by: Sequence[Part], sums: Sequence[str]) -> Tally:
+    """See `Store.tally`."""
+    found: Tally = {}
+    for row in rows:
+        group = tuple([_part(row, part) for part in by])
+        numbers = found.setdefault(group, [0] * (1 + len(sums)))
+        numbers[0] += 1
+        for place, name in enumerate(sums, 1):
+            value = row.get(name)
+            numbers[place] += value if isinstance(value, int | float) else 0
+    return found
+
+
+def merged(tallies: Iterable[Tally]) -> list[tuple[Any, ...]]:
+    """One tally of many, as `Store.tally` gives it."""
+    whole: Tally = {}
+    for tally in tallies:
+        for group, numbers in tally.items():
+            whole[group] = list(map(add, whole[group], numbers)) if group in whole else numbers
+    return [(*group, *numbers) for group, numbers in whole.items()]
+
+
+def _part(row: Document, part: Part) -> Any:
+    if isinstance(part, str):
+        return row.get(part)
+    value = row.get(part[0])
+    return value and value[: part[1]]
+
+
 class Block:
     """Some documents in order; not changed any more once a reader has it.
 
@@ -54,7 +96,7 @@ class Block:
         age: see `Ordering.snapshot`.
     """
 
-    __slots__ = ("_columns", "_texts", "age", "keys", "keys_age", "rows")
+    __slots__ = ("_columns", "_tallies", "_texts", "age", "keys", "keys_age", "rows")
 
     def __init__(self, keys: list[Key], rows: list[Document], age: int):
         self.keys = keys
@@ -62,6 +104,7 @@ class Block:
         self.age = self.keys_age = age
         self._texts: dict[tuple[str, ...], str] | None = None
         self._columns: dict[str, list[Any]] | None = None
+        self._tallies: dict[Any, Tally] | None = None
 
     def column(self, field: str) -> list[Any]:
         """The value of each document, None where it has none; only for blocks of a snapshot.
@@ -74,6 +117,16 @@ class Block:
         found = columns.get(field)
         if found is None:
             found = columns[field] = [row.get(field) for row in self.rows]
+        return found
+
+    def tally(self, by: tuple[Part, ...], sums: tuple[str, ...]) -> Tally:
+        """Of all documents, not to be changed; kept, as for `column`."""
+        tallies = self._tallies
+        if tallies is None:
+            tallies = self._tallies = {}
+        found = tallies.get((by, sums))
+        if found is None:
+            found = tallies[by, sums] = tallied(self.rows, by, sums)
         return found
 
     def matching(self, term: Term) -> list[bool] | None:

@@ -34,7 +34,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from voicelab.errors import Conflict, StorageError, StoreCorrupt, StoreFull
-from voicelab.store.base import Document, Query, patchable
+from voicelab.store.base import Document, Part, Query, patchable
 from voicelab.store.sql import (
     DOCUMENTS,
     WORDS,
@@ -43,7 +43,9 @@ from voicelab.store.sql import (
     escaped,
     field,
     folded,
+    group,
     loaded,
+    numeric,
     ordering,
     unescaped,
     written,
@@ -161,6 +163,25 @@ class PostgresStore:
         rows = select(func.count()).where(conditions(table, query or Query()))
         with self._reading() as connection:
             return connection.scalar(rows) or 0
+
+    def tally(
+        self,
+        table: str,
+        by: Sequence[Part] = (),
+        sums: Sequence[str] = (),
+        query: Query | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """See `Store.tally`."""
+        groups, count = list(map(group, by)), func.count()
+        totals = [func.coalesce(func.sum(numeric(name)), 0) for name in sums]
+        rows = select(*groups, count, *totals).where(conditions(table, query or Query()))
+        with self._reading() as connection:
+            found = connection.execute(rows.group_by(*groups).having(count > 0)).all()
+        at = len(groups)
+        return [
+            (*(each and unescaped(each) for each in row[:at]), row[at], *map(float, row[at + 1 :]))
+            for row in found
+        ]
 
     def tables(self) -> list[str]:
         """See `Store.tables`."""

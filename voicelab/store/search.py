@@ -8,10 +8,10 @@ from itertools import chain, compress
 from operator import and_, or_
 from typing import Any
 
-from voicelab.store.base import Document, Query, Term
+from voicelab.store.base import Document, Part, Query, Term
 from voicelab.store.collector import quiet_collector
 from voicelab.store.index import ORDER, Index, smallest
-from voicelab.store.ordering import Block, Ordering, matches, sort_key
+from voicelab.store.ordering import Block, Ordering, Tally, matches, merged, sort_key, tallied
 
 __all__ = ["Found", "plan"]
 
@@ -88,6 +88,16 @@ class Found:
             return len(self.rows())
         masks = map(self._mask, self._blocks)
         return sum(mask.count(True) for mask in masks if mask is not None)
+
+    def tally(self, by: tuple[Part, ...], sums: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        """See `Store.tally`: only blocks that have changed are walked over."""
+        return merged(self._tallied(block, by, sums) for block in self._blocks)
+
+    def _tallied(self, block: Block, by: tuple[Part, ...], sums: tuple[str, ...]) -> Tally:
+        mask = self._mask(block)
+        if mask is not None and all(mask):
+            return block.tally(by, sums)
+        return tallied(compress(block.rows, mask or ()), by, sums)
 
     def _page_of_many(self, offset: int, end: int) -> tuple[list[Document], int]:
         """Most matches are only counted."""

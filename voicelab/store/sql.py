@@ -20,6 +20,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Index,
+    Integer,
     MetaData,
     Numeric,
     Table,
@@ -37,7 +38,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from voicelab.store.base import Document, Query, Term
+from voicelab.store.base import Document, Part, Query, Term
 from voicelab.store.document import encoded, has_large_integers, loads
 
 __all__ = [
@@ -48,7 +49,9 @@ __all__ = [
     "escaped",
     "field",
     "folded",
+    "group",
     "loaded",
+    "numeric",
     "ordering",
     "unescaped",
     "written",
@@ -146,6 +149,14 @@ def field(key: str) -> ColumnElement[Any]:
     return DOCUMENTS.c.document.op("->", return_type=JSONB())(_name(key))
 
 
+def group(part: Part) -> ColumnElement[Any]:
+    """What rows are told apart by, escaped; SQL's null where there is no text."""
+    if isinstance(part, str):
+        return _text(part)
+    size = bindparam(None, part[1], Integer, literal_execute=True)
+    return func.left(_text(part[0]), size)
+
+
 def conditions(table: str, query: Query) -> ColumnElement[bool]:
     """Which rows a query means."""
     return and_(DOCUMENTS.c.table_name == escaped(table), *_conditions(query))
@@ -165,7 +176,7 @@ def _sort_keys(order: str) -> list[ColumnElement[Any]]:
     if order in DATES:
         return [_text(order)]
     is_text = func.jsonb_typeof(field(order)) == "string"
-    words, number = case((is_text, _text(order))), _number(order)
+    words, number = case((is_text, _text(order))), numeric(order)
     rank = case((is_text, 2), (number.is_not(None), 1))
     return [rank, number, words]
 
@@ -195,7 +206,7 @@ def _compared(key: str, compare: str, end: Any) -> ColumnElement[bool]:
         return getattr(_text(key), compare)(escaped(end))
     if math.isnan(end):
         return false()
-    return getattr(_number(key), compare)(literal(Decimal(repr(end)), Numeric))
+    return getattr(numeric(key), compare)(literal(Decimal(repr(end)), Numeric))
 
 
 def _contains(term: Term) -> ColumnElement[bool]:
@@ -215,7 +226,7 @@ def _folded(key: str) -> ColumnElement[Any]:
     return DOCUMENTS.c.folded.op("->>", return_type=Text())(_name(key)).collate("C")
 
 
-def _number(key: str) -> ColumnElement[Any]:
+def numeric(key: str) -> ColumnElement[Any]:
     """A number, true as 1; null where the field is something else."""
     kind = func.jsonb_typeof(field(key))
     return case(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from voicelab.errors import Conflict, StoreCorrupt, StoreFull
-from voicelab.store.base import Document, Query, patchable
+from voicelab.store.base import Document, Part, Query, patchable
 from voicelab.store.change import Change, delete, patch, put
 from voicelab.store.compaction import Progress
 from voicelab.store.document import copied
@@ -162,6 +162,18 @@ class TinyStore:
             if count is None:
                 found.snapshot()
         return found.count() if count is None else count
+
+    def tally(
+        self,
+        table: str,
+        by: Sequence[Part] = (),
+        sums: Sequence[str] = (),
+        query: Query | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """See `Store.tally`."""
+        with self._lock:
+            found = plan(self._index(table), query or Query(), sort=False).snapshot()
+        return found.tally(tuple(by), tuple(sums))
 
     def batch(self) -> contextlib.AbstractContextManager[None]:
         """See `Store.batch`."""

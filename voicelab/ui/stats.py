@@ -15,7 +15,7 @@ from voicelab.ui.rows import cards, size
 __all__ = ["build"]
 
 LIVE_POLL_S = 2.0
-COLUMNS = (*("created_at", "engine", "profile_id", "duration", "real_time_factor", "size_bytes"),)
+COLUMNS = ("created_at", "engine", "profile_id", "duration", "real_time_factor")
 LIVE = ["request", "status", "progress", "step", "engine", "source", "text"]
 
 
@@ -48,35 +48,34 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
     def numbers() -> list[Any]:
         frame = _takes(lab)
         drawn = (_per_day, _per_engine, _per_voice, _speed)
-        return [_cards(lab, frame), *(_bars(count(frame)) for count in drawn), *_space(lab)]
+        return [_cards(lab), *(_bars(count(frame)) for count in drawn), *_space(lab)]
 
     plots = [days, engines, voices, factors, space, owners, ages]
     tab.select(numbers, None, [totals, *plots], **quiet)
     tab.select(policy.show, None, policy.outputs, **quiet)
     tab.select(lambda: (_requests(lab), gr.Timer(active=True)), None, [live, timer], **quiet)
-    timer.tick(lambda: (_requests(lab), _cards(lab, _takes(lab))), None, [live, totals], **quiet)
+    timer.tick(lambda: (_requests(lab), _cards(lab)), None, [live, totals], **quiet)
 
 
 def _takes(lab: VoiceLab) -> pandas.DataFrame:
-    """What the numbers and plots need of all takes."""
+    """What the plots need of all takes."""
     frame = lab.history.to_pandas(columns=COLUMNS)
     frame["voice"] = frame["profile_id"].map(lab.profiles.names()).fillna("Unassigned")
-    for name in ("duration", "size_bytes", "real_time_factor"):
+    for name in ("duration", "real_time_factor"):
         frame[name] = pandas.to_numeric(frame[name])
     return frame
 
 
-def _cards(lab: VoiceLab, frame: pandas.DataFrame) -> str:
-    requests, memory = lab.status.statistics(), memory_info()
-    factor = frame["real_time_factor"].mean() if len(frame) else 0.0
+def _cards(lab: VoiceLab) -> str:
+    takes, requests, memory = lab.history.stats(), lab.status.statistics(), memory_info()
     return cards(
         [
-            ("takes", f"{len(frame):,}"),
-            ("minutes of sound", f"{frame['duration'].sum() / 60:.1f}"),
-            ("on disk", size(float(frame["size_bytes"].sum()))),
+            ("takes", f"{takes['total_generations']:,}"),
+            ("minutes of sound", f"{takes['total_duration_seconds'] / 60:.1f}"),
+            ("on disk", size(takes["total_size_bytes"])),
             ("requests", f"{requests['total_requests']:,}"),
             ("succeeded", f"{requests['success_rate']:.1f} %"),
-            ("real-time factor", f"{0.0 if pandas.isna(factor) else factor:.2f}"),
+            ("real-time factor", f"{takes['average_real_time_factor']:.2f}"),
             ("memory", f"{memory['cpu_memory_mb']:,.0f} MB"),
         ]
     )
@@ -110,7 +109,7 @@ def _per_engine(frame: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _per_voice(frame: pandas.DataFrame) -> pandas.DataFrame:
-    minutes = pandas.to_numeric(frame["duration"]).fillna(0).groupby(frame["voice"]).sum() / 60
+    minutes = frame["duration"].fillna(0).groupby(frame["voice"]).sum() / 60
     return minutes.round(2).rename_axis("voice").reset_index(name="minutes")
 
 
