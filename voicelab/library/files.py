@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,15 @@ from voicelab.audio import WavWriter, storage_error, to_pcm16
 from voicelab.codecs import CLIP_RATE, prepare_clip
 from voicelab.errors import NotFound, StorageError, StoreFull
 
-__all__ = ["CLIPS", "GONE", "TAKES", "Files"]
+__all__ = ["CLIPS", "GONE", "TAKES", "AudioFile", "Files"]
 
 log = logging.getLogger(__name__)
 
 TAKES, CLIPS = "generations", "clips"
 GONE = "The audio file of this take is gone."
+
+AudioFile = tuple[str, int, float]
+"""Path relative to the folder of audio, bytes, Unix time of the last change."""
 
 
 class Files:
@@ -177,12 +180,20 @@ class Files:
         """Of the disk."""
         return shutil.disk_usage(self.root).free
 
-    def folder_bytes(self) -> dict[str, int]:
-        """Bytes by top-level folder; "" is the data folder's own files."""
+    def folder_bytes(self, audio: Iterable[AudioFile]) -> dict[str, int]:
+        """Bytes by top-level folder; "" is the data folder's own files.
+
+        Args:
+            audio: from `audio_files`, whose folders are not walked again.
+        """
         found: dict[str, int] = {}
+        for path, size, _ in audio:
+            top = path.partition("/")[0]
+            found[top] = found.get(top, 0) + size
+        passed = {self.root, self.root / TAKES, self.root / CLIPS}
         for place in {self.root, self._home}:
             for folder, below, names in os.walk(place):
-                below[:] = [name for name in below if Path(folder, name) != self.root]
+                below[:] = [name for name in below if Path(folder, name) not in passed]
                 top = "".join(Path(folder).relative_to(place).parts[:1])
                 for name in names:
                     with contextlib.suppress(OSError):  # a temporary file may be gone already
@@ -190,8 +201,8 @@ class Files:
                         found[top] = found.get(top, 0) + size
         return found
 
-    def audio_files(self) -> Iterator[tuple[str, int, float]]:
-        """(relative path, bytes, time of change) of takes and clips; links are passed over."""
+    def audio_files(self) -> Iterator[AudioFile]:
+        """Of takes and clips; links are passed over."""
         for folder in (TAKES, CLIPS):
             with contextlib.suppress(FileNotFoundError), os.scandir(self.root / folder) as entries:
                 for entry in entries:

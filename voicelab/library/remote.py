@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from voicelab.audio import storage_error
 from voicelab.errors import NotFound, StorageError
-from voicelab.library.files import CLIPS, GONE, TAKES, Files
+from voicelab.library.files import CLIPS, GONE, TAKES, AudioFile, Files
 
 __all__ = ["RemoteFiles", "open_files"]
 
@@ -154,20 +154,22 @@ class RemoteFiles(Files):
         except NotFound:
             return False
 
-    def folder_bytes(self) -> dict[str, int]:
+    def folder_bytes(self, audio: Iterable[AudioFile]) -> dict[str, int]:
         """See `Files.folder_bytes`; the copies count as cache."""
-        found = {"": 0, "cache": 0}
+        found = {"": 0, "cache": 0, "profiles": 0}
         for folder, _, names in os.walk(self._home):
             top = "cache" if Path(folder) != self._home else ""
             for name in names:
                 with contextlib.suppress(OSError):
                     found[top] += os.lstat(Path(folder, name)).st_size
-        for name, info in self._listed(""):
-            top = PurePosixPath(name).parts[0]
-            found[top] = found.get(top, 0) + info["size"]
+        for path, size, _ in audio:
+            top = path.partition("/")[0]
+            found[top] = found.get(top, 0) + size
+        for _, info in self._listed("profiles"):
+            found["profiles"] += info["size"]
         return found
 
-    def audio_files(self) -> Iterator[tuple[str, int, float]]:
+    def audio_files(self) -> Iterator[AudioFile]:
         """See `Files.audio_files`."""
         for folder in (TAKES, CLIPS):
             for name, info in self._listed(folder):

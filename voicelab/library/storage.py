@@ -76,8 +76,8 @@ class Storage:
     def usage(self) -> Record:
         """Bytes by folder, by profile and by age of the takes, what is free, what no take has."""
         by_profile = self._by_profile()
-        folders = self._files.folder_bytes()
-        orphans = self._sweep.orphans()
+        audio = list(self._files.audio_files())
+        folders, orphans = self._files.folder_bytes(audio), self._sweep.orphans(audio)
         return {
             "total_bytes": sum(folders.values()),
             "takes_bytes": folders.get(TAKES, 0),
@@ -123,16 +123,19 @@ class Storage:
         report = self._empty(dry_run)
         if dry_run:
             report["deleted"] = [_told(*pair) for pair in self._going()]
-            report["orphan_files"] = self._sweep.orphans(young_s)
-            report["missing_files"] = self._sweep.missing()
+            audio = list(self._files.audio_files())
+            report["orphan_files"] = self._sweep.orphans(audio, young_s)
+            report["missing_files"] = self._sweep.missing(audio)
             report["restored"] = self._sweep.restorable()
             gone = {take["id"] for take in report["deleted"]}
             report["compressed"] = [_compressed(v) for v in self._wav_versions(gone)]
         else:
             with self._cleaning:
                 self._apply(report, progress)
-                report["missing_files"], report["restored"] = self._sweep.mark()
-                self._remove_orphans(report, young_s, progress, stop)
+                audio = list(self._files.audio_files())
+                report["missing_files"], report["restored"] = self._sweep.mark(audio)
+                orphans = self._sweep.orphans(audio, young_s)
+                self._remove_orphans(report, orphans, progress, stop)
                 self._compress(report, progress, stop)
         return _weighed(report)
 
@@ -202,9 +205,9 @@ class Storage:
             progress(f"deleted ({reason}): {take['text'][:60]}")
 
     def _remove_orphans(
-        self, report: Record, young_s: float, progress: Progress, stop: Callable[[], bool]
+        self, report: Record, orphans: list[Record], progress: Progress, stop: Callable[[], bool]
     ) -> None:
-        for orphan in self._sweep.orphans(young_s):
+        for orphan in orphans:
             if stop():
                 return
             if self._files.delete(orphan["path"]):

@@ -7,10 +7,10 @@ keeping, and the disk that held the file may only be away.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from voicelab.library.files import Files
+from voicelab.library.files import AudioFile, Files
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
 from voicelab.store import Query, Store
 
@@ -46,23 +46,24 @@ class Sweep:
         self._versions = versions
         self._clock = clock
 
-    def orphans(self, young_s: float = YOUNG_S) -> list[Record]:
+    def orphans(self, audio: Iterable[AudioFile], young_s: float = YOUNG_S) -> list[Record]:
         """Files of takes and clips that no record names: path and size_bytes of each.
 
         Args:
+            audio: from `Files.audio_files`.
             young_s: seconds since their last change for which files are left alone.
         """
         limit = self._clock() - young_s
-        found = [entry for entry in self._files.audio_files() if entry[2] < limit]
+        found = [entry for entry in audio if entry[2] < limit]
         named = {path for (path,) in self._store.values(VERSIONS, ("audio_path",))}
         for pair in self._store.values(GENERATIONS, ("audio_path", "clip")):
             named.update(pair)
         return [{"path": path, "size_bytes": size} for path, size, _ in found if path not in named]
 
-    def missing(self) -> list[Record]:
+    def missing(self, audio: Iterable[AudioFile]) -> list[Record]:
         """Versions whose file is not there: id, generation_id, audio_path of each."""
         names = ("id", "generation_id", "audio_path")
-        there = {path for path, _, _ in self._files.audio_files()}
+        there = {path for path, _, _ in audio}
         rows: list[Record] = [
             dict(zip(names, row, strict=True)) for row in self._store.values(VERSIONS, names)
         ]
@@ -74,13 +75,13 @@ class Sweep:
         ids = [id for (id,) in self._store.values(GENERATIONS, ("id",), query)]
         return [id for id in ids if self._there(id)]
 
-    def mark(self) -> tuple[list[Record], list[str]]:
+    def mark(self, audio: Iterable[AudioFile]) -> tuple[list[Record], list[str]]:
         """Make the takes say what is there; what is `missing`, and what was `restorable`.
 
         A take without any file becomes failed, so that it can be made again; one that has
         another version left is heard as that; one whose file came back is whole again.
         """
-        missing, found = self.missing(), self.restorable()
+        missing, found = self.missing(audio), self.restorable()
         self._each(list(dict.fromkeys(row["generation_id"] for row in missing)), self._lose)
         self._each(found, self._restore)
         return missing, found
