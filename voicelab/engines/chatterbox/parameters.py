@@ -52,7 +52,7 @@ def owned(module: nn.Module, *but: str) -> None:
         but: beginnings of the names of tensors to leave.
     """
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if not name.startswith(but):
+        if tensor.is_cpu and not name.startswith(but):
             tensor.data = tensor.data.clone()
 
 
