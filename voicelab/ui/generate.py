@@ -127,27 +127,12 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
             with gr.Row():
                 speak = gr.Button("Generate", variant="primary", elem_id="vl-generate", scale=3)
                 stop = gr.Button("Stop", elem_id="vl-stop", scale=1, interactive=False)
+            result, live, whole, summary, chunks = _result()
             gr.Examples([[example] for example in EXAMPLES], [text], label="Examples")
         with gr.Column(scale=2):
             voice = gr.Dropdown(voice_choices(lab), value="default", label="Voice")
             engine, language, clip, groups, sliders = _voice(lab)
             speed, gap_ms, normalize, seed = _shape(lab)
-    with gr.Column(visible=False) as result:
-        live = gr.Audio(
-            label="While it is being made",
-            # gradio 6.8 fails at the end of a stream that was never fed.
-            streaming=_can_stream(),
-            autoplay=True,
-            interactive=False,
-            visible=_can_stream(),
-            elem_id="vl-live",
-        )
-        whole = gr.Audio(
-            label="Take", type="filepath", interactive=False, elem_id="vl-take", visible=True
-        )
-        summary = gr.HTML(padding=False)
-        with gr.Accordion("Chunks", open=True):
-            chunks = gr.HTML(padding=False, elem_id="vl-chunks", js_on_load=AGAIN)
     running, based_on, made = gr.State(), gr.State(""), gr.State("")
 
     text.change(None, text, count, js=COUNT, api_visibility="private", show_progress="hidden")
@@ -170,6 +155,27 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
     stop.click(_stopper(lab), running, None, api_visibility="private", show_progress="hidden")
     voices = (voice, engine, language, seed)
     return Controls(text, based_on, *voices, speed, gap_ms, normalize, sliders)
+
+
+def _result() -> tuple[gr.Column, gr.Audio, gr.Audio, gr.HTML, gr.HTML]:
+    """Where a take is heard and seen: beside the settings, below the button that makes it."""
+    with gr.Column(visible=False) as result:
+        live = gr.Audio(
+            label="While it is being made",
+            # gradio 6.8 fails at the end of a stream that was never fed.
+            streaming=_can_stream(),
+            autoplay=True,
+            interactive=False,
+            visible=_can_stream(),
+            elem_id="vl-live",
+        )
+        whole = gr.Audio(
+            label="Take", type="filepath", interactive=False, elem_id="vl-take", visible=True
+        )
+        summary = gr.HTML(padding=False)
+        with gr.Accordion("Chunks", open=True):
+            chunks = gr.HTML(padding=False, elem_id="vl-chunks", js_on_load=AGAIN)
+    return result, live, whole, summary, chunks
 
 
 def _can_stream() -> bool:
