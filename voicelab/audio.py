@@ -22,6 +22,7 @@ __all__ = [
     "Join",
     "Joiner",
     "WavWriter",
+    "half_written",
     "is_silent",
     "normalize_loudness",
     "peaks",
@@ -221,6 +222,11 @@ def storage_error(error: OSError) -> StorageError:
     return StorageError(f"The data folder cannot be written: {os.strerror(error.errno or 0)}.")
 
 
+def half_written(path: Path) -> Path:
+    """A name beside a file, to write it under until it is whole: nobody else has the same."""
+    return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+
+
 class WavWriter:
     """A 16-bit mono WAV that appears under its name only when it is whole.
 
@@ -241,7 +247,7 @@ class WavWriter:
         self.frames = 0
         self._publish = publish
         # Two requests, of two machines even, may keep the same clip: each has a file of its own.
-        self._temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+        self._temporary = half_written(path)
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> WavWriter:

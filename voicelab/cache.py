@@ -16,11 +16,12 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
+
+from voicelab.audio import half_written
 
 __all__ = ["ChunkCache", "chunk_key"]
 
@@ -85,7 +86,7 @@ class ChunkCache:
         body = samples.astype(np.float32, copy=False).tobytes()
         if HEADER.size + len(body) > self._max_bytes:
             return
-        temporary = self._folder / f".{key}.{uuid4().hex}.tmp"
+        temporary = half_written(self._folder / key)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(HEADER.pack(_digest(body), seed) + body)

@@ -18,7 +18,7 @@ from voicelab.audio import WavWriter, storage_error, to_pcm16
 from voicelab.codecs import CLIP_RATE, prepare_clip
 from voicelab.errors import NotFound, StorageError, StoreFull
 
-__all__ = ["CLIPS", "GONE", "TAKES", "AudioFile", "Files"]
+__all__ = ["CLIPS", "GONE", "TAKES", "AudioFile", "Files", "by_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -186,10 +186,7 @@ class Files:
         Args:
             audio: from `audio_files`, whose folders are not walked again.
         """
-        found: dict[str, int] = {}
-        for path, size, _ in audio:
-            top = path.partition("/")[0]
-            found[top] = found.get(top, 0) + size
+        found = by_folder(audio)
         passed = {self.root, self.root / TAKES, self.root / CLIPS}
         for place in {self.root, self._home}:
             for folder, below, names in os.walk(place):
@@ -230,3 +227,12 @@ class Files:
             except OSError as error:
                 raise storage_error(error) from error
         return swept
+
+
+def by_folder(audio: Iterable[AudioFile]) -> dict[str, int]:
+    """Bytes of audio files by their top-level folder."""
+    found: dict[str, int] = {}
+    for path, size, _ in audio:
+        top = path.partition("/")[0]
+        found[top] = found.get(top, 0) + size
+    return found

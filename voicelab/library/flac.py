@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
-from voicelab.audio import storage_error, sync_folder
+from voicelab.audio import half_written, storage_error, sync_folder
 from voicelab.errors import Conflict, NotFound, StorageError
 from voicelab.library.files import Files
 from voicelab.library.versions import GENERATIONS, VERSIONS
@@ -72,8 +71,8 @@ def _write(source: Path, target: Path) -> None:
     """Under its own name only when it is whole, on the disk, and the same sound."""
     import soundfile
 
-    # Another replica's clean-up may write the same: each has a file of its own.
-    temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
+    # Another replica's clean-up may write the same.
+    temporary = half_written(target)
     try:
         _encode(source, temporary)
         _sync(temporary)

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 from uuid import uuid4
 
-from voicelab.audio import storage_error
+from voicelab.audio import half_written, storage_error
 from voicelab.errors import NotFound, StorageError
-from voicelab.library.files import CLIPS, GONE, TAKES, AudioFile, Files
+from voicelab.library.files import CLIPS, GONE, TAKES, AudioFile, Files, by_folder
 
 __all__ = ["RemoteFiles", "open_files"]
 
@@ -162,9 +162,7 @@ class RemoteFiles(Files):
             for name in names:
                 with contextlib.suppress(OSError):
                     found[top] += os.lstat(Path(folder, name)).st_size
-        for path, size, _ in audio:
-            top = path.partition("/")[0]
-            found[top] = found.get(top, 0) + size
+        found |= by_folder(audio)
         for _, info in self._listed("profiles"):
             found["profiles"] += info["size"]
         return found
@@ -205,7 +203,7 @@ class RemoteFiles(Files):
                 total -= size
 
     def _fetch(self, relative: str, path: Path) -> None:
-        temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+        temporary = half_written(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _told():

@@ -82,7 +82,7 @@ def assembled(
         )
         del model, decoder, test
         model, chosen = load()
-    owned(model.t3)
+    owned(model.t3.tfmr)
     return UpstreamSpeech(model, Voices(model), lock), chosen
 
 

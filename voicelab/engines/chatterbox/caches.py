@@ -14,13 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["STEP", "Apart", "Attend", "Attention", "Cache", "Segment"]
+__all__ = ["STEP", "Apart", "Attend", "Attention", "Cache", "Segment", "roomy"]
 
 STEP = 256
 """Positions by which a cache grows."""
 
 Attend = Callable[[int, Tensor, Tensor], None]
 """Told a layer, its queries (rows, heads, length, dim) and keys (rows, heads, positions, dim)."""
+
+
+def roomy(length: int) -> int:
+    """Positions to make room for, so that it need not grow at each."""
+    return -(-length // STEP) * STEP
 
 
 class Cache:
@@ -60,7 +65,7 @@ class Cache:
         room = self._held.shape[4]
         if length > room:
             shape = list(self._held.shape)
-            shape[4] = -(-length // STEP) * STEP
+            shape[4] = roomy(length)
             grown = self._held.new_empty(shape)
             grown[..., : self.length, :] = self._held[..., : self.length, :]
             self._held = grown

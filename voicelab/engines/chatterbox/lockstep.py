@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from voicelab.engines.chatterbox.backbone import Backbone
-from voicelab.engines.chatterbox.caches import STEP
+from voicelab.engines.chatterbox.caches import roomy
 from voicelab.engines.chatterbox.linear import Linear
 from voicelab.engines.chatterbox.sampling import Draws
 from voicelab.engines.chatterbox.sentence import Row
@@ -57,7 +57,7 @@ class Lockstep:
         """Up to `STRIDE` tokens more for each row, fewer where one ends."""
         slots = self._seated(rows)
         count = 1 << max(slots).bit_length()
-        length = -(-(max(row.cache.length for row in rows) + STRIDE) // STEP) * STEP
+        length = roomy(max(row.cache.length for row in rows) + STRIDE)
         if self._slots.reserve(length) and isinstance(self._forward, _Recorded):
             self._forward.forget()
         states = [row.sentence.generator.get_state() for row in rows]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from voicelab.engines.chatterbox.caches import STEP, Cache
+from voicelab.engines.chatterbox.caches import Cache, roomy
 
 __all__ = ["Abreast", "Slots"]
 
@@ -40,7 +40,7 @@ class Slots:
         """Make room for `length` positions; whether the tensors are others now."""
         if length <= self.room:
             return False
-        more = -(-length // STEP) * STEP - self.room
+        more = roomy(length) - self.room
         # Zeros, not what the memory held: a masked NaN would still be one.
         self._held = functional.pad(self._held, (0, 0, 0, more))
         return True
