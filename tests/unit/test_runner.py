@@ -18,7 +18,7 @@ from voicelab.engines.tone import INFO, ToneEngine
 from voicelab.errors import SpeechFailed
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
-from voicelab.runner import Job, Runner
+from voicelab.runner import LOOKAHEAD_CHUNKS, Job, Runner
 from voicelab.settings import Settings
 from voicelab.text import Chunk
 
@@ -183,13 +183,14 @@ def test_requests_that_are_over_make_room_while_an_engine_goes_on(
     rack = Rack(Settings(engine="auto"), {"choir": lambda: choir})
     runner = Runner(rack, ChunkCache(tmp_path / "cache", 0), max_queue=2)
     try:
-        long = job(*(f"s{n}" for n in range(60)))
+        # More than are spoken ahead of a reader: it cannot be over, however quick the choir is.
+        long = job(*(f"s{n}" for n in range(2 * LOOKAHEAD_CHUNKS)))
         results = runner.submit(long).results()
         for number in range(4):
             assert spoken(runner.submit(job(f"short {number}"))) == [f"short {number}"]
             assert next(results).chunk.index == number
         assert not long.finished
-        assert len(list(results)) == 56
+        assert len(list(results)) == 2 * LOOKAHEAD_CHUNKS - 4
     finally:
         runner.close()
 
