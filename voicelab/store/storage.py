@@ -345,7 +345,7 @@ class JournalStorage(Storage):
         flush = self._disk.flush
         if not self._is_normal:
             flush.wait(number)
-        elif not self._background and time.monotonic() - self._synced_at >= SYNC_EVERY_S:
+        elif not self._background and self._until_sync_s <= 0:
             flush.wait(number)
             self._synced_at = time.monotonic()
         is_due = self._disk.journal_bytes >= self._threshold_bytes and self._may_fold
@@ -354,6 +354,10 @@ class JournalStorage(Storage):
                 self._worker.wake()
         elif is_due and not self._background:
             self._fold()
+
+    @property
+    def _until_sync_s(self) -> float:
+        return self._synced_at + SYNC_EVERY_S - time.monotonic()
 
     @property
     def _threshold_bytes(self) -> int:
@@ -368,9 +372,11 @@ class JournalStorage(Storage):
         disk = self._disk
         if disk.flush.error is not None or self._closed:
             return None
-        if self._is_normal and disk.flush.is_due:
+        # A commit made during a look causes another at once: not another sync, too.
+        if self._is_normal and disk.flush.is_due and self._until_sync_s <= 0:
             with contextlib.suppress(StorageError):  # the next commit tells
                 disk.flush.wait(disk.sequence)
+            self._synced_at = time.monotonic()
         idle_s = time.monotonic() - self._changed_at
         # A base much longer than its journal is not written anew for a commit or two.
         is_idle = idle_s >= IDLE_S and disk.journal_bytes * 16 >= disk.base_bytes
@@ -378,7 +384,9 @@ class JournalStorage(Storage):
             self._fold()
         if disk.is_folded:
             return None
-        return SYNC_EVERY_S if self._is_normal else IDLE_S
+        if not self._is_normal:
+            return IDLE_S
+        return self._until_sync_s if self._until_sync_s > 0 else SYNC_EVERY_S
 
     def _fold(self) -> None:
         """Compact if there is something to; everything is safe in the journal if that fails."""
