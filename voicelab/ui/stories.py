@@ -155,10 +155,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             return work(id, chosen, "remove")
         return show(id, chosen)
 
-    def arrive(id: str | None, chosen: str = "") -> list[Any]:
-        return _without_hiding(show(id, chosen))
-
-    tab.select(arrive, [story, item.chosen], shown, **quiet)
+    tab.select(lambda id, chosen: _arrived(lab, id, chosen), [story, item.chosen], shown, **quiet)
     story.input(show, story, shown, **quiet)
     lanes.click(act, story, shown, trigger_mode="multiple", **quiet)
     for button, action in zip(buttons, ("save", "split", "double", "remove"), strict=True):
@@ -169,7 +166,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             **quiet,
         )
     make.click(
-        lambda words: [*arrive(told(lab.stories.create, words)["id"]), ""],
+        lambda words: [*_arrived(lab, told(lab.stories.create, words)["id"]), ""],
         name,
         [*shown, name],
         **quiet,
@@ -302,8 +299,12 @@ def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
     ]
 
 
-def _without_hiding(values: list[Any]) -> list[Any]:
-    """gradio 6.8 never shows what was hidden once more before it was first drawn."""
+def _arrived(lab: VoiceLab, id: str | None, chosen: str = "") -> list[Any]:
+    """The same, hiding nothing: gradio 6.8 never shows again what it was told to hide undrawn."""
+    values = _shown(lab, id, chosen)
+    if id is None and values[0].value is None:
+        # This answer may come after that to "Make", whose story it does not know.
+        return [gr.skip()] * len(values)
     return [gr.skip() if getattr(value, "visible", True) is False else value for value in values]
 
 
