@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,38 @@ def voice(tmp_path: Path) -> Path:
     return write_clip(tmp_path / "voice.wav", 3.0)
 
 
+@contextmanager
+def held(lab: VoiceLab) -> Iterator[threading.Event]:
+    """The tone engine speaks nothing, but ends what is cancelled, until the event or this end."""
+    free = threading.Event()
+
+    def work(index: int, cancelled: Callable[[int], bool]) -> bool:
+        while not cancelled(index):
+            if free.wait(0.01):
+                return True
+        return False
+
+    engine: Any = lab.rack.engine("tone")
+    engine._work = work
+    try:
+        yield free
+    finally:
+        free.set()
+        del engine._work
+
+
+def free_when_heard(lab: VoiceLab, free: threading.Event) -> None:
+    """Let the engine speak once somebody has heard the lab's status as it is, and listens on."""
+    status: Any = lab.status
+    wait = status.wait
+
+    def waiting(*arguments: Any) -> int:
+        free.set()
+        return wait(*arguments)
+
+    status.wait = waiting
+
+
 def write_clip(path: Path, duration_s: float, level: float = 0.3, rate: int = 24_000) -> Path:
     """A clip of a tone that swells."""
     moments = np.arange(int(rate * duration_s)) / rate
@@ -83,7 +117,7 @@ def write_clip(path: Path, duration_s: float, level: float = 0.3, rate: int = 24
     return path
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
+def wait_for(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
     """The condition's value once it is true."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:

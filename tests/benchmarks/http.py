@@ -171,7 +171,15 @@ def measure(url: str) -> dict[str, float]:
                 f"{name}_p50_ms": median_ms(lambda path=path: client.get(path), 50)
                 for name, path in LISTS.items()
             },
+            "cleanup_dry_run_ms": cleanup_ms(client),
         }
+
+
+def cleanup_ms(client: httpx.Client) -> float:
+    """What would go when half of the takes may stay, by count and by quota."""
+    policy = {"max_takes": client.get("/history?limit=1").json()["total"] // 2, "quota_mb": 90}
+    client.put("/storage/policy", json=policy).raise_for_status()
+    return median_ms(lambda: client.post("/storage/cleanup?dry_run=true").raise_for_status(), 5)
 
 
 if __name__ == "__main__":

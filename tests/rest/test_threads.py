@@ -12,7 +12,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab
+from tests.conftest import held
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build
@@ -93,15 +93,14 @@ async def listen(app: FastAPI, path: str, gone: anyio.Event) -> None:
 
 @pytest.mark.parametrize("path", ["/status/stream", "/generate/{id}/status"])
 def test_a_listener_takes_no_thread_from_the_other_routes(
-    make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, path: str
+    lab: VoiceLab, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    lab = make_lab(tone_delay_s=1)
-    app, id = build(lab), lab.submit(GenerationRequest("The fjord was quiet."))["id"]
+    app = build(lab)
     waiting, ready = threading.Event(), threading.Event()
 
     def wait(version: int, _: float) -> int:
         waiting.set()
-        ready.wait(5)
+        ready.wait(60)
         return version
 
     monkeypatch.setattr(lab.status, "wait", wait)
@@ -109,8 +108,8 @@ def test_a_listener_takes_no_thread_from_the_other_routes(
     async def taken() -> int:
         gone = anyio.Event()
         async with anyio.create_task_group() as group:
-            group.start_soon(listen, app, path.format(id=id), gone)
-            with anyio.fail_after(5):
+            group.start_soon(listen, app, path.format(id=take["id"]), gone)
+            with anyio.fail_after(60):
                 while not waiting.is_set():
                     await anyio.sleep(0.01)
             borrowed = to_thread.current_default_thread_limiter().borrowed_tokens
@@ -118,4 +117,6 @@ def test_a_listener_takes_no_thread_from_the_other_routes(
             ready.set()
         return borrowed
 
-    assert anyio.run(taken) == 0
+    with held(lab):
+        take = lab.submit(GenerationRequest("The fjord was quiet."))
+        assert anyio.run(taken) == 0

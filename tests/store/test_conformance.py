@@ -282,7 +282,7 @@ def test_a_change_waits_for_the_batch_of_another(store: Store) -> None:
     inside, seen = threading.Event(), []
 
     def other() -> None:
-        inside.wait(5)
+        inside.wait(60)
         seen.append(store.patch("t", "a", {"m": 1})["n"])
 
     thread = threading.Thread(target=other)
@@ -292,7 +292,7 @@ def test_a_change_waits_for_the_batch_of_another(store: Store) -> None:
         thread.join(0.2)
         assert thread.is_alive()
         store.patch("t", "a", {"n": 1})
-    thread.join(5)
+    thread.join(60)
     assert seen == [1]
 
 

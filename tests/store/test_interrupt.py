@@ -62,7 +62,7 @@ def in_another_thread(action: Callable[[], object]) -> bool:
     """Whether it came to an end."""
     thread = threading.Thread(target=action, daemon=True)
     thread.start()
-    thread.join(5)
+    thread.join(60)
     return not thread.is_alive()
 
 

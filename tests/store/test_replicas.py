@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab, wait_for, write_clip
+from tests.conftest import MakeLab, free_when_heard, held, wait_for, write_clip
 from tests.store.server import PASSWORD, Server
 from voicelab.errors import Conflict
 from voicelab.lab import VoiceLab
@@ -102,25 +102,28 @@ def test_a_take_of_one_is_listed_played_exported_and_changed_by_the_other(
 def test_another_replica_starting_ends_no_take(
     make_replica: MakeReplica, elsewhere: Callable[[VoiceLab], TestClient]
 ) -> None:
-    first = make_replica(tone_delay_s=2.0)
-    take = first.submit(GenerationRequest("One sentence is said here. Then another one is said."))
-    second = make_replica()
-    client = elsewhere(second)
-    assert second.history.get(take["id"])["status"] == "pending"
-    refused = client.post(f"/generate/{take['id']}/cancel")
-    assert refused.status_code == 409 and "Another replica" in refused.text
-    with pytest.raises(Conflict, match="being made"):
-        second.resume(take["id"])
-    events = client.get(f"/generate/{take['id']}/status").text
+    first = make_replica()
+    with held(first) as free:
+        take = first.submit(GenerationRequest("One sentence is said here."))
+        second = make_replica()
+        client = elsewhere(second)
+        assert second.history.get(take["id"])["status"] == "pending"
+        refused = client.post(f"/generate/{take['id']}/cancel")
+        assert refused.status_code == 409 and "Another replica" in refused.text
+        with pytest.raises(Conflict, match="being made"):
+            second.resume(take["id"])
+        free_when_heard(second, free)
+        events = client.get(f"/generate/{take['id']}/status").text
     assert '"pending"' in events and events.rstrip().endswith('"error":null}')
     assert first.history.get(take["id"])["status"] == "completed"
     assert second.replicas.alive() == {first.replicas.id, second.replicas.id}
 
 
 def test_a_take_deleted_by_the_other_leaves_no_file(make_replica: MakeReplica) -> None:
-    first, second = make_replica(tone_delay_s=0.3), make_replica()
-    take = first.submit(GenerationRequest("This one is on its way."))
-    second.delete(take["id"])
+    first, second = make_replica(), make_replica()
+    with held(first):
+        take = first.submit(GenerationRequest("This one is on its way."))
+        second.delete(take["id"])
     wait_for(lambda: not first.status.live())
     assert list(second.files.audio_files()) == [] and len(second.history) == 0
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import MakeLab, wait_for
+from tests.conftest import MakeLab, held, wait_for
 from voicelab.cache import ChunkCache, chunk_key
 from voicelab.codecs import read
 from voicelab.errors import Conflict, EngineUnavailable, InvalidInput, NotFound, SpeechFailed
@@ -166,36 +166,36 @@ def test_making_again_is_refused_with_a_reason(lab: VoiceLab, make_lab: MakeLab)
     assert lab.status.current()["status"] == "idle"
 
 
-def test_a_version_being_made_can_be_cancelled_and_the_take_stays(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=0.3)
+def test_a_version_being_made_can_be_cancelled_and_the_take_stays(lab: VoiceLab) -> None:
     record = made(lab, SENTENCES[0])
     files = sorted(path.name for path in (lab.files.root / "generations").iterdir())
     take = lab.regenerate(record["id"])
     with pytest.raises(Conflict, match="being made"):
         lab.regenerate(record["id"])
-    lab.submit(take)
-    wait_for(lambda: lab.status.current()["is_processing"])
-    lab.cancel(take.request_id)
+    with held(lab):
+        lab.submit(take)
+        wait_for(lambda: lab.status.current()["is_processing"])
+        lab.cancel(take.request_id)
     wait_for(lambda: not lab.status.current()["is_processing"])
     after = lab.history.get(record["id"])
     assert after["status"] == "completed" and len(after["versions"]) == 1
     assert sorted(path.name for path in (lab.files.root / "generations").iterdir()) == files
 
 
-def test_deleting_a_take_stops_the_version_being_made(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=0.2)
+def test_deleting_a_take_stops_the_version_being_made(lab: VoiceLab) -> None:
     record = made(lab, SENTENCES[0])
-    lab.submit(lab.regenerate(record["id"]))
-    lab.delete(record["id"])
+    with held(lab):
+        lab.submit(lab.regenerate(record["id"]))
+        lab.delete(record["id"])
     wait_for(lambda: not lab.status.current()["is_processing"])
     assert list((lab.files.root / "generations").iterdir()) == []
     assert lab.store.count("versions") == 0
 
 
-def test_tags_given_while_a_take_is_made_stay(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=0.2)
-    pending = lab.submit(GenerationRequest(TEXT))
-    lab.history.change(pending["id"], tags=["mine"], is_favorited=True)
+def test_tags_given_while_a_take_is_made_stay(lab: VoiceLab) -> None:
+    with held(lab):
+        pending = lab.submit(GenerationRequest(TEXT))
+        lab.history.change(pending["id"], tags=["mine"], is_favorited=True)
     wait_for(lambda: lab.history.get(pending["id"])["status"] == "completed")
     record = lab.history.get(pending["id"])
     assert record["tags"] == ["mine"] and record["is_favorited"]

@@ -7,13 +7,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import MakeLab, wait_for
+from tests.conftest import MakeLab, held, wait_for
 from voicelab.codecs import read
 from voicelab.errors import (
     BadClip,
@@ -73,10 +72,11 @@ def test_a_take_made_again_from_its_record_is_the_same(lab: VoiceLab) -> None:
     assert first.path.read_bytes() == again.path.read_bytes()
 
 
-def test_the_record_is_pending_before_the_engine_starts(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=0.2)
-    pending = lab.submit(GenerationRequest(TEXT))
-    assert pending["status"] == "pending" and pending["audio_path"] is None
+def test_the_record_is_pending_before_the_engine_starts(lab: VoiceLab) -> None:
+    with held(lab):
+        pending = lab.submit(GenerationRequest(TEXT))
+        assert pending["status"] == "pending" and pending["audio_path"] is None
+        assert lab.history.get(pending["id"]) == pending
     assert wait_for(lambda: lab.history.get(pending["id"])["status"] == "completed")
 
 
@@ -92,20 +92,19 @@ def test_a_failing_sentence_is_named_and_leaves_no_file(make_lab: MakeLab) -> No
 
 
 def test_a_failing_request_does_not_fail_its_neighbours(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_fail_on="bad", tone_delay_s=0.05)
-    good = [lab.submit(GenerationRequest(TEXT)) for _ in range(3)]
-    bad = lab.submit(GenerationRequest("This one is bad."))
+    lab = make_lab(tone_fail_on="bad")
+    with held(lab):
+        good = [lab.submit(GenerationRequest(TEXT)) for _ in range(3)]
+        bad = lab.submit(GenerationRequest("This one is bad."))
     ids = [record["id"] for record in good]
     wait_for(lambda: all(lab.history.get(id)["status"] == "completed" for id in ids))
     assert lab.history.get(bad["id"])["status"] == "failed"
 
 
-def test_closing_early_cancels_within_a_step(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=30)
-    take = lab.stream(GenerationRequest(TEXT))
-    began = time.monotonic()
-    take.close()
-    assert time.monotonic() - began < 1
+def test_closing_early_cancels_what_is_spoken(lab: VoiceLab) -> None:
+    with held(lab):
+        take = lab.stream(GenerationRequest(TEXT))
+        take.close()
     assert lab.history.get(take.id)["error"] == "cancelled"
     assert lab.status.statistics()["cancelled_requests"] == 1
     assert not files(lab)
@@ -120,29 +119,26 @@ def test_a_reader_that_leaves_after_the_last_piece_has_the_whole_take(lab: Voice
     assert lab.status.statistics()["completed_requests"] == 1
 
 
-def test_cancel_by_request_id_ends_a_waiting_reader(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=30)
-    take = lab.stream(GenerationRequest(TEXT))
-    threading.Timer(0.2, lab.cancel, [take.request_id]).start()
-    with pytest.raises(Cancelled):
+def test_cancel_by_request_id_ends_a_waiting_reader(lab: VoiceLab) -> None:
+    with held(lab), pytest.raises(Cancelled):
+        take = lab.stream(GenerationRequest(TEXT))
+        threading.Timer(0.2, lab.cancel, [take.request_id]).start()
         list(take)
     assert lab.status.current()["status"] == "idle"
 
 
-def test_deleting_a_running_take_leaves_nothing(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=0.3)
-    record = lab.submit(GenerationRequest(TEXT))
-    lab.delete(record["id"])
+def test_deleting_a_running_take_leaves_nothing(lab: VoiceLab) -> None:
+    with held(lab):
+        record = lab.submit(GenerationRequest(TEXT))
+        lab.delete(record["id"])
     wait_for(lambda: lab.status.statistics()["cancelled_requests"] == 1)
     assert len(lab.history) == 0 and not files(lab)
 
 
 def test_a_short_request_does_not_wait_for_a_chapter(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=0.02)
+    lab = make_lab(tone_delay_s=0.5)
     chapter = lab.submit(GenerationRequest(TEXT * 30))
-    began = time.monotonic()
     lab.generate("A short one.", progress=False)
-    assert time.monotonic() - began < 1.5
     assert lab.history.get(chapter["id"])["status"] == "pending"
 
 
@@ -223,11 +219,12 @@ def test_a_disk_that_fills_while_saving_leaves_a_failed_record_and_no_file(
 
 
 def test_the_queue_has_an_end(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=5, max_queue=2)
-    for _ in range(2):
-        lab.submit(GenerationRequest(TEXT))
-    with pytest.raises(Unavailable, match="waiting"):
-        lab.stream(GenerationRequest("Hello."))
+    lab = make_lab(max_queue=2)
+    with held(lab):
+        for _ in range(2):
+            lab.submit(GenerationRequest(TEXT))
+        with pytest.raises(Unavailable, match="waiting"):
+            lab.stream(GenerationRequest("Hello."))
 
 
 def test_a_killed_process_leaves_an_interrupted_take(tmp_path: Path, make_lab: MakeLab) -> None:

