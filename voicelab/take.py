@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -129,6 +130,7 @@ class Take(Iterator[Piece]):
         except VoicelabError as error:
             self._failed(error)
             raise
+        self._iterating = threading.RLock()
         self._pieces = self._make()
 
     @property
@@ -139,7 +141,8 @@ class Take(Iterator[Piece]):
         return self._record
 
     def __next__(self) -> Piece:
-        return next(self._pieces)
+        with self._iterating:
+            return next(self._pieces)
 
     def __enter__(self) -> Take:
         return self
@@ -147,11 +150,17 @@ class Take(Iterator[Piece]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
-        """Stop the work, unless it is finished; may be called again and from any thread."""
+    def cancel(self) -> None:
+        """Ask for the work to be stopped; who iterates gets Cancelled, and waits for nothing."""
         self._blueprint.job.cancel()
-        # ValueError: another thread is inside; it sees the cancelled job and cleans up itself.
-        with contextlib.suppress(ValueError):
+
+    def close(self) -> None:
+        """Stop the work, unless it is finished; may be called again and from any thread.
+
+        It has stopped when this comes back: a thread that iterates is waited for.
+        """
+        self.cancel()
+        with self._iterating:
             self._pieces.close()
             if self._record is None and not self.live.ended:
                 self._failed(Cancelled())  # it was never begun, so no block of it can clean up

@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import anyio
+import orjson
 import pytest
 from anyio import to_thread
 from fastapi import FastAPI
@@ -17,25 +18,28 @@ from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build
 
-READS = ("get", "get_many", "page", "values", "count")
+CALLS = (
+    *("get", "get_many", "page", "values", "count", "tally"),
+    *("insert", "patch", "delete", "delete_many"),
+)
 
 
 @pytest.fixture
 def in_loop(lab: VoiceLab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was read from the store by the thread of an event loop."""
+    """What the thread of an event loop asked of the store."""
     seen: list[str] = []
 
     def watch(name: str) -> None:
         real = getattr(lab.store, name)
 
-        def read(table: str, *more: Any, **named: Any) -> Any:
+        def call(table: str, *more: Any, **named: Any) -> Any:
             if asyncio._get_running_loop() is not None:
                 seen.append(f"{name} {table}")
             return real(table, *more, **named)
 
-        monkeypatch.setattr(lab.store, name, read)
+        monkeypatch.setattr(lab.store, name, call)
 
-    for name in READS:
+    for name in CALLS:
         watch(name)
     return seen
 
@@ -71,23 +75,30 @@ def test_no_route_reads_the_store_in_the_event_loop(
     assert in_loop == []
 
 
-async def listen(app: FastAPI, path: str, gone: anyio.Event) -> None:
-    """A client that hangs up when `gone` is set."""
+async def listen(
+    app: FastAPI, path: str, gone: anyio.Event, body: bytes = b"", reads: bool = True
+) -> None:
+    """A client that posts the body, or gets without one, and hangs up when `gone` is set."""
     asked = False
 
     async def receive() -> dict[str, Any]:
         nonlocal asked
         if not asked:
             asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        await gone.wait()
+            return {"type": "http.request", "body": body, "more_body": False}
+        if not gone.is_set():
+            await gone.wait()
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
-        assert message.get("status", 200) == 200
+        assert message.get("status", 200) in (200, 409 if body else 200)
+        if not reads:
+            await gone.wait()
 
-    scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": path}
-    scope |= {"raw_path": path.encode(), "query_string": b"", "headers": [], "scheme": "http"}
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "http_version": "1.1", "method": "POST" if body else "GET"}
+    scope |= {"path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "http"}
+    scope |= {"headers": headers}
     await app(scope, receive, send)  # pyright: ignore[reportArgumentType]
 
 
@@ -120,3 +131,32 @@ def test_a_listener_takes_no_thread_from_the_other_routes(
     with held(lab):
         take = lab.submit(GenerationRequest("The fjord was quiet."))
         assert anyio.run(taken) == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "reads"),
+    [
+        ("/v1/audio/speech", True),
+        ("/v1/audio/speech/stream", True),
+        ("/v1/audio/speech/stream", False),
+    ],
+)
+def test_a_client_that_hangs_up_ends_its_take_and_keeps_no_other_waiting(
+    lab: VoiceLab, in_loop: list[str], path: str, reads: bool
+) -> None:
+    """The engine is told at once, and another thread records it."""
+    body = {"input": "The fjord was quiet. It was morning."}
+
+    async def hang_up() -> None:
+        gone = anyio.Event()
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen, build(lab), path, gone, orjson.dumps(body), reads)
+            with anyio.fail_after(60):
+                while not lab.status.live():
+                    await anyio.sleep(0.01)
+            gone.set()
+
+    with held(lab):
+        anyio.run(hang_up)
+    assert lab.status.statistics()["cancelled_requests"] == 1
+    assert in_loop == []

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-from anyio import CapacityLimiter, to_thread
+from anyio import CancelScope, CapacityLimiter, to_thread
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
@@ -45,9 +45,11 @@ class Desk:
     lab: VoiceLab
     threads: CapacityLimiter
 
-    async def run(self, function: Any, *arguments: Any) -> Any:
-        """Call in one of the threads."""
-        return await to_thread.run_sync(function, *arguments, limiter=self.threads)
+    async def run(self, function: Any, *arguments: Any, abandon: bool = False) -> Any:
+        """Call in one of the threads, which goes on alone when it is to be abandoned."""
+        return await to_thread.run_sync(
+            function, *arguments, limiter=self.threads, abandon_on_cancel=abandon
+        )
 
 
 class TakeResponse(StreamingResponse):
@@ -62,8 +64,9 @@ class TakeResponse(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            with contextlib.suppress(RuntimeError):
-                self._take.close()
+            # It may write what became of the take, which the event loop must not wait for.
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self._take.close)
 
 
 def router(lab: VoiceLab) -> APIRouter:
@@ -129,10 +132,10 @@ async def _whole(desk: Desk, take: Take, body: SpeechBody, request: Request) -> 
         while not work.done():
             await asyncio.wait({work}, timeout=HANG_UP_POLL_S)
             if not work.done() and await request.is_disconnected():
-                take.close()
+                take.cancel()
         pcm = await work
     except asyncio.CancelledError:
-        take.close()
+        take.cancel()
         raise
     record = take.record
     content = await desk.run(encode, pcm, take.sample_rate, body.response_format)
@@ -146,7 +149,8 @@ def _drained(take: Take) -> NDArray[np.int16]:
 
 
 async def _pieces(desk: Desk, take: Take) -> AsyncIterator[Piece]:
-    while (piece := await desk.run(next, take, None)) is not None:
+    """What the take gives; who hangs up waits no longer, and closes it."""
+    while (piece := await desk.run(next, take, None, abandon=True)) is not None:
         yield piece
 
 
