@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from voicelab.errors import InvalidInput, VoicelabError
+from voicelab.errors import InvalidInput, Unavailable, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
+from voicelab.take import Take
 
-__all__ = ["Line", "parse_script", "speak_lines"]
+__all__ = ["Dialogue", "Line", "parse_script"]
 
 MAX_LINES = 500
 NAMED = re.compile(r"\s*([^\W\d][^:\n]{0,99}?)\s*:\s+(.*\S)\s*")
@@ -41,47 +43,87 @@ def parse_script(script: str) -> list[Line]:
     return lines
 
 
-def speak_lines(
-    lab: VoiceLab,
-    story_id: str,
-    lines: Sequence[Line],
-    *,
-    source: str = "rest",
-    progress: Callable[[int, int], object] = lambda done, total: None,
-) -> dict[str, Any]:
-    """Speak lines and put them behind what the story has, 200 ms apart; the story.
+class Dialogue:
+    """Lines spoken into a story, behind what it has, 200 ms apart.
+
+    As many are begun as the engine speaks at once, so that a dialogue is as quick as a text.
 
     Args:
         lab: where.
         story_id: of the story.
         lines: 1 to 500.
         source: the door.
-        progress: called with how many lines are done, and how many there are.
-
-    Raises:
-        NotFound: no such story.
-        InvalidInput, UnknownVoice: a line cannot be spoken; it is named, nothing was made.
-        SpeechFailed, StoreFull, Cancelled...: a line failed; it is named, the takes made for
-            this call are gone again, the story is as it was.
     """
-    lab.stories.get(story_id)
-    if not 1 <= len(lines) <= MAX_LINES:
-        raise InvalidInput(f"A script has 1 to {MAX_LINES} lines.", param="lines")
-    requests = [GenerationRequest(line.text, voice=line.voice, source=source) for line in lines]
-    for number, request in enumerate(requests, 1):
-        with _line(number):
-            lab.check(request)
-    made: list[str] = []
-    try:
-        for number, request in enumerate(requests, 1):
+
+    def __init__(self, lab: VoiceLab, story_id: str, lines: Sequence[Line], source: str = "rest"):
+        self._lab = lab
+        self._story_id = story_id
+        self._requests = [GenerationRequest(x.text, voice=x.voice, source=source) for x in lines]
+        self._begun: list[Take] = []
+        self._cancelled = threading.Event()
+
+    def speak(
+        self, progress: Callable[[int, int], object] = lambda done, total: None
+    ) -> dict[str, Any]:
+        """Speak them all, once; the story.
+
+        Args:
+            progress: called with how many lines are done, and how many there are.
+
+        Raises:
+            NotFound: no such story.
+            InvalidInput, UnknownVoice: a line cannot be spoken; it is named, nothing was made.
+            SpeechFailed, StoreFull, Cancelled...: a line failed; it is named, the other takes
+                made here are gone again, the story is as it was.
+        """
+        self._check()
+        total = len(self._requests)
+        done = 0
+        try:
+            while done < total:
+                self._begin(done)
+                with _line(done + 1):
+                    self._lab.drain(self._begun[done])
+                done += 1
+                progress(done, total)
+            self._lab.stories.append(self._story_id, [take.id for take in self._begun])
+        except BaseException:
+            for take in self._begun:
+                take.close()
+            failed = {take.id for take in self._begun[done : done + 1]}
+            self._lab.delete_many([take.id for take in self._begun if take.id not in failed])
+            raise
+        return self._lab.stories.get(self._story_id)
+
+    def cancel(self) -> None:
+        """Let `speak` raise Cancelled; from any thread."""
+        self._cancelled.set()
+        for take in tuple(self._begun):
+            take.cancel()
+
+    def _check(self) -> None:
+        self._lab.stories.get(self._story_id)
+        if not 1 <= len(self._requests) <= MAX_LINES:
+            raise InvalidInput(f"A script has 1 to {MAX_LINES} lines.", param="lines")
+        for number, request in enumerate(self._requests, 1):
             with _line(number):
-                made.append(lab.drain(lab.stream(request))["id"])
-            progress(number, len(requests))
-        lab.stories.append(story_id, made)
-    except BaseException:
-        lab.delete_many(made)
-        raise
-    return lab.stories.get(story_id)
+                self._lab.check(request)
+
+    def _begin(self, done: int) -> None:
+        """Let as many lines wait for the engine as it speaks at once, others' requests aside."""
+        # A quarter of the queue: a long script must not shut others out.
+        size = min(self._lab.engine_info().batch_size, self._lab.settings.max_queue // 4)
+        for index in range(len(self._begun), min(done + max(1, size), len(self._requests))):
+            with _line(index + 1):
+                try:
+                    take = self._lab.stream(self._requests[index])
+                except Unavailable:
+                    if index == done:
+                        raise
+                    return  # the queue is full: those that were begun come first
+            self._begun.append(take)
+            if self._cancelled.is_set():
+                take.cancel()
 
 
 @contextlib.contextmanager

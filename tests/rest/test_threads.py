@@ -133,19 +133,23 @@ def test_a_listener_takes_no_thread_from_the_other_routes(
         assert anyio.run(taken) == 0
 
 
+SAID = "The fjord was quiet. It was morning."
+
+
 @pytest.mark.parametrize(
-    ("path", "reads"),
+    ("path", "body", "reads"),
     [
-        ("/v1/audio/speech", True),
-        ("/v1/audio/speech/stream", True),
-        ("/v1/audio/speech/stream", False),
+        ("/v1/audio/speech", {"input": SAID}, True),
+        ("/v1/audio/speech/stream", {"input": SAID}, True),
+        ("/v1/audio/speech/stream", {"input": SAID}, False),
+        ("/stories/{id}/generate", {"script": SAID}, True),
     ],
 )
 def test_a_client_that_hangs_up_ends_its_take_and_keeps_no_other_waiting(
-    lab: VoiceLab, in_loop: list[str], path: str, reads: bool
+    lab: VoiceLab, in_loop: list[str], path: str, body: dict[str, str], reads: bool
 ) -> None:
     """The engine is told at once, and another thread records it."""
-    body = {"input": "The fjord was quiet. It was morning."}
+    path = path.format(id=lab.stories.create("S")["id"])
 
     async def hang_up() -> None:
         gone = anyio.Event()

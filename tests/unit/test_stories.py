@@ -6,15 +6,25 @@ import io
 import json
 import math
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from tests.conftest import held, wait_for
 from voicelab.codecs import read
-from voicelab.dialogue import Line, parse_script, speak_lines
-from voicelab.errors import BadArchive, Conflict, InvalidInput, NotFound, SpeechFailed, UnknownVoice
+from voicelab.dialogue import Dialogue, Line, parse_script
+from voicelab.errors import (
+    BadArchive,
+    Cancelled,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    SpeechFailed,
+    UnknownVoice,
+)
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 
@@ -252,7 +262,7 @@ def test_a_dialogue_becomes_a_story(lab, story) -> None:
     lab.profiles.create("Anna")
     lines = parse_script("Anna: Good morning.\nDefault: Good evening.")
     seen: list[tuple[int, int]] = []
-    found = speak_lines(lab, story, lines, progress=lambda *step: seen.append(step))
+    found = Dialogue(lab, story, lines).speak(lambda *step: seen.append(step))
     assert [item["profile_name"] for item in found["items"]] == ["Anna", "Default"]
     assert [item["text"] for item in found["items"]] == ["Good morning.", "Good evening."]
     assert seen == [(1, 2), (2, 2)]
@@ -266,9 +276,9 @@ def test_a_dialogue_with_an_unknown_voice_makes_nothing(lab, story) -> None:
         ([Line("Hi.")] * 501, InvalidInput),
     ):
         with pytest.raises(error):
-            speak_lines(lab, story, lines)
+            Dialogue(lab, story, lines).speak()
     with pytest.raises(UnknownVoice, match="Line 2: There is no voice 'Nobody'"):
-        speak_lines(lab, story, [Line("Hi."), Line("Hello.", "Nobody")])
+        Dialogue(lab, story, [Line("Hi."), Line("Hello.", "Nobody")]).speak()
     assert len(lab.history) == 0
 
 
@@ -276,9 +286,46 @@ def test_a_line_that_fails_leaves_no_half_story(make_lab) -> None:
     lab = make_lab(tone_fail_on="boom")
     story = lab.stories.create("S")["id"]
     with pytest.raises(SpeechFailed, match=r"Line 2: .*boom"):
-        speak_lines(lab, story, [Line("Fine."), Line("It goes boom.")])
+        Dialogue(lab, story, [Line("Fine."), Line("It goes boom.")]).speak()
     assert lab.stories.get(story)["items"] == []
     assert [record["status"] for record in lab.history] == ["failed"]
+
+
+def test_as_many_lines_wait_for_the_engine_as_it_speaks_at_once(lab, story) -> None:
+    lines = [Line(f"Line {n} is said.") for n in range(10)]
+    with held(lab) as free, ThreadPoolExecutor() as pool:
+        spoken = pool.submit(Dialogue(lab, story, lines).speak)
+        wait_for(lambda: len(lab.status.live()) == lab.engine_info().batch_size)
+        free.set()
+        items = spoken.result()["items"]
+    assert [item["text"] for item in items] == [line.text for line in lines]
+
+
+def test_a_cancelled_dialogue_leaves_nothing(lab, story) -> None:
+    dialogue = Dialogue(lab, story, [Line(f"Line {n} is said.") for n in range(20)])
+    with held(lab), ThreadPoolExecutor() as pool:
+        spoken = pool.submit(dialogue.speak)
+        wait_for(lambda: lab.status.live())
+        dialogue.cancel()
+        with pytest.raises(Cancelled, match="Line 1: "):
+            spoken.result()
+    assert lab.stories.get(story)["items"] == [] and not lab.status.live()
+    assert [(record["text"], record["status"]) for record in lab.history] == [
+        ("Line 0 is said.", "failed")
+    ]
+
+
+def test_a_dialogue_leaves_room_in_the_queue(make_lab) -> None:
+    lab = make_lab(max_queue=2)
+    story = lab.stories.create("S")["id"]
+    with held(lab) as free:
+        lab.submit(GenerationRequest("Another one."))
+        dialogue = Dialogue(lab, story, [Line("One."), Line("Two."), Line("Three.")])
+        with ThreadPoolExecutor() as pool:
+            spoken = pool.submit(dialogue.speak)
+            wait_for(lambda: len(lab.status.live()) == 2)
+            free.set()
+            assert spoken.result()["item_count"] == 3
 
 
 def exported(lab: VoiceLab, story: str) -> io.BytesIO:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-from anyio import CancelScope, CapacityLimiter, to_thread
+from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
@@ -25,31 +24,13 @@ from voicelab.audio import wav_header
 from voicelab.codecs import FORMATS, encode
 from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.lab import VoiceLab
+from voicelab.rest.desk import Desk
 from voicelab.rest.errors import envelope
 from voicelab.rest.schemas import SpeechBody
 from voicelab.rest.uploads import clip_file
 from voicelab.take import Piece, Take
 
 __all__ = ["router"]
-
-HANG_UP_POLL_S = 0.1
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What the speech routes share: the lab, and threads of their own.
-
-    Waiting takes would otherwise use up the server's worker threads.
-    """
-
-    lab: VoiceLab
-    threads: CapacityLimiter
-
-    async def run(self, function: Any, *arguments: Any, abandon: bool = False) -> Any:
-        """Call in one of the threads, which goes on alone when it is to be abandoned."""
-        return await to_thread.run_sync(
-            function, *arguments, limiter=self.threads, abandon_on_cancel=abandon
-        )
 
 
 class TakeResponse(StreamingResponse):
@@ -72,23 +53,23 @@ class TakeResponse(StreamingResponse):
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
     routes = APIRouter(tags=["speech"])
-    desk = Desk(lab, CapacityLimiter(lab.settings.max_queue + 1))
+    desk = Desk(lab.settings)
 
     async def speech(body: SpeechBody, request: Request) -> Response:
         """Speak a text: one audio file, or events with stream_format=sse."""
-        take = await desk.run(lab.stream, body.request())
+        take = await desk.run(lambda: lab.stream(body.request()))
         return await _answer(desk, take, body, request)
 
     async def speech_stream(body: SpeechBody) -> Response:
         """Speak a text: a WAV that begins before the take is finished."""
         _check_streamable(body)
         request = replace(body.request(), listening=True)
-        return _stream(desk, await desk.run(lab.stream, request), body)
+        return _stream(desk, await desk.run(lambda: lab.stream(request)), body)
 
     async def speech_upload(request: Request) -> Response:
         """Speak like a voice clip: multipart with voice_file, or JSON."""
         async with _form(request) as (body, clip):
-            take = await desk.run(lab.stream, body.request(clip))
+            take = await desk.run(lambda: lab.stream(body.request(clip)))
             return await _answer(desk, take, body, request)
 
     multipart = {"requestBody": {"required": True, "content": _upload_schema()}}
@@ -127,18 +108,9 @@ async def _answer(desk: Desk, take: Take, body: SpeechBody, request: Request) ->
 
 async def _whole(desk: Desk, take: Take, body: SpeechBody, request: Request) -> Response:
     """One body with its length; a client that hangs up stops the work."""
-    work = asyncio.ensure_future(desk.run(_drained, take))
-    try:
-        while not work.done():
-            await asyncio.wait({work}, timeout=HANG_UP_POLL_S)
-            if not work.done() and await request.is_disconnected():
-                take.cancel()
-        pcm = await work
-    except asyncio.CancelledError:
-        take.cancel()
-        raise
+    pcm = await desk.wait(request, lambda: _drained(take), take.cancel)
     record = take.record
-    content = await desk.run(encode, pcm, take.sample_rate, body.response_format)
+    content = await desk.run(lambda: encode(pcm, take.sample_rate, body.response_format))
     headers = _headers(take) | {"X-Real-Time-Factor": str(record["real_time_factor"])}
     return Response(content, media_type=FORMATS[body.response_format].content_type, headers=headers)
 
@@ -150,7 +122,7 @@ def _drained(take: Take) -> NDArray[np.int16]:
 
 async def _pieces(desk: Desk, take: Take) -> AsyncIterator[Piece]:
     """What the take gives; who hangs up waits no longer, and closes it."""
-    while (piece := await desk.run(next, take, None, abandon=True)) is not None:
+    while (piece := await desk.run(lambda: next(take, None), abandon=True)) is not None:
         yield piece
 
 

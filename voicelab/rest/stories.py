@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, File, Query, UploadFile
+from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from voicelab.dialogue import Line, parse_script, speak_lines
+from voicelab.dialogue import Dialogue, Line, parse_script
 from voicelab.errors import BadArchive
 from voicelab.lab import VoiceLab
 from voicelab.mix import EXPORTS
+from voicelab.rest.desk import Desk
 from voicelab.rest.json import Json
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.uploads import made_file
@@ -124,6 +125,7 @@ def router(lab: VoiceLab) -> APIRouter:
 
 
 def _stories(routes: APIRouter, lab: VoiceLab) -> None:
+    desk = Desk(lab.settings)
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
     @routes.get("/stories", response_model=None)
@@ -153,9 +155,10 @@ def _stories(routes: APIRouter, lab: VoiceLab) -> None:
         return Json({"message": "Story deleted successfully"})
 
     @routes.post("/stories/{id}/generate", response_model=None)
-    def generate_story(id: str, body: ScriptBody) -> Response:
+    async def generate_story(id: str, body: ScriptBody, request: Request) -> Response:
         """Speak a dialogue and put it behind what the story has."""
-        return Json(speak_lines(lab, id, body.spoken()))
+        dialogue = Dialogue(lab, id, body.spoken())
+        return Json(await desk.wait(request, dialogue.speak, dialogue.cancel))
 
 
 def _items(routes: APIRouter, lab: VoiceLab) -> None:

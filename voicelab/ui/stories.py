@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from voicelab.dialogue import parse_script, speak_lines
+from voicelab.dialogue import Dialogue, parse_script
 from voicelab.errors import NotFound, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
@@ -266,9 +266,8 @@ def _speaker(lab: VoiceLab) -> Any:
         lines = parse_script(script)
         progress((0, len(lines)), unit="lines")
         try:
-            speak_lines(
-                lab, id, lines, source="ui", progress=lambda *done: progress(done, unit="lines")
-            )
+            dialogue = Dialogue(lab, id, lines, source="ui")
+            dialogue.speak(lambda *done: progress(done, unit="lines"))
         except VoicelabError as error:
             raise gr.Error(str(error), print_exception=False, duration=None) from error
         yield _shown(lab, id, "")
