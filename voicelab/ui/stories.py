@@ -300,9 +300,10 @@ def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
 
 def _arrived(lab: VoiceLab, id: str | None, chosen: str = "") -> list[Any]:
     """The same, hiding nothing: gradio 6.8 never shows again what it was told to hide undrawn."""
+    # With none, this answer may come after that to "Make", whose story it does not know.
+    is_silent = id is None and not lab.stories.list()
     values = _shown(lab, id, chosen)
-    if id is None and values[0].value is None:
-        # This answer may come after that to "Make", whose story it does not know.
+    if is_silent:
         return [gr.skip()] * len(values)
     return [gr.skip() if getattr(value, "visible", True) is False else value for value in values]
 
