@@ -12,13 +12,16 @@ from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.ui import take
 from voicelab.ui.generate import Controls, engine_choices
+from voicelab.ui.presses import PRESSES, drawn
 from voicelab.ui.refusals import check_owner
 from voicelab.ui.rows import bulk_bar, take_list
 
 __all__ = ["build"]
 
 PAGE_SIZE = 20
-CLICKS = """
+CLICKS = (
+    PRESSES
+    + """
 const picked = () => [...element.querySelectorAll('[data-pick]:checked')].map(e => e.dataset.pick);
 const count = () => {
   const words = element.querySelector('[data-count]');
@@ -32,7 +35,7 @@ const many = async (act) => {
   if (act === 'tag') value = prompt('Tag for the selected takes') || '';
   if (act === 'tag' && !value) return;
   if (act === 'move') value = element.querySelector('[data-target]').value;
-  if (act !== 'export') return trigger('click', {act: 'many-' + act, ids, value});
+  if (act !== 'export') return press({act: 'many-' + act, ids, value});
   const answer = await fetch('history/export', {
     method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({ids}),
   });
@@ -51,7 +54,9 @@ element.addEventListener('click', (event) => {
   const id = button.closest('[data-id]').dataset.id;
   const act = button.dataset.act;
   if (act === 'delete' && !confirm('Delete this take and its audio?')) return;
-  trigger('click', {id, act});
+  // Where the list is not drawn again there is no answer to wait for.
+  if (['reuse', 'open'].includes(act)) return trigger('click', {id, act});
+  press({id, act});
 });
 element.addEventListener('change', (event) => {
   if (event.target.matches('[data-all]'))
@@ -62,20 +67,21 @@ element.addEventListener('keydown', (event) => {
   const row = event.target.closest('article[data-id]');
   if (!row || event.target !== row || event.ctrlKey || event.metaKey || event.altKey) return;
   const audio = row.querySelector('audio');
-  const press = (act) => row.querySelector(`[data-act=${act}]`)?.click();
+  const push = (act) => row.querySelector(`[data-act=${act}]`)?.click();
   const keys = {
     ArrowDown: () => row.nextElementSibling?.focus(),
     ArrowUp: () => row.previousElementSibling?.focus(),
     Enter: () => audio && (audio.paused ? audio.play() : audio.pause()),
     ' ': () => row.querySelector('[data-pick]').click(),
-    f: () => press('favorite'), u: () => press('reuse'), e: () => press('open'),
-    Delete: () => press('delete'),
+    f: () => push('favorite'), u: () => push('reuse'), e: () => push('open'),
+    Delete: () => push('delete'),
   };
   if (!keys[event.key]) return;
   event.preventDefault();
   keys[event.key]();
 });
 """
+)
 KEYS = (
     "Keys on a take: arrows move, Enter plays, Space selects, F favourite, E versions and effects, "
     "U use again, Delete deletes."
@@ -126,7 +132,7 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
         words = f"{offset + 1}\u2013{last} of {total:,}" if total else ""
         names = sorted(lab.profiles.names().items(), key=lambda pair: pair[1])
         return [
-            (bulk_bar(names) if records else "") + take_list(records, filters.any),
+            drawn((bulk_bar(names) if records else "") + take_list(records, filters.any)),
             words,
             gr.Button(interactive=offset > 0),
             gr.Button(interactive=last < total),
@@ -171,7 +177,11 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
         return [*listed, tab, *filled, *opened]
 
     takes.click(
-        act, [offset, *filters], [*shown, tabs, *controls.outputs, *drawer.outputs], **quiet
+        act,
+        [offset, *filters],
+        [*shown, tabs, *controls.outputs, *drawer.outputs],
+        trigger_mode="multiple",
+        **quiet,
     )
 
     def bring(path: str, *values: Any) -> list[Any]:

@@ -13,15 +13,18 @@ from voicelab.dialogue import Dialogue, parse_script
 from voicelab.errors import NotFound, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
+from voicelab.ui.presses import PRESSES, drawn
 from voicelab.ui.refusals import check_owner, told
 from voicelab.ui.rows import item_words, story_exports, timeline
 
 __all__ = ["build"]
 
 SCRIPT = "Anna: Did you hear that?\nBen: It was only the wind."
-TIMELINE = """
+TIMELINE = (
+    PRESSES
+    + """
 const msPerPixel = (lane) => Number(lane.dataset.length) / lane.getBoundingClientRect().width;
-const send = (item, act, fields) => trigger('click', {act, id: item.dataset.id, ...fields});
+const send = (item, act, fields) => press({act, id: item.dataset.id, ...fields});
 let focused = null;
 element.addEventListener('focusin', (event) => {
   focused = event.target.closest('.vl-item')?.dataset.id;
@@ -74,6 +77,7 @@ element.addEventListener('keydown', (event) => {
   keys[event.key]();
 });
 """
+)
 
 
 @dataclass(frozen=True)
@@ -290,7 +294,7 @@ def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
     return [
         picker,
         gr.Column(visible=True),
-        timeline(story, chosen),
+        drawn(timeline(story, chosen)),
         story_exports(story),
         gr.Dropdown(_takes(lab), value=None),
         *_selected(lab, item),
