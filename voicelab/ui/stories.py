@@ -161,13 +161,15 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
 
     tab.select(lambda id, chosen: _arrived(lab, id, chosen), [story, item.chosen], shown, **quiet)
     story.input(show, story, shown, **quiet)
-    lanes.click(act, story, shown, trigger_mode="multiple", **quiet)
+    # In the order of the presses: "Save", then "Split".
+    edit = quiet | {"concurrency_id": "story", "concurrency_limit": 1}
+    lanes.click(act, story, shown, trigger_mode="multiple", **edit)
     for button, action in zip(buttons, ("save", "split", "double", "remove"), strict=True):
         button.click(
             lambda id, chosen, *values, action=action: work(id, chosen, action, *values),
             [story, item.chosen, *item.fields],
             shown,
-            **quiet,
+            **edit,
         )
     make.click(
         lambda words: [*_arrived(lab, told(lab.stories.create, words)["id"]), ""],
