@@ -150,7 +150,7 @@ def _editing(lab: VoiceLab, editor: _Editor, opened: gr.State, outputs: list[Any
         return [gr.Group(visible=kind in (kinds or [])) for kind in editor.groups]
 
     def load(id: str) -> list[Any]:
-        steps = lab.presets.get(id)["effects_chain"] if id else []
+        steps = told(lab.presets.get, id)["effects_chain"] if id else []
         given = {(s["type"], name): v for s in steps for name, v in s["params"].items()}
         kinds = list(dict.fromkeys(step["type"] for step in steps))
         numbers = [given.get(key, slider.value) for key, slider in editor.sliders.items()]
