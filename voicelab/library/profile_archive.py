@@ -92,14 +92,20 @@ def import_profile(file: BinaryIO, *, store: Store, profiles: Profiles, files: F
         clips = _read_clips(archive)
         picture = _read_picture(archive)
     fields = described.model_dump() | {"description": described.description or ""}
-    fields["name"] = profiles.free_name(described.name)
-    with files.kept() as written, store.batch():
-        profile = profiles.create(fields.pop("name"), **fields)
+    with files.kept() as written:
+        rows = []
         for clip in clips:
-            row = profiles.keep_sample(profile["id"], clip.samples, clip.reference_text)
-            written.append(row["audio_path"])
-        if picture:
-            written.append(str(profiles.set_avatar(profile["id"], picture)["avatar_path"]))
+            rows.append(profiles.written_sample(clip.samples, clip.reference_text))
+            written.append(rows[-1]["audio_path"])
+        avatar = profiles.written_avatar(picture) if picture else None
+        written += [avatar] if avatar else []
+        with store.batch():  # nobody takes the name meanwhile
+            name = profiles.free_name(described.name)
+            profile = profiles.create(**(fields | {"name": name}))
+            for row in rows:
+                profiles.insert_sample(profile["id"], row)
+            if avatar:
+                profiles.show_avatar(profile["id"], avatar)
     return profiles.get(profile["id"])
 
 

@@ -213,22 +213,31 @@ class Profiles:
         if len(self.samples(id)) >= MAX_SAMPLES:
             raise Conflict(f"A profile has at most {MAX_SAMPLES} clips.")
         text = check_text("reference_text", reference_text, 0, 2000)
-        return self.keep_sample(id, prepare_clip(clip), text)
+        row = self.written_sample(prepare_clip(clip), text)
+        with self._files.kept(row["audio_path"]):
+            return self.insert_sample(id, row)
 
-    def keep_sample(self, id: str, samples: NDArray[np.float32], reference_text: str) -> Record:
-        """Add a clip from `prepare_clip`: float32 (n,) at 24 kHz. Raises StoreFull."""
-        sample_id = str(uuid4())
-        row = {
-            "id": sample_id,
-            "profile_id": id,
-            "audio_path": f"{PROFILES}/{sample_id}.wav",
+    def written_sample(self, samples: NDArray[np.float32], reference_text: str) -> Record:
+        """The file of a clip from `prepare_clip`, float32 (n,) at 24 kHz, and a row for it.
+
+        Raises:
+            StoreFull: nothing is left.
+        """
+        id = str(uuid4())
+        path = f"{PROFILES}/{id}.wav"
+        self._files.write(path, samples, CLIP_RATE)
+        return {
+            "id": id,
+            "audio_path": path,
             "reference_text": reference_text,
             "duration": round(len(samples) / CLIP_RATE, 3),
             "created_at": now(),
         }
-        with self._files.kept(row["audio_path"]):
-            self._files.write(row["audio_path"], samples, CLIP_RATE)
-            self._store.insert(SAMPLES, row)
+
+    def insert_sample(self, id: str, row: Record) -> Record:
+        """Record a clip that is written already."""
+        row = row | {"profile_id": id}
+        self._store.insert(SAMPLES, row)
         return row
 
     def delete_sample(self, id: str) -> None:
@@ -256,13 +265,22 @@ class Profiles:
             NotFound; InvalidInput: not a picture that can be read, or over 10 MiB.
         """
         profile = self.get(id)
+        path = self.written_avatar(content)
+        with self._files.kept(path):
+            self.show_avatar(id, path)
+        self._files.delete(profile["avatar_path"])
+        return self.get(id)
+
+    def written_avatar(self, content: bytes) -> str:
+        """The file of a picture; raises as `set_avatar`."""
         picture = check_picture(content)
         path = f"{PROFILES}/{uuid4()}.png"
         self._files.write_bytes(path, picture)
-        with self._files.kept(path):
-            self._store.patch(PROFILES, id, {"avatar_path": path, "updated_at": now()})
-        self._files.delete(profile["avatar_path"])
-        return self.get(id)
+        return path
+
+    def show_avatar(self, id: str, path: str) -> None:
+        """Record a picture that is written already."""
+        self._store.patch(PROFILES, id, {"avatar_path": path, "updated_at": now()})
 
     def delete_avatar(self, id: str) -> Record:
         """Remove the picture; raises NotFound."""
