@@ -281,6 +281,11 @@ def test_a_script_becomes_a_story_that_is_edited(
     with page.expect_download() as download:
         page.get_by_role("link", name="SRT").click()
     assert "Did you hear" in Path(download.value.path()).read_text()
+    page.get_by_label("Script").fill("One line more.\n" * 500)
+    page.get_by_role("button", name="Speak the script").click()
+    page.get_by_role("button", name="Stop").last.click()
+    expect(page.get_by_text("Stopped.")).to_be_visible()
+    expect(items).to_have_count(3)
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete the story").click()
     expect(items).to_have_count(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from voicelab.dialogue import Dialogue, parse_script
-from voicelab.errors import NotFound, VoicelabError
+from voicelab.errors import Cancelled, NotFound, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.ui.presses import PRESSES, drawn
@@ -131,7 +132,9 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             placeholder=SCRIPT,
             lines=4,
         )
-        speak = gr.Button("Speak the script", variant="primary", size="sm")
+        with gr.Row():
+            speak = gr.Button("Speak the script", variant="primary", size="sm", scale=4)
+            stop = gr.Button("Stop", size="sm", interactive=False, scale=0, min_width=80)
         with gr.Row():
             takes = gr.Dropdown([], label="A take of the history", scale=4)
             add = gr.Button("Add", size="sm", elem_classes="vl-tight", scale=0)
@@ -186,7 +189,9 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         **quiet,
     )
     bring.upload(lambda path: _imported(lab, path), bring, shown, api_visibility="private")
-    speak.click(_speaker(lab), [story, script], shown, api_visibility="private")
+    speaker, spoken = Speaker(lab, len(shown)), gr.State("")
+    speak.click(speaker.speak, [story, script], [*shown, spoken, stop], api_visibility="private")
+    stop.click(speaker.stop, spoken, None, **quiet)
 
 
 def _item() -> _Item:
@@ -263,22 +268,46 @@ def _imported(lab: VoiceLab, path: str) -> list[Any]:
         return _shown(lab, told(lab.import_story, file)["id"], "")
 
 
-def _speaker(lab: VoiceLab) -> Any:
+class Speaker:
+    """Speaks scripts, each until it is stopped by the word that `speak` gave for it.
+
+    Args:
+        lab: whose stories.
+        size: how many values `_shown` gives.
+    """
+
+    def __init__(self, lab: VoiceLab, size: int):
+        self._lab = lab
+        self._skipped = [gr.skip()] * size
+        self._dialogues: dict[str, Dialogue] = {}
+
     def speak(
+        self,
         id: str,
         script: str,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by its default
     ) -> Iterator[list[Any]]:
+        """What the tab shows, the word, and whether there is something to stop."""
         lines = parse_script(script)
         progress((0, len(lines)), unit="lines")
+        dialogue, word = Dialogue(self._lab, id, lines, source="ui"), secrets.token_hex(8)
+        self._dialogues[word] = dialogue
+        yield [*self._skipped, word, gr.Button(interactive=True)]
         try:
-            dialogue = Dialogue(lab, id, lines, source="ui")
             dialogue.speak(lambda *done: progress(done, unit="lines"))
+        except Cancelled:
+            gr.Info("Stopped.")
         except VoicelabError as error:
+            yield [*self._skipped, "", gr.Button(interactive=False)]
             raise gr.Error(str(error), print_exception=False, duration=None) from error
-        yield _shown(lab, id, "")
+        finally:
+            del self._dialogues[word]
+        yield [*_shown(self._lab, id, ""), "", gr.Button(interactive=False)]
 
-    return speak
+    def stop(self, word: str) -> None:
+        """Nothing happens to what has ended."""
+        if dialogue := self._dialogues.get(word):
+            dialogue.cancel()
 
 
 def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
