@@ -88,9 +88,9 @@ class Dialogue:
                 progress(done, total)
             self._lab.stories.append(self._story_id, [take.id for take in self._begun])
         except BaseException:
+            failed = [take.id for take in self._begun[done:] if take.live.ended]
             for take in self._begun:
                 take.close()
-            failed = {take.id for take in self._begun[done : done + 1]}
             self._lab.delete_many([take.id for take in self._begun if take.id not in failed])
             raise
         return self._lab.stories.get(self._story_id)

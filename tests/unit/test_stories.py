@@ -23,6 +23,7 @@ from voicelab.errors import (
     InvalidInput,
     NotFound,
     SpeechFailed,
+    StoreFull,
     UnknownVoice,
 )
 from voicelab.lab import VoiceLab
@@ -313,6 +314,20 @@ def test_a_cancelled_dialogue_leaves_nothing(lab, story) -> None:
     assert [(record["text"], record["status"]) for record in lab.history] == [
         ("Line 0 is said.", "failed")
     ]
+
+
+def test_a_line_that_cannot_begin_leaves_nothing(lab, story, monkeypatch) -> None:
+    stream = lab.stream
+
+    def full(request: GenerationRequest):
+        if request.text == "Three.":
+            raise StoreFull("The disk is full.")
+        return stream(request)
+
+    monkeypatch.setattr(lab, "stream", full)
+    with pytest.raises(StoreFull, match="Line 3: The disk is full"):
+        Dialogue(lab, story, [Line("One."), Line("Two."), Line("Three.")]).speak()
+    assert len(lab.history) == 0 and not lab.status.live()
 
 
 def test_a_dialogue_leaves_room_in_the_queue(make_lab) -> None:
