@@ -148,6 +148,11 @@ class Job:
         return not self.finished and self.next_index - self._given < LOOKAHEAD_CHUNKS
 
     @property
+    def ready(self) -> bool:
+        """Whether `results` has its next chunk at once."""
+        return self._given in self._done
+
+    @property
     def urgent(self) -> bool:
         """Whether somebody listens and has heard nothing of it yet."""
         heard = self._given or 0 in self._done

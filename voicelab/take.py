@@ -140,6 +140,11 @@ class Take(Iterator[Piece]):
             raise RuntimeError("the take is not finished: iterate to its end first")
         return self._record
 
+    @property
+    def ready(self) -> bool:
+        """Whether the next piece comes at once: its chunk is spoken already."""
+        return self._blueprint.job.ready
+
     def __next__(self) -> Piece:
         with self._iterating:
             return next(self._pieces)

@@ -281,7 +281,7 @@ def test_a_script_becomes_a_story_that_is_edited(
     with page.expect_download() as download:
         page.get_by_role("link", name="SRT").click()
     assert "Did you hear" in Path(download.value.path()).read_text()
-    page.get_by_label("Script").fill("One line more.\n" * 500)
+    page.get_by_label("Script").fill(("One line more, and on it goes. " * 20 + "\n") * 500)
     page.get_by_role("button", name="Speak the script").click()
     page.get_by_role("button", name="Stop").last.click()
     expect(page.get_by_text("Stopped.")).to_be_visible()

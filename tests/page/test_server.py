@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import subprocess
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import gradio as gr
 import httpx
+import numpy as np
 import pytest
+import soundfile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
@@ -20,7 +23,9 @@ from tests.conftest import MakeLab, wait_for
 from voicelab.errors import Forbidden
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
+from voicelab.runner import LOOKAHEAD_CHUNKS
 from voicelab.server import Lab
+from voicelab.ui.generate import AHEAD_S, _shown
 from voicelab.ui.stories import _arrived, _change
 
 ENDPOINTS = {
@@ -198,3 +203,19 @@ def test_a_stranger_takes_nothing_out_of_a_story(make_lab: MakeLab) -> None:
         _change(lab, story, item, "remove")
     assert _change(lab, story, item, "double") != item
     assert lab.stories.get(story)["item_count"] == 2
+
+
+def test_a_quick_engine_does_not_wait_for_the_page(lab: VoiceLab, monkeypatch) -> None:
+    """Updates hold what is there already, the first at once; the sound has no gap."""
+    monkeypatch.setattr("voicelab.ui.generate._can_stream", lambda: True)
+    words = "Ten words stand here so that each is a chunk. "
+    take = lab.stream(GenerationRequest(words * 300, gap_ms=0))
+    wait_for(lambda: take._blueprint.job.next_index >= LOOKAHEAD_CHUNKS)
+    updates = [update[0] for update in _shown(lab, take, gr.Progress())]
+    heard = [wav for wav in updates if isinstance(wav, bytes)]
+    assert len(heard[1]) > 30 * len(heard[0])
+    whole = soundfile.info(lab.audio_path(take.id))
+    sound = np.concatenate([soundfile.read(io.BytesIO(wav), dtype="int16")[0] for wav in heard])
+    assert AHEAD_S < len(sound) / whole.samplerate < whole.duration
+    start, _ = soundfile.read(lab.audio_path(take.id), frames=len(sound), dtype="int16")
+    assert np.array_equal(sound, start)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from voicelab.audio import wav_bytes
 from voicelab.errors import Cancelled, NotFound, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.records import MAX_SEED, GenerationRequest
-from voicelab.take import Take
+from voicelab.take import Piece, Take
 from voicelab.ui.refusals import told
 from voicelab.ui.rows import chunk_list, clock, facts
 
@@ -38,6 +41,12 @@ COUNT = r"""(text) => {
 }"""
 """How long a text is when spoken: 15 letters a second, 4.5 where a letter is a syllable."""
 
+
+UPDATE_S = 1.0
+"""While more is there already the page changes no more often."""
+
+AHEAD_S = 300.0
+"""Sound enough to listen to until the take is finished; encoding more would only delay it."""
 
 AGAIN = """
 element.addEventListener('click', (event) => {
@@ -148,10 +157,11 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
     inputs = [text, based_on, *shape, *sliders.values()]
     outputs = [live, whole, summary, chunks, running, stop, result, made]
     # gradio 6.8 plays a stream a second time only when it was cleared before.
+    shown: dict[str, Any] = {"api_visibility": "private", "show_progress_on": whole}
     speak.click(
         lambda: (None, None), None, [live, whole], api_visibility="private", show_progress="hidden"
-    ).then(_speaker(lab, list(sliders)), inputs, outputs, api_visibility="private")
-    chunks.click(_chunk_speaker(lab), made, outputs[1:], api_visibility="private")
+    ).then(_speaker(lab, list(sliders)), inputs, outputs, **shown)
+    chunks.click(_chunk_speaker(lab), made, outputs[1:], **shown)
     stop.click(_stopper(lab), running, None, api_visibility="private", show_progress="hidden")
     voices = (voice, engine, language, seed)
     return Controls(text, based_on, *voices, speed, gap_ms, normalize, sliders)
@@ -341,16 +351,23 @@ def _shown(
 ) -> Iterator[list[Any]]:
     """The page's updates while a take is drained, heard meanwhile if `live`."""
     done: list[dict[str, Any]] = []
+    live = live and _can_stream()
+    heard_s, began = 0.0, time.monotonic()
     yield _update(running=take.request_id, stop=True, result=True)
     progress((0, take.total_chunks), desc="Waiting for the engine", unit="chunks")
-    for piece in take:
-        if piece.chunk is not None:
-            done.append(asdict(piece.chunk))
-            desc = _remaining(take, len(done))
-            progress((len(done), take.total_chunks), desc=desc, unit="chunks")
-        heard = live and bool(len(piece.pcm)) and _can_stream()
+    for pieces in _gathered(take):
+        done += [asdict(piece.chunk) for piece in pieces if piece.chunk is not None]
+        progress((len(done), take.total_chunks), desc=_remaining(take, len(done)), unit="chunks")
+        heard = np.zeros(0, np.int16)
+        if live:
+            pcm = np.concatenate([piece.pcm for piece in pieces])
+            until_s = time.monotonic() - began + AHEAD_S + 2 * (_left_s(take) or 0.0)
+            heard = pcm[: max(0, int((until_s - heard_s) * take.sample_rate))]
+            heard_s += len(heard) / take.sample_rate
+            live = len(heard) == len(pcm)  # nothing after a gap
         yield _update(
-            live=wav_bytes(piece.pcm, take.sample_rate) if heard else None, chunks=chunk_list(done)
+            live=wav_bytes(heard, take.sample_rate) if len(heard) else None,
+            chunks=chunk_list(done),
         )
     record = take.record
     yield _update(
@@ -362,11 +379,29 @@ def _shown(
     )
 
 
-def _remaining(take: Take, done: int) -> str:
+def _gathered(take: Take) -> Iterator[list[Piece]]:
+    """A take's pieces: the first alone, then all that are there already together.
+
+    An update of the page takes a quarter of a second, in which a quick engine speaks a hundred.
+    """
+    pieces: list[Piece] = []
+    updated = -math.inf
+    for piece in take:
+        pieces.append(piece)
+        if not take.ready or time.monotonic() - updated > UPDATE_S:
+            yield pieces
+            pieces, updated = [], time.monotonic()
+
+
+def _left_s(take: Take) -> float | None:
     end = take.live.progress()["estimated_completion"]
-    if end is None or done == take.total_chunks:
+    return None if end is None else max(0.0, end - take.live.now())
+
+
+def _remaining(take: Take, done: int) -> str:
+    left_s = _left_s(take)
+    if left_s is None or done == take.total_chunks:
         return f"Chunk {done}/{take.total_chunks}"
-    left_s = max(0.0, end - take.live.now())
     return f"Chunk {done}/{take.total_chunks}, {clock(left_s)} left"
 
 

@@ -190,7 +190,13 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
     )
     bring.upload(lambda path: _imported(lab, path), bring, shown, api_visibility="private")
     speaker, spoken = Speaker(lab, len(shown)), gr.State("")
-    speak.click(speaker.speak, [story, script], [*shown, spoken, stop], api_visibility="private")
+    speak.click(
+        speaker.speak,
+        [story, script],
+        [*shown, spoken, stop],
+        api_visibility="private",
+        show_progress_on=lanes,
+    )
     stop.click(speaker.stop, spoken, None, **quiet)
 
 

@@ -84,8 +84,9 @@ def build(lab: VoiceLab) -> Drawer:
 
     remade = [*outputs, running, stop, progress]
     versions.click(act, opened, outputs, **quiet)
-    chunks.click(_sentence(lab), opened, remade, api_visibility="private")
-    again.click(_reading(lab), opened, remade, api_visibility="private")
+    shown: dict[str, Any] = {"api_visibility": "private", "show_progress_on": versions}
+    chunks.click(_sentence(lab), opened, remade, **shown)
+    again.click(_reading(lab), opened, remade, **shown)
     stop.click(lambda request_id: _cancel(lab, request_id), running, None, **quiet)
     close.click(lambda: [gr.Column(visible=False), ""], None, [drawer, opened], **quiet)
     _editing(lab, editor, opened, outputs)
