@@ -14,9 +14,9 @@ from voicelab.audio import Join
 from voicelab.effects import check_chain
 from voicelab.engines import EngineInfo, Rack
 from voicelab.errors import BadClip, Conflict, EngineUnavailable, InvalidInput
+from voicelab.job import Job
 from voicelab.library import Destination, Files, History, Profiles, Storage
 from voicelab.records import DEFAULT_PROFILE, MAX_SEED, Generation, GenerationRequest, now
-from voicelab.runner import Job
 from voicelab.settings import Settings
 from voicelab.take import Blueprint
 from voicelab.text import Plan, check_text, plan

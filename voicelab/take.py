@@ -30,10 +30,11 @@ from voicelab.audio import (
 from voicelab.codecs import stretch
 from voicelab.effects import apply_chain
 from voicelab.errors import Cancelled, NotFound, SpeechFailed, StorageError, VoicelabError
+from voicelab.job import ChunkAudio, Job
 from voicelab.library import Destination, Files
 from voicelab.library.versions import processed, version_row
 from voicelab.records import Generation, SpokenChunk
-from voicelab.runner import ChunkAudio, Job, Runner
+from voicelab.runner import Runner
 from voicelab.status import LiveRequest
 from voicelab.text import Plan
 

@@ -34,6 +34,7 @@ FLOORS = {
     "engines": 2,
     "store": 2,
     "status": 2,
+    "job": 2,
     "runner": 3,
     "doctor": 3,
     "library": 3,

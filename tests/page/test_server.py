@@ -21,9 +21,9 @@ from gradio_client.exceptions import AppError
 
 from tests.conftest import MakeLab, wait_for
 from voicelab.errors import Forbidden
+from voicelab.job import LOOKAHEAD_CHUNKS
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
-from voicelab.runner import LOOKAHEAD_CHUNKS
 from voicelab.server import Lab
 from voicelab.ui.generate import AHEAD_S, _shown
 from voicelab.ui.stories import _arrived, _change

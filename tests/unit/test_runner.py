@@ -16,9 +16,10 @@ from voicelab.engines import Rack, Spoken, Utterance
 from voicelab.engines.base import More, nothing_more
 from voicelab.engines.tone import INFO, ToneEngine
 from voicelab.errors import SpeechFailed
+from voicelab.job import LOOKAHEAD_CHUNKS, Job
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
-from voicelab.runner import LOOKAHEAD_CHUNKS, Job, Runner
+from voicelab.runner import Runner
 from voicelab.settings import Settings
 from voicelab.text import Chunk
 
