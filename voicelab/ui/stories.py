@@ -298,8 +298,8 @@ class Speaker:
         progress((0, len(lines)), unit="lines")
         dialogue, word = Dialogue(self._lab, id, lines, source="ui"), secrets.token_hex(8)
         self._dialogues[word] = dialogue
-        yield [*self._skipped, word, gr.Button(interactive=True)]
         try:
+            yield [*self._skipped, word, gr.Button(interactive=True)]
             dialogue.speak(lambda *done: progress(done, unit="lines"))
         except Cancelled:
             gr.Info("Stopped.")
