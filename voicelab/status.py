@@ -361,4 +361,7 @@ def memory_info() -> Snapshot:
         "cpu_memory_percent": round(process.memory_percent(), 2),
         "gpu_memory_allocated_mb": round(cuda.memory_allocated() / 2**20, 1) if cuda else 0.0,
         "gpu_memory_reserved_mb": round(cuda.memory_reserved() / 2**20, 1) if cuda else 0.0,
+        "gpu_memory_max_allocated_mb": (
+            round(cuda.max_memory_allocated() / 2**20, 1) if cuda else 0.0
+        ),
     }

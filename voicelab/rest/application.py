@@ -18,6 +18,7 @@ from voicelab.rest import (
     stories,
     versions,
 )
+from voicelab.rest.dialects import chatterbox
 from voicelab.rest.errors import exception_handlers
 from voicelab.rest.schemas import ErrorBody
 from voicelab.rest.security import Guard
@@ -46,6 +47,7 @@ def build(lab: VoiceLab) -> FastAPI:
         stories,
         storage,
         catalog,
+        chatterbox,
     ):
         application.include_router(module.router(lab))
     return application

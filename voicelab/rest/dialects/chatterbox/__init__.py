@@ -1,0 +1,32 @@
+"""The Chatterbox TTS API's routes beside the status document's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter
+
+from voicelab.lab import VoiceLab
+from voicelab.rest.dialects.chatterbox import memory
+
+__all__ = ["router"]
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab, each under /v1 as well."""
+    routes = APIRouter(tags=["chatterbox"])
+
+    def add(method: str, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        for each in (path, f"/v1{path}"):
+            routes.add_api_route(
+                each,
+                endpoint,
+                methods=[method],
+                include_in_schema=each == path,
+                response_model=None,
+                **options,
+            )
+
+    memory.add_routes(lab, add)
+    return routes
