@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import gc
+import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import soundfile
 from fastapi.testclient import TestClient
 
 import voicelab.rest.dialects.chatterbox.memory as memory_routes
+from tests.conftest import write_clip
+from voicelab.lab import VoiceLab
 
 TEXT = "The fjord was quiet, and a single boat drew a line across it. Then even that was gone."
 
@@ -87,3 +92,122 @@ def test_a_bad_threshold_is_refused_and_changes_nothing(client: TestClient, quer
     refused = client.post(f"/memory/config?{query}")
     assert refused.status_code == 400 and is_envelope(refused)
     assert client.get("/memory/config").json() == before
+
+
+def uploaded(client: TestClient, voice: Path, name: str, **fields: str):
+    files = {"voice_file": ("sample.wav", voice.read_bytes(), "audio/mpeg")}
+    return client.post("/v1/voices", data={"voice_name": name, **fields}, files=files)
+
+
+def test_a_voice_is_uploaded_used_renamed_and_deleted(client: TestClient, voice: Path) -> None:
+    made = uploaded(client, voice, "test_voice", language="de")
+    assert made.status_code == 201
+    assert made.json()["voice"]["name"] == "test_voice" and made.json()["voice"]["language"] == "de"
+    taken = uploaded(client, voice, "test_voice")
+    assert taken.status_code == 409 and is_envelope(taken)
+    (item,) = [v for v in client.get("/v1/voices").json()["voices"] if v["name"] == "test_voice"]
+    assert item["filename"] == "test_voice.wav" and item["upload_date"].endswith("Z")
+    assert item["aliases"] == [] and item["exists"] is True
+    info = client.get("/v1/voices/test_voice").json()["voice"]
+    assert {key: item[key] for key in info} == info
+    content = client.get("/voices/test_voice/download").content
+    assert len(content) == item["file_size"] and soundfile.info(io.BytesIO(content)).frames > 48_000
+
+    body = {"input": TEXT, "voice": "test_voice", "exaggeration": 0.6, "temperature": 0.8}
+    take = client.post("/v1/audio/speech", json=body).headers["x-generation-id"]
+    renamed = client.put("/v1/voices/test_voice", data={"new_name": "renamed"}).json()
+    assert (renamed["old_name"], renamed["new_name"]) == ("test_voice", "renamed")
+    gone = client.delete("/v1/voices/renamed").json()
+    assert gone["voice_name"] == "renamed" and gone["moved"] == 1
+    assert client.get(f"/history/{take}").json()["profile_name"] == "Unassigned"
+    missing = client.post("/v1/audio/speech", json={"input": TEXT, "voice": "renamed"})
+    assert missing.status_code == 404 and "Default" in missing.json()["error"]["message"]
+
+
+def test_an_alias_is_a_name_like_another(client: TestClient, voice: Path) -> None:
+    uploaded(client, voice, "Anna")
+    url = "/voices/Anna/aliases"
+    added = client.post(url, data={"alias": "narrator"})
+    assert added.status_code == 201 and added.json()["aliases"] == ["narrator"]
+    assert client.get("/voices/narrator").json()["voice"]["name"] == "Anna"
+    assert client.get("/voices/all-names").json()["voice_names"] == ["Default", "Anna", "narrator"]
+    spoken = client.post("/v1/audio/speech", json={"input": TEXT, "voice": "Narrator"})
+    record = client.get(f"/history/{spoken.headers['x-generation-id']}").json()
+    assert record["profile_name"] == "Anna"
+    for alias, code in (
+        *(("narrator", 409), ("Anna", 409), ("alloy", 409), ("default", 409), ("", 422)),
+        *(("x" * 101, 422), ("a\x00b", 422), ("x" * 1_000_000, 422)),
+    ):
+        answer = client.post(url, data={"alias": alias})
+        assert answer.status_code == code and is_envelope(answer), alias[:20]
+    assert client.post("/profiles", json={"name": "narrator"}).status_code == 409
+    assert client.delete(f"{url}/none").status_code == 404
+    assert client.delete(f"{url}/narrator").json()["count"] == 0
+    assert client.get("/voices/narrator").status_code == 404
+
+
+def test_names_that_differ_in_case_only_are_two_voices(client: TestClient, voice: Path) -> None:
+    for name in ("Anna", "anna"):
+        assert uploaded(client, voice, name).status_code == 201
+    for name in ("Anna", "anna"):
+        assert client.get(f"/voices/{name}").json()["voice"]["name"] == name
+    assert client.get("/voices/ANNA").json()["voice"]["name"].casefold() == "anna"
+    assert uploaded(client, voice, "default").status_code == 409
+
+
+def test_the_default_voice_is_chosen_kept_and_reset(
+    client: TestClient, lab: VoiceLab, voice: Path
+) -> None:
+    def spoken(**fields: str) -> str:
+        take = client.post("/v1/audio/speech", json={"input": TEXT, **fields})
+        return client.get(f"/history/{take.headers['x-generation-id']}").json()["profile_name"]
+
+    assert client.get("/voices/default").json()["default_voice"] is None
+    uploaded(client, voice, "Anna")
+    chosen = client.post("/voices/default", data={"voice_name": "Anna"}).json()
+    assert chosen["default_voice"] == "Anna" and chosen["voice_info"]["file_size"] > 90_000
+    assert client.get("/v1/voices/default").json()["source"] == "voice_library"
+    assert client.get("/voices").json()["default_voice"] == "Anna"
+    assert spoken() == spoken(voice="alloy") == "Anna"
+    assert spoken(voice="default") == "Default"
+    missing = client.post("/voices/default", data={"voice_name": "nobody"})
+    assert missing.status_code == 404 and is_envelope(missing)
+    assert spoken() == "Anna"
+    assert client.delete("/voices/default").json()["default_voice"] is None
+    assert spoken() == "Default"
+    client.post("/voices/default", data={"voice_name": "Anna"})
+    client.delete("/voices/Anna")
+    assert client.get("/voices/default").json()["default_voice"] is None
+
+
+def test_a_refused_voice_leaves_nothing(
+    client: TestClient, lab: VoiceLab, voice: Path, tmp_path: Path
+) -> None:
+    short = write_clip(tmp_path / "short.wav", 0.5)
+    for answer, code in (
+        (uploaded(client, short, "Anna"), 422),
+        (uploaded(client, voice, "Anna", language="xx"), 422),
+        (uploaded(client, voice, ""), 422),
+        (uploaded(client, voice, "alloy"), 409),
+        (uploaded(client, voice, "x" * 1_000_000), 422),
+        (client.post("/voices", data={"voice_name": "Anna"}), 422),
+        (client.post("/voices", json={"voice_name": "Anna"}), 422),
+        (client.post("/voices", content=b"\xff" * 1000), 422),
+        (client.post("/voices", data={"voice_name": "A"}, files={"voice_file": b""}), 422),
+        (client.post("/voices", data={"voice_name": "A"}, files={"voice_file": b"junk"}), 422),
+        (client.put("/voices/Default", data={"new_name": "\u202e" * 101}), 422),
+        (client.put("/voices/nobody", data={"new_name": "B"}), 404),
+        (client.delete("/voices/Default"), 400),
+        (client.get("/voices/Default/download"), 404),
+        (client.get("/voices/nobody/aliases"), 404),
+    ):
+        assert answer.status_code == code and is_envelope(answer), answer.request.url
+    assert [profile["name"] for profile in lab.profiles.list()] == ["Default"]
+    folder = lab.files.root / "profiles"
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_languages_say_what_kind_of_model_there_is(client: TestClient) -> None:
+    body = client.get("/languages").json()
+    assert body["count"] == len(body["languages"])
+    assert body["model_type"] in ("standard", "multilingual")

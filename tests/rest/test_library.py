@@ -244,7 +244,7 @@ def test_bad_profiles_are_one_envelope(client: TestClient, tmp_path: Path) -> No
     id = client.get("/profiles").json()[1]["id"]
     text = {"file": b"this is no audio"}
     for answer, code in (
-        (client.post("/profiles", json={"name": "anna"}), 409),
+        (client.post("/profiles", json={"name": "Anna"}), 409),
         (client.post("/profiles", json={"name": ""}), 422),
         (client.post("/profiles", json={"name": "x" * 101}), 422),
         (client.post("/profiles", json={"name": "B", "default_engine": "none"}), 422),

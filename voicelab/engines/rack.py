@@ -81,6 +81,15 @@ class Rack:
                 self._engines[name] = self._factories[name]()
             return self._engines[name]
 
+    def check_language(self, code: str) -> None:
+        """Whether one of the engines speaks it; raises InvalidInput."""
+        spoken = {each for name in self.names for each in self.info(name).languages}
+        if code.lower() not in spoken and code.lower().split("-")[0] not in spoken:
+            raise InvalidInput(
+                f"No engine here speaks '{code[:20]}'; they speak {', '.join(sorted(spoken))}.",
+                param="language",
+            )
+
     def presence(self, name: str) -> Presence:
         """Whether an engine could speak here, as found when the rack was made."""
         return self._presences.get(name, Presence(True, True, "it needs no weights."))

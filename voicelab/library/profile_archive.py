@@ -19,7 +19,8 @@ from voicelab.codecs import prepare_clip
 from voicelab.effects import check_chain
 from voicelab.errors import BadArchive, BadClip, InvalidInput
 from voicelab.library.files import Files
-from voicelab.library.profiles import Profiles, check_picture
+from voicelab.library.pictures import check_picture
+from voicelab.library.profiles import Profiles
 from voicelab.library.zips import Lenient, entry, manifest, opened
 from voicelab.store import Store
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,27 +15,28 @@ from numpy.typing import NDArray
 from voicelab.audio import to_float
 from voicelab.codecs import CLIP_RATE, MAX_CLIP_S, prepare_clip, read
 from voicelab.effects import check_chain
-from voicelab.errors import Conflict, InvalidInput, NotFound, Protected, UnknownVoice
+from voicelab.errors import Conflict, InvalidInput, NotFound, Protected
 from voicelab.library.files import Files
+from voicelab.library.pictures import check_picture
 from voicelab.library.versions import GENERATIONS
+from voicelab.library.voices import (
+    OPENAI_VOICES,
+    check_free,
+    default_voice,
+    find_voice,
+    unknown_voice,
+)
 from voicelab.records import DEFAULT_PROFILE, now
 from voicelab.store import Query, Store
 
-__all__ = ["OPENAI_VOICES", "UNASSIGNED", "Profiles", "check_picture", "check_text"]
+__all__ = ["UNASSIGNED", "Profiles", "check_text"]
 
-OPENAI_VOICES = frozenset(
-    (
-        *("alloy", "ash", "ballad", "coral", "echo", "fable", "marin", "cedar", "nova"),
-        *("onyx", "sage", "shimmer", "verse"),
-    )
-)
 UNASSIGNED = "Unassigned"
 """Name of the profile of takes whose own was deleted."""
 
 PROFILES, SAMPLES = "profiles", "samples"
 MAX_SAMPLES = 20
-MAX_AVATAR_BYTES = 10 << 20
-AVATAR_PIXELS = 512
+MAX_ALIASES = 20
 BETWEEN_SAMPLES_S = 0.2
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 Record = dict[str, Any]
@@ -66,30 +66,67 @@ class Profiles:
         return dict(self._store.values(PROFILES, ("id", "name")))
 
     def resolve(self, name: str | None) -> Record:
-        """The profile of that id or name; an OpenAI name or None is the default.
+        """The profile of that id, name or alias; an OpenAI name or None is the default voice.
 
         Raises:
             UnknownVoice: there is none; the message lists those there are.
         """
-        folded = (name or DEFAULT_PROFILE).strip().casefold()
         profiles = self._all()
-        for profile in profiles:
-            if folded in (profile["id"].casefold(), profile["name"].casefold()):
-                return profile
-        if folded in OPENAI_VOICES:
-            return profiles[0]
-        known = ", ".join(profile["name"] for profile in profiles)
-        raise UnknownVoice(
-            f"There is no voice '{(name or '')[:60]}'; there are {known}, and OpenAI's names "
-            "for the default.",
-            param="voice",
-        )
+        found = find_voice(profiles, name) if name else default_voice(profiles)
+        if found is None and name and name.strip().casefold() in OPENAI_VOICES:
+            found = default_voice(profiles)
+        if found is None:
+            raise unknown_voice(name or "", profiles)
+        return found
+
+    def voice(self, name: str) -> Record:
+        """The profile of that id, name or alias, with its counts; raises UnknownVoice."""
+        profiles = self._all()
+        found = find_voice(profiles, name)
+        if found is None:
+            raise unknown_voice(name, profiles)
+        return self._counted(found)
+
+    def choose_default(self, id: str | None) -> Record:
+        """Speak with it where a request names no voice; None is the engine's own. The profile.
+
+        Raises:
+            NotFound.
+        """
+        chosen = self._one(id or DEFAULT_PROFILE)
+        with self._store.batch():
+            for profile in self._all():
+                wanted = profile["id"] == chosen["id"] and id is not None
+                if profile.get("is_default_voice", False) != wanted:
+                    self._store.patch(PROFILES, profile["id"], {"is_default_voice": wanted})
+        return self.get(chosen["id"])
+
+    def set_aliases(self, id: str, change: Callable[[list[str]], list[str]]) -> Record:
+        """Further names of a profile, from those it has; the profile.
+
+        Raises:
+            NotFound; InvalidInput: not 1-100 characters.
+            Conflict: one is taken, or there are more than 20.
+        """
+        with self._store.batch():  # nobody takes a name meanwhile
+            profile = self._one(id)
+            before = profile.get("aliases", [])
+            aliases = [check_text("alias", alias, 1, 100) for alias in change(list(before))]
+            if len(aliases) > MAX_ALIASES:
+                raise Conflict(f"A profile has at most {MAX_ALIASES} aliases.")
+            if len(set(aliases)) < len(aliases):
+                raise Conflict(f"'{aliases[-1]}' is one of its aliases already.")
+            for alias in set(aliases) - set(before):
+                check_free(self._all(), alias)
+            self._store.patch(PROFILES, id, {"aliases": aliases, "updated_at": now()})
+        return self.get(id)
 
     def named(self, name: str, description: str = "Came with an import.") -> Record:
         """The profile of that name, made when there is none (an import brings its own)."""
-        for profile in self._all():
-            if profile["name"].casefold() == name.casefold():
-                return profile
+        alike = [p for p in self._all() if p["name"].casefold() == name.casefold()]
+        same = [profile for profile in alike if profile["name"] == name]
+        for profile in same or alike:
+            return profile
         return self.create(name, description=description)
 
     def free_name(self, name: str) -> str:
@@ -113,7 +150,7 @@ class Profiles:
         """A new profile without clips.
 
         Args:
-            name: 1-100 characters, unique whatever its case.
+            name: 1-100 characters, unique.
             description: at most 500 characters.
             language: BCP 47 code, used where a request names none.
             default_engine: used where a request names none; the lab's when None.
@@ -217,6 +254,25 @@ class Profiles:
         with self._files.kept(row["audio_path"]):
             return self.insert_sample(id, row)
 
+    def create_from_clip(self, name: str, clip: Path, language: str = "en") -> Record:
+        """A new profile with one clip; nothing is left of it when the clip or name is refused.
+
+        Raises:
+            InvalidInput, BadClip, Conflict, StoreFull: as `create` and `add_sample`.
+        """
+        row = self.written_sample(prepare_clip(clip), "")
+        with self._files.kept(row["audio_path"]), self._store.batch():
+            profile = self.create(name, language=language)
+            self.insert_sample(profile["id"], row)
+        return self.get(profile["id"])
+
+    def describe_sample(self, id: str, reference_text: str) -> Record:
+        """Say what is said in a clip, in at most 2,000 characters; the clip. Raises NotFound."""
+        self.sample(id)
+        text = check_text("reference_text", reference_text, 0, 2000)
+        self._store.patch(SAMPLES, id, {"reference_text": text})
+        return self.sample(id)
+
     def written_sample(self, samples: NDArray[np.float32], reference_text: str) -> Record:
         """The file of a clip from `prepare_clip`, float32 (n,) at 24 kHz, and a row for it.
 
@@ -300,6 +356,8 @@ class Profiles:
         clips = self._store.count(SAMPLES, own)
         kind = "default" if profile["id"] == DEFAULT_PROFILE else "cloned" if clips else "preset"
         return profile | {
+            "aliases": profile.get("aliases", []),  # an older record has none
+            "is_default_voice": profile.get("is_default_voice", False),
             "voice_type": kind,
             "generation_count": self._store.count(GENERATIONS, own),
             "sample_count": clips,
@@ -324,11 +382,7 @@ class Profiles:
 
     def _free_name(self, name: Any, id: str | None) -> str:
         name = check_text("name", name, 1, 100)
-        if name.casefold() in OPENAI_VOICES:
-            raise Conflict(f"'{name}' is one of OpenAI's names for the default voice.")
-        for other, taken in self.names().items():
-            if taken.casefold() == name.casefold() and other != id:
-                raise Conflict(f"There is a profile '{taken[:100]}' already.")
+        check_free(self._all(), name, id)
         return name
 
 
@@ -342,25 +396,6 @@ def check_text(name: str, value: Any, least: int, most: int) -> str:
     return text
 
 
-def check_picture(content: bytes) -> bytes:
-    """PNG of at most 512 pixels a side; raises InvalidInput."""
-    from PIL import Image, UnidentifiedImageError
-
-    if len(content) > MAX_AVATAR_BYTES:
-        raise InvalidInput("An avatar has at most 10 MiB.", param="file")
-    try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP", "GIF")) as image:
-            if image.width * image.height > 50_000_000:
-                raise InvalidInput("The picture has too many pixels.", param="file")
-            small = image.convert("RGBA")
-            small.thumbnail((AVATAR_PIXELS, AVATAR_PIXELS))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise InvalidInput("The file is not a picture that can be read.", param="file") from error
-    sink = io.BytesIO()
-    small.save(sink, "PNG")
-    return sink.getvalue()
-
-
 def _profile(id: str, name: str, description: str) -> Record:
     created_at = now()
     return {
@@ -372,6 +407,8 @@ def _profile(id: str, name: str, description: str) -> Record:
         "default_engine": None,
         "effects_chain": None,
         "avatar_path": None,
+        "aliases": [],
+        "is_default_voice": False,
         "created_at": created_at,
         "updated_at": created_at,
     }

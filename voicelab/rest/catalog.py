@@ -11,10 +11,12 @@ from starlette.responses import Response
 import voicelab
 from voicelab.codecs import FORMATS
 from voicelab.lab import VoiceLab
-from voicelab.library.profiles import OPENAI_VOICES
+from voicelab.library.voices import OPENAI_VOICES, default_voice, library_item
 from voicelab.rest.json import Json
 
 __all__ = ["router"]
+
+OBJECT = {"object": "voice"}
 
 
 def router(lab: VoiceLab) -> APIRouter:
@@ -31,14 +33,16 @@ def router(lab: VoiceLab) -> APIRouter:
 
     def voices() -> Response:
         """The profiles, in the shapes of both servers."""
-        profiles = [profile | {"object": "voice"} for profile in lab.profiles.list()]
-        names = [profile["name"] for profile in profiles]
+        profiles = [
+            profile | library_item(profile, lab.profiles.samples(profile["id"])) | OBJECT
+            for profile in lab.profiles.list()
+        ]
         return Json(
             {
                 "voices": profiles,
                 "data": profiles,
                 "count": len(profiles),
-                "default_voice": names[0],
+                "default_voice": default_voice(profiles)["name"],
                 "openai_aliases": sorted(OPENAI_VOICES),
             }
         )
@@ -51,7 +55,9 @@ def router(lab: VoiceLab) -> APIRouter:
         """Of the default engine."""
         spoken = lab.engine_info().languages
         items = [{"code": code, "name": name} for code, name in spoken.items()]
-        return Json({"languages": items, "count": len(items), "engine": lab.rack.default})
+        kind = "multilingual" if len(items) > 1 else "standard"
+        body = {"languages": items, "count": len(items), "engine": lab.rack.default}
+        return Json(body | {"model_type": kind})
 
     def engines() -> Response:
         """Each engine, what it can, and whether it can be used here."""

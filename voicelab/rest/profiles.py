@@ -62,6 +62,7 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.post("/profiles", response_model=None)
     def create_profile(body: ProfileBody) -> Response:
         """A new profile; clips are added to it."""
+        lab.rack.check_language(body.language)
         _check_engine(lab, body.default_engine)
         return Json(lab.profiles.create(**body.model_dump()))
 
@@ -73,6 +74,8 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.put("/profiles/{id}", response_model=None)
     def update_profile(id: str, body: ProfilePatch) -> Response:
         """Change what is given."""
+        if body.language is not None:
+            lab.rack.check_language(body.language)
         _check_engine(lab, body.default_engine)
         fields = body.model_dump(exclude_unset=True)
         for name in ("name", "language"):

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from voicelab.lab import VoiceLab
-from voicelab.rest.dialects.chatterbox import memory
+from voicelab.rest.dialects.chatterbox import memory, voices
 
 __all__ = ["router"]
 
@@ -29,4 +29,5 @@ def router(lab: VoiceLab) -> APIRouter:
             )
 
     memory.add_routes(lab, add)
+    voices.add_routes(lab, add)
     return routes

@@ -1,0 +1,151 @@
+"""Its library of voice files: each is one of our profiles, its file the profile's clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, File, Form, UploadFile
+from starlette.responses import Response
+
+from voicelab.audio import to_pcm16, wav_bytes
+from voicelab.codecs import CLIP_RATE
+from voicelab.errors import BadClip, NotFound
+from voicelab.lab import VoiceLab
+from voicelab.library.voices import default_voice, library_item
+from voicelab.rest.json import Json
+from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.uploads import attachment, clip_file
+
+__all__ = ["add_routes"]
+
+Name = Annotated[str, Form(min_length=1, max_length=100)]
+Add = Callable[..., None]
+
+
+def add_routes(lab: VoiceLab, add: Add) -> None:
+    """Add them: `add(method, path, endpoint)`."""
+    _default(lab, add)
+    _voices(lab, add)
+    _aliases(lab, add)
+
+
+def _item(lab: VoiceLab, profile: dict[str, Any]) -> dict[str, Any]:
+    return profile | library_item(profile, lab.profiles.samples(profile["id"]))
+
+
+def _default(lab: VoiceLab, add: Add) -> None:
+    def told(profile: dict[str, Any]) -> dict[str, Any]:
+        if not profile["is_default_voice"]:
+            return {"default_voice": None, "source": "engine", "path": None}
+        item = _item(lab, profile)
+        return {"default_voice": item["name"], "source": "voice_library", "voice_info": item}
+
+    def get_default() -> Response:
+        """The voice of requests that name none; null is the engine's own."""
+        return Json(told(default_voice(lab.profiles.list())))
+
+    def set_default(voice_name: Name) -> Response:
+        """Speak with this voice where a request names none."""
+        profile = lab.profiles.choose_default(lab.profiles.voice(voice_name)["id"])
+        return Json({"message": "Default voice updated successfully"} | told(profile))
+
+    def reset_default() -> Response:
+        """The engine's own voice again."""
+        profile = lab.profiles.choose_default(None)
+        return Json({"message": "Default voice reset to system default"} | told(profile))
+
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+    add("GET", "/voices/default", get_default)
+    add("POST", "/voices/default", set_default)
+    add("DELETE", "/voices/default", reset_default, dependencies=owner)
+
+
+def _voices(lab: VoiceLab, add: Add) -> None:
+    def add_voice(
+        voice_name: Name,
+        voice_file: Annotated[UploadFile, File(description="2-30 s of one voice")],
+        language: Annotated[str, Form(min_length=2, max_length=20)] = "en",
+    ) -> Response:
+        """A new voice from a clip."""
+        lab.rack.check_language(language)
+        with clip_file(voice_file) as path:
+            if path is None:
+                raise BadClip("There is no clip in the request.", param="voice_file")
+            profile = lab.profiles.create_from_clip(voice_name, path, language)
+        body = {"message": "Voice uploaded successfully", "voice": _item(lab, profile)}
+        return Json(body, 201)
+
+    def all_names() -> Response:
+        """Names and aliases of all voices."""
+        profiles = lab.profiles.list()
+        names = [name for p in profiles for name in (p["name"], *p["aliases"])]
+        return Json({"voice_names": names, "count": len(names)})
+
+    def get_voice(voice_name: str) -> Response:
+        """One voice, by name or alias."""
+        return Json({"voice": _item(lab, lab.profiles.voice(voice_name))})
+
+    def rename_voice(voice_name: str, new_name: Name) -> Response:
+        """Another name."""
+        profile = lab.profiles.voice(voice_name)
+        renamed = lab.profiles.update(profile["id"], {"name": new_name})
+        body = {"message": "Voice renamed successfully", "old_name": profile["name"]}
+        return Json(body | {"new_name": renamed["name"]})
+
+    def delete_voice(voice_name: str) -> Response:
+        """A voice with its clips; its takes stay, unassigned."""
+        profile = lab.profiles.voice(voice_name)
+        gone = lab.delete_profile(profile["id"], keep_generations=True)
+        body = {"message": "Voice deleted successfully", "voice_name": profile["name"]}
+        return Json(body | gone)
+
+    def download_voice(voice_name: str) -> Response:
+        """The clips of a voice as one WAV."""
+        profile = lab.profiles.voice(voice_name)
+        samples = lab.profiles.reference(profile["id"])
+        if samples is None:
+            raise NotFound(f"'{profile['name'][:60]}' has no clip.", param="voice_name")
+        headers = {"Content-Disposition": attachment(f"{profile['name']}.wav")}
+        content = wav_bytes(to_pcm16(samples), CLIP_RATE)
+        return Response(content, media_type="audio/wav", headers=headers)
+
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+    add("POST", "/voices", add_voice)
+    add("GET", "/voices/all-names", all_names)
+    add("GET", "/voices/{voice_name}", get_voice)
+    add("PUT", "/voices/{voice_name}", rename_voice)
+    add("DELETE", "/voices/{voice_name}", delete_voice, dependencies=owner)
+    add("GET", "/voices/{voice_name}/download", download_voice)
+
+
+def _aliases(lab: VoiceLab, add: Add) -> None:
+    def told(profile: dict[str, Any], **fields: Any) -> dict[str, Any]:
+        aliases = profile["aliases"]
+        return {"voice_name": profile["name"], "aliases": aliases, "count": len(aliases)} | fields
+
+    def list_aliases(voice_name: str) -> Response:
+        """Further names of a voice."""
+        return Json(told(lab.profiles.voice(voice_name)))
+
+    def add_alias(voice_name: str, alias: Name) -> Response:
+        """One more name."""
+        id = lab.profiles.voice(voice_name)["id"]
+        profile = lab.profiles.set_aliases(id, lambda known: [*known, alias])
+        body = told(profile, alias=profile["aliases"][-1], message="Alias added successfully")
+        return Json(body, 201)
+
+    def remove_alias(voice_name: str, alias: str) -> Response:
+        """One name less."""
+        profile = lab.profiles.voice(voice_name)
+        if alias not in profile["aliases"]:
+            raise NotFound(f"'{profile['name'][:60]}' has no such alias.", param="alias")
+        left = lab.profiles.set_aliases(
+            profile["id"], lambda known: [each for each in known if each != alias]
+        )
+        return Json(told(left, alias=alias, message="Alias removed successfully"))
+
+    owner = [Depends(refuse_when_exposed(lab.settings))]
+    add("GET", "/voices/{voice_name}/aliases", list_aliases)
+    add("POST", "/voices/{voice_name}/aliases", add_alias)
+    add("DELETE", "/voices/{voice_name}/aliases/{alias}", remove_alias, dependencies=owner)
