@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,7 @@ __all__ = [
     "trim_silence",
     "wav_bytes",
     "wav_header",
+    "write_whole",
 ]
 
 Samples = NDArray[np.float32]
@@ -225,6 +226,24 @@ def storage_error(error: OSError) -> StorageError:
 def half_written(path: Path) -> Path:
     """A name beside a file, to write it under until it is whole: nobody else has the same."""
     return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+
+
+def write_whole(path: Path, parts: Iterable[bytes]) -> None:
+    """A file that appears only when it is whole.
+
+    Raises:
+        StoreFull, StorageError, and what `parts` raises: nothing is left.
+    """
+    temporary = half_written(path)
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                file.write(part)
+        temporary.replace(path)
+    except OSError as error:
+        raise storage_error(error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class WavWriter:

@@ -1,27 +1,22 @@
-"""Audio formats: whatever comes in as a voice clip, and what goes out as a download."""
+"""Audio that comes in: voice clips of any format, our own files; speed and rate."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.audio import is_silent, trim_silence, wav_bytes
-from voicelab.errors import BadClip, InvalidInput, StorageError
+from voicelab.audio import is_silent, trim_silence
+from voicelab.errors import BadClip, StorageError
 
 __all__ = [
     "CLIP_RATE",
-    "FORMATS",
     "MAX_CLIP_S",
-    "Format",
+    "blocks",
     "decode",
-    "encode",
     "filtered",
     "prepare_clip",
     "read",
@@ -44,77 +39,10 @@ CONTAINERS = "wav,w64,aiff,au,caf,mp3,aac,flac,ogg,mov,mp4,m4a,3gp,matroska,webm
 
 CLIPPED_SHARE = 0.1
 
+BLOCK = 1 << 17
+"""Samples read at once: five seconds."""
 
-@dataclass(frozen=True)
-class Format:
-    """A format audio can be had in: its content type, file suffix and, for PyAV, its codec."""
-
-    content_type: str
-    suffix: str
-    codec: str | None = None
-    container: str | None = None
-    sample_rate: int | None = None
-    """The rate the codec wants in Hz; None takes any."""
-
-
-FORMATS: Mapping[str, Format] = MappingProxyType(
-    {
-        "wav": Format("audio/wav", ".wav"),
-        "mp3": Format("audio/mpeg", ".mp3", "libmp3lame", "mp3", 44_100),
-        "flac": Format("audio/flac", ".flac"),
-        "opus": Format("audio/ogg; codecs=opus", ".opus", "libopus", "ogg", 48_000),
-        "ogg": Format("audio/ogg", ".ogg"),
-        "aac": Format("audio/aac", ".aac", "aac", "adts", 44_100),
-        "pcm": Format("application/octet-stream", ".pcm"),
-    }
-)
-
-
-def encode(pcm: NDArray[np.int16], sample_rate: int, name: str) -> bytes:
-    """int16 (n,) at `sample_rate` Hz as a file of the format `name`.
-
-    Raises:
-        InvalidInput: no such format.
-    """
-    if name not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise InvalidInput(
-            f"'{name[:20]}' is not a format; there are {known}.", param="response_format"
-        )
-    if name == "pcm":
-        return pcm.tobytes()
-    if name == "wav":
-        return wav_bytes(pcm, sample_rate)
-    if FORMATS[name].codec is None:
-        return _encode_sndfile(pcm, sample_rate, name)
-    return _encode_av(pcm, sample_rate, FORMATS[name])
-
-
-def _encode_sndfile(pcm: NDArray[np.int16], sample_rate: int, name: str) -> bytes:
-    import soundfile
-
-    sink = io.BytesIO()
-    subtype = "VORBIS" if name == "ogg" else "PCM_16"
-    with soundfile.SoundFile(
-        sink, "w", sample_rate, 1, format=name.upper(), subtype=subtype
-    ) as file:
-        # libsndfile's Vorbis writer overflows its stack on one very long block.
-        for start in range(0, len(pcm), sample_rate):
-            file.write(pcm[start : start + sample_rate])
-    return sink.getvalue()
-
-
-def _encode_av(pcm: NDArray[np.int16], sample_rate: int, form: Format) -> bytes:
-    import av
-
-    sink = io.BytesIO()
-    with av.open(sink, "w", format=form.container) as container:
-        stream: Any = container.add_stream(str(form.codec), rate=form.sample_rate or sample_rate)
-        stream.layout = "mono"
-        for frame in _resampled(_frames(pcm, sample_rate), stream.format.name, stream.rate):
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return sink.getvalue()
+UNREADABLE = "The audio file of this take cannot be read."
 
 
 def _frames(pcm: NDArray[Any], sample_rate: int, form: str = "s16") -> Iterator[Any]:
@@ -275,5 +203,35 @@ def read(path: Path) -> tuple[NDArray[np.int16], int]:
     try:
         pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
-        raise StorageError("The audio file of this take cannot be read.") from error
+        raise StorageError(UNREADABLE) from error
     return np.ascontiguousarray(pcm[:, 0]), rate
+
+
+def blocks(path: Path) -> tuple[Iterator[NDArray[np.int16]], int, int]:
+    """One of our own mono files, WAV or FLAC, piece by piece.
+
+    Returns:
+        Blocks of int16 (n,), their rate in Hz, and how many samples they have together. The
+        file is open until the last one, or until the iterator is closed.
+
+    Raises:
+        StorageError: it is gone or broken; also from the iterator.
+    """
+    import soundfile
+
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise StorageError(UNREADABLE) from error
+    return _blocks(file), file.samplerate, file.frames
+
+
+def _blocks(file: Any) -> Iterator[NDArray[np.int16]]:
+    import soundfile
+
+    try:
+        with file:
+            for block in file.blocks(BLOCK, dtype="int16", always_2d=True):
+                yield np.ascontiguousarray(block[:, 0])
+    except (soundfile.SoundFileError, OSError) as error:
+        raise StorageError(UNREADABLE) from error

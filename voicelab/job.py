@@ -15,7 +15,7 @@ from voicelab.text import Chunk
 
 __all__ = ["LOOKAHEAD_CHUNKS", "ChunkAudio", "Job"]
 
-LOOKAHEAD_CHUNKS = 64
+LOOKAHEAD_CHUNKS, LOOKAHEAD_BYTES = 64, 16 << 20
 """A reader that falls this far behind stops its own request, not the memory of the server."""
 
 
@@ -72,6 +72,7 @@ class Job:
         self._changed = threading.Condition()
         self._done: dict[int, ChunkAudio] = {}
         self._given = 0
+        self._held_bytes = 0
         self._error: VoicelabError | None = None
         self._wake: Callable[[], None] = lambda: None
 
@@ -88,9 +89,16 @@ class Job:
                 if index not in self._done:
                     raise self._error or Cancelled()
                 audio = self._done.pop(index)
+                self._held_bytes -= audio.samples.nbytes
                 self._given = index + 1
             self._wake()
             yield audio
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until `results` has something to give or to raise at once; whether it has."""
+        with self._changed:
+            limit_s = min(timeout_s, threading.TIMEOUT_MAX)
+            return self._changed.wait_for(lambda: self.ready or self._over, limit_s)
 
     def cancel(self) -> None:
         """Stop it within one decoding step."""
@@ -112,6 +120,7 @@ class Job:
         with self._changed:
             if not self.cancelled.is_set():
                 self._done[audio.chunk.index] = audio
+                self._held_bytes += audio.samples.nbytes
             self._changed.notify_all()
 
     def attach(self, wake: Callable[[], None]) -> None:
@@ -132,12 +141,18 @@ class Job:
     @property
     def waiting(self) -> bool:
         """Whether its next chunk may be taken now."""
-        return not self.finished and self.next_index - self._given < LOOKAHEAD_CHUNKS
+        ahead = self.next_index - self._given
+        room = ahead < LOOKAHEAD_CHUNKS and self._held_bytes < LOOKAHEAD_BYTES
+        return not self.finished and room
 
     @property
     def ready(self) -> bool:
         """Whether `results` has its next chunk at once."""
         return self._given in self._done
+
+    @property
+    def _over(self) -> bool:
+        return self._error is not None or self._given >= len(self.chunks)
 
     @property
     def urgent(self) -> bool:

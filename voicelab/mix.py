@@ -1,4 +1,4 @@
-"""Clips on a time line, mixed sample by sample into blocks, and written as a file.
+"""Clips on a time line, mixed sample by sample into blocks, and their captions.
 
 Nothing is held whole: a clip's file is open while it sounds, and is read a second at a time.
 """
@@ -6,21 +6,19 @@ Nothing is held whole: a clip's file is open while it sounds, and is read a seco
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.audio import WavWriter, storage_error, to_float, to_pcm16
+from voicelab.audio import to_pcm16
 from voicelab.codecs import resampled
 from voicelab.errors import StorageError
 
-__all__ = ["EXPORTS", "Chapter", "Clip", "Cue", "captions", "mix", "mix_frames", "write"]
+__all__ = ["EXPORTS", "Clip", "Cue", "captions", "mix", "mix_frames"]
 
 EXPORTS: Mapping[str, str] = MappingProxyType(
     {
@@ -33,10 +31,6 @@ EXPORTS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Format -> content type of what a story can be had as."""
-
-ENCODERS: Mapping[str, tuple[str, str, int]] = MappingProxyType(
-    {"mp3": ("mp3", "libmp3lame", 44_100), "m4b": ("ipod", "aac", 44_100)}
-)
 
 Samples = NDArray[np.float32]
 Pcm = NDArray[np.int16]
@@ -63,15 +57,6 @@ class Clip:
     volume: float = 1.0
     fade_in_ms: int = 0
     fade_out_ms: int = 0
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """A named stretch of a file, in seconds."""
-
-    start_s: float
-    end_s: float
-    title: str
 
 
 @dataclass(frozen=True)
@@ -109,45 +94,6 @@ def mix(clips: Sequence[Clip], sample_rate: int) -> Iterator[Pcm]:
                 sound.add_to(block, begin)
             heard = [sound for sound in heard if sound.end > begin + len(block)]
             yield to_pcm16(block)
-
-
-def write(
-    blocks: Iterable[Pcm],
-    path: Path,
-    kind: str,
-    sample_rate: int,
-    *,
-    chapters: Sequence[Chapter] = (),
-    title: str = "",
-) -> None:
-    """Blocks of int16 (n,) as a file: wav, flac, mp3 or m4b.
-
-    Args:
-        blocks: as from `mix`.
-        path: appears only when it is whole.
-        kind: of the file.
-        sample_rate: of the blocks, in Hz.
-        chapters: for mp3 and m4b.
-        title: for mp3 and m4b.
-
-    Raises:
-        StoreFull, StorageError: nothing is left.
-    """
-    if kind == "wav":
-        with WavWriter(path, sample_rate) as wav:
-            for block in blocks:
-                wav.write(block)
-            wav.commit()
-        return
-    temporary = path.with_name(f".{path.name}.tmp")
-    writer: Callable[..., None] = _write_flac if kind == "flac" else _write_encoded
-    try:
-        writer(blocks, temporary, kind, sample_rate, chapters, title)
-        temporary.replace(path)
-    except OSError as error:
-        raise storage_error(error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def captions(cues: Iterable[Cue], kind: str) -> str:
@@ -243,65 +189,6 @@ def _samples(clip: Clip, sample_rate: int) -> Iterator[Samples]:
             yield from mono if rate == sample_rate else resampled(mono, rate, sample_rate)
     except (soundfile.SoundFileError, OSError) as error:
         raise StorageError("The audio file of a clip cannot be read.") from error
-
-
-def _write_flac(blocks: Iterable[Pcm], path: Path, kind: str, sample_rate: int, *_: object) -> None:
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(path, "w", sample_rate, 1, "PCM_16", format=kind.upper()) as file:
-            for block in blocks:
-                file.write(block)
-    except soundfile.SoundFileError as error:
-        raise StorageError("The file cannot be written; is the disk full?") from error
-
-
-def _write_encoded(
-    blocks: Iterable[Pcm],
-    path: Path,
-    kind: str,
-    sample_rate: int,
-    chapters: Sequence[Chapter],
-    title: str,
-) -> None:
-    import av
-
-    container_name, codec, rate = ENCODERS[kind]
-    with av.open(str(path), "w", format=container_name) as container:
-        if title:
-            container.metadata["title"] = title
-        container.set_chapters([_chapter(number, each) for number, each in enumerate(chapters)])
-        stream: Any = container.add_stream(codec, rate=rate)
-        stream.layout = "mono"
-        floats = (to_float(block) for block in blocks)
-        resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=rate)
-        for frame in _av_frames(floats, sample_rate):
-            for ready in resampler.resample(frame):
-                container.mux(stream.encode(ready))
-        container.mux(stream.encode(None))
-
-
-def _av_frames(blocks: Iterable[Samples], sample_rate: int) -> Iterator[Any]:
-    import av
-
-    position = 0
-    for block in blocks:
-        frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="fltp", layout="mono")
-        frame.sample_rate = sample_rate
-        frame.pts = position
-        position += len(block)
-        yield frame
-    yield None
-
-
-def _chapter(number: int, chapter: Chapter) -> Any:
-    return {
-        "id": number,
-        "start": round(chapter.start_s * 1000),
-        "end": round(chapter.end_s * 1000),
-        "time_base": Fraction(1, 1000),
-        "metadata": {"title": chapter.title},
-    }
 
 
 def _clock(seconds: float, mark: str) -> str:

@@ -146,6 +146,15 @@ class Take(Iterator[Piece]):
         """Whether the next piece comes at once: its chunk is spoken already."""
         return self._blueprint.job.ready
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is in the history, and its file in the folder."""
+        return self._blueprint.destination.keeps
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the next piece comes at once, or the end, or a failure; whether it does."""
+        return self._blueprint.job.wait(timeout_s)
+
     def __next__(self) -> Piece:
         with self._iterating:
             return next(self._pieces)

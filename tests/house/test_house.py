@@ -27,6 +27,7 @@ FLOORS = {
     "text": 1,
     "audio": 1,
     "codecs": 1.5,
+    "encoding": 1.5,
     "loudness": 1.6,
     "effects": 1.7,
     "mix": 1.7,

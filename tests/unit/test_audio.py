@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from voicelab.audio import (
     trim_silence,
     wav_bytes,
 )
-from voicelab.codecs import FORMATS, decode, encode, prepare_clip, read, stretch
+from voicelab.codecs import decode, prepare_clip, read, stretch
+from voicelab.encoding import FORMATS, encode, encoded
 from voicelab.errors import BadClip, InvalidInput, StorageError, StoreFull
 
 RATE = 24_000
@@ -337,3 +339,39 @@ def test_a_cut_or_scrambled_file_is_a_clip_or_a_refusal(tmp_path: Path, name: st
             assert len(prepare_clip(tmp_path / "clip"))
         except BadClip as refusal:
             assert refusal.message.endswith(".")
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "m4b"])
+def test_a_format_is_sent_while_it_is_encoded_and_ends_when_nobody_reads(name: str) -> None:
+    taken, closed = [], []
+
+    def blocks() -> Iterator[np.ndarray]:
+        try:
+            for number in range(100):
+                taken.append(number)
+                yield to_pcm16(tone(1))
+        finally:
+            closed.append(len(taken))
+
+    parts = encoded(blocks(), RATE, name)
+    assert taken == []
+    size = 0
+    while size < 5000:
+        size += len(next(parts))
+    assert len(taken) < 20
+    parts.close()
+    del parts
+    assert closed == [len(taken)]
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 24_000, 48_000])
+@pytest.mark.parametrize("name", ["mp3", "aac", "opus", "m4b"])
+def test_every_rate_of_an_engine_can_be_encoded(name: str, rate: int) -> None:
+    samples = np.sin(np.arange(3 * rate) * 2 * np.pi * 440 / rate).astype(np.float32) / 3
+    content = b"".join(encoded([to_pcm16(samples)], rate, name))
+    with av.open(io.BytesIO(content)) as container:
+        heard = np.concatenate([f.to_ndarray().ravel() for f in container.decode(audio=0)])
+        codec_rate = container.streams.audio[0].rate
+    assert len(heard) / codec_rate == pytest.approx(3, abs=0.15)
+    spectrum = np.abs(np.fft.rfft(heard))
+    assert spectrum.argmax() * codec_rate / len(heard) == pytest.approx(440, abs=2)

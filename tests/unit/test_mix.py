@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from voicelab.audio import write_whole
+from voicelab.encoding import Chapter, encoded
 from voicelab.errors import StorageError
-from voicelab.mix import Chapter, Clip, Cue, captions, mix, mix_frames, write
+from voicelab.mix import Clip, Cue, captions, mix, mix_frames
 
 RATE = 24_000
 
@@ -111,7 +113,9 @@ def test_every_format_is_really_that_format(tmp_path: Path, noise, kind: str) ->
     path, samples = noise
     target = tmp_path / f"story.{kind}"
     chapters = [Chapter(0, 1.5, "One – é"), Chapter(1.5, 3.0, "Two")]
-    write(mix([Clip(path)], RATE), target, kind, RATE, chapters=chapters, title="A story")
+    blocks, frames = mix([Clip(path)], RATE), mix_frames([Clip(path)], RATE)
+    marks = {"chapters": chapters, "title": "A story"}
+    write_whole(target, encoded(blocks, RATE, kind, frames=frames, **marks))
     heads = {"wav": b"RIFF", "flac": b"fLaC", "mp3": b"ID3", "m4b": b"\x00\x00\x00"}
     assert target.read_bytes().startswith(heads[kind])
     with av.open(str(target)) as container:
@@ -134,7 +138,7 @@ def test_a_mix_that_fails_leaves_no_file(tmp_path: Path, kind: str) -> None:
         raise StorageError("broken")
 
     with pytest.raises(StorageError, match="broken"):
-        write(blocks(), tmp_path / "story", kind, RATE)
+        write_whole(tmp_path / "story", encoded(blocks(), RATE, kind))
     assert list(tmp_path.iterdir()) == []
 
 

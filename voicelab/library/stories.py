@@ -7,19 +7,21 @@ one is pinned.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
+from voicelab.audio import write_whole
+from voicelab.encoding import Chapter, encoded
 from voicelab.errors import Conflict, InvalidInput, NotFound
 from voicelab.library.files import Files
 from voicelab.library.history import STORY_ITEMS, History
 from voicelab.library.profiles import check_text
 from voicelab.library.versions import GENERATIONS, Versions
-from voicelab.mix import Chapter, Clip, Cue, captions, mix, write
+from voicelab.mix import Clip, Cue, captions, mix, mix_frames
 from voicelab.records import now
 from voicelab.store import Query, Store
 
@@ -274,22 +276,31 @@ class Stories:
             self._touch(id)
 
     def export(self, id: str, kind: str, path: Path) -> None:
-        """Write a story as wav, flac, mp3, m4b, srt or vtt.
+        """Write a story to a file, which appears when it is whole; see `streamed`.
+
+        Raises:
+            As `streamed`; StoreFull, StorageError: nothing is left at `path`.
+        """
+        write_whole(path, self.streamed(id, kind))
+
+    def streamed(self, id: str, kind: str) -> Iterator[bytes]:
+        """A story as wav, flac, mp3, m4b, srt or vtt, as it is mixed and encoded.
 
         Raises:
             NotFound; Conflict: it is empty.
-            StoreFull, StorageError: nothing is left at `path`.
+            StorageError: from the iterator, when the file of a take cannot be read.
         """
         story = self.get(id)
         if not story["items"]:
             raise Conflict("The story is empty.")
         if kind in ("srt", "vtt"):
-            path.write_text(captions(self.cues(id), kind), encoding="utf-8")
-            return
+            return iter([captions(self.cues(id), kind).encode()])
         clips = [self._clip(item) for item in self._items(id)]
         rate = max(self._heard(item).sample_rate for item in self._items(id))
+        frames = mix_frames(clips, rate)
+        chapters = _chapters(story["items"])
         blocks = mix(clips, rate)
-        write(blocks, path, kind, rate, chapters=_chapters(story["items"]), title=story["name"])
+        return encoded(blocks, rate, kind, frames=frames, chapters=chapters, title=story["name"])
 
     def cues(self, id: str) -> list[Cue]:
         """Captions from the chunks' times, as far as they are heard, in time order."""

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 import voicelab
-from voicelab.codecs import FORMATS
+from voicelab.encoding import FORMATS
 from voicelab.lab import VoiceLab
 from voicelab.library.voices import OPENAI_VOICES, default_voice, library_item
 from voicelab.rest.json import Json

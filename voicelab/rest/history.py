@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Body, Depends, File, Query, UploadFile
-from starlette.responses import FileResponse, Response, StreamingResponse
+from fastapi import APIRouter, Body, Depends, File, Query, Request, UploadFile
+from starlette.responses import Response, StreamingResponse
 
-from voicelab.codecs import FORMATS, encode, read
+from voicelab.codecs import blocks
+from voicelab.encoding import FORMATS, encoded
 from voicelab.errors import InvalidInput, NotFound
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.library.archive import archive_name
+from voicelab.rest.desk import Desk
 from voicelab.rest.json import Json
 from voicelab.rest.schemas import BulkPatch, GenerationPatch, Ids
 from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.streams import AudioFile, made
 from voicelab.rest.uploads import attachment, made_file
 
 __all__ = ["router"]
@@ -47,12 +50,6 @@ Sort = Literal[
     "real_time_factor",
     "-real_time_factor",
 ]
-
-
-class AudioFile(FileResponse):
-    """A file in steps of 1 MiB: each step is a trip to another thread."""
-
-    chunk_size = 1 << 20
 
 
 def filters(
@@ -96,6 +93,7 @@ def router(lab: VoiceLab) -> APIRouter:
     _deletion(routes, lab)
     _one(routes, lab)
     _archives(routes, lab)
+    _sound_files(routes, lab)
     _audio(routes, lab)
     return routes
 
@@ -238,22 +236,38 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
         rows = [{key: record[key] for key in keys} for record in records]
         return Json(rows[0] | {"message": "Generation imported successfully", "imported": rows})
 
-    @routes.get("/history/{id}/export-audio", response_model=None)
+
+def _sound_files(routes: APIRouter, lab: VoiceLab) -> None:
+    desk = Desk(lab.settings)
+
     def export_audio(
-        id: str, format: Annotated[FormatName, Query(description="of the file")] = "wav"
+        id: str,
+        request: Request,
+        format: Annotated[FormatName, Query(description="of the file")] = "wav",
     ) -> Response:
-        """The default version's audio as a download."""
+        """The default version's audio as a download; other formats are sent as they are made."""
         record = lab.history.get(id)
         path = _path(lab, record["audio_path"])
-        name = record["text"][:40].strip() + FORMATS[format].suffix
+        form = FORMATS[format]
         headers = {
-            "Content-Disposition": attachment(name),
+            "Content-Disposition": attachment(record["text"][:40].strip() + form.suffix),
             "X-Content-Type-Options": "nosniff",
         }
-        if path.suffix == FORMATS[format].suffix:
-            return AudioFile(path, media_type=FORMATS[format].content_type, headers=headers)
-        content = encode(*read(path), format)
-        return Response(content, media_type=FORMATS[format].content_type, headers=headers)
+        if path.suffix == form.suffix:
+            return AudioFile(path, media_type=form.content_type, headers=headers)
+        sound, rate, frames = blocks(path)
+        headers["X-Audio-Seconds"] = str(round(frames / rate, 3))
+        parts = encoded(sound, rate, format, frames=frames)
+        return made(desk, request, parts, form.content_type, headers)
+
+    for method in ("GET", "HEAD"):
+        routes.add_api_route(
+            "/history/{id}/export-audio",
+            export_audio,
+            methods=[method],
+            include_in_schema=method == "GET",
+            response_model=None,
+        )
 
 
 def _audio(routes: APIRouter, lab: VoiceLab) -> None:

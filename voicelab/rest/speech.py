@@ -1,10 +1,12 @@
-"""POST /v1/audio/speech: one body, server-sent events, or a WAV as it is made."""
+"""POST /v1/audio/speech: sound as it is made, in any format, or server-sent events."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import AsyncIterator
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,60 +19,57 @@ from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
-from voicelab.audio import wav_header
-from voicelab.codecs import FORMATS, encode
+from voicelab.encoding import FORMATS, encoded
 from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.rest.desk import Desk
 from voicelab.rest.errors import envelope
 from voicelab.rest.schemas import SpeechBody
+from voicelab.rest.streams import AudioFile, MadeResponse
 from voicelab.rest.uploads import clip_file
-from voicelab.take import Piece, Take
+from voicelab.take import Take
 
-__all__ = ["router"]
+__all__ = ["Answers", "router"]
 
+WHOLE_WITHIN_S = 0.25
+"""A take that is finished so soon after its first sound is one body with its length."""
 
-class TakeResponse(StreamingResponse):
-    """Sends a take as it is made; whatever happens, the take is closed."""
+WHOLE_BYTES = 16 << 20
+"""The longest such body, in bytes of 16-bit samples: six minutes."""
 
-    def __init__(self, take: Take, content: AsyncIterator[bytes], media_type: str):
-        headers = _headers(take) | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-        super().__init__(content, media_type=media_type, headers=headers)
-        self._take = take
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            # It may write what became of the take, which the event loop must not wait for.
-            with CancelScope(shield=True):
-                await to_thread.run_sync(self._take.close)
+Pcm = NDArray[np.int16]
 
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
     routes = APIRouter(tags=["speech"])
     desk = Desk(lab.settings)
+    answers = Answers(lab, desk)
+
+    async def answer(take: Take, body: SpeechBody, request: Request) -> Response:
+        if body.stream_format == "sse":
+            return answers.events(take)
+        return await answers.sound(take, body.response_format, request)
 
     async def speech(body: SpeechBody, request: Request) -> Response:
-        """Speak a text: one audio file, or events with stream_format=sse."""
+        """Speak a text: sound as it is made, or events with stream_format=sse."""
         take = await desk.run(lambda: lab.stream(body.request()))
-        return await _answer(desk, take, body, request)
+        return await answer(take, body, request)
 
     async def speech_stream(body: SpeechBody) -> Response:
         """Speak a text: a WAV that begins before the take is finished."""
         _check_streamable(body)
         request = replace(body.request(), listening=True)
-        return _stream(desk, await desk.run(lambda: lab.stream(request)), body)
+        take = await desk.run(lambda: lab.stream(request))
+        return answers.live(take, body.response_format)
 
     async def speech_upload(request: Request) -> Response:
         """Speak like a voice clip: multipart with voice_file, or JSON."""
         async with _form(request) as (body, clip):
             take = await desk.run(lambda: lab.stream(body.request(clip)))
-            return await _answer(desk, take, body, request)
+            return await answer(take, body, request)
 
     multipart = {"requestBody": {"required": True, "content": _upload_schema()}}
     for path in ("/v1/audio/speech", "/audio/speech", "/tts"):
@@ -96,34 +95,95 @@ def router(lab: VoiceLab) -> APIRouter:
     return routes
 
 
+class Answers:
+    """Takes as answers, for every dialect that speaks.
+
+    Args:
+        lab: whose takes.
+        desk: in whose threads they are made.
+    """
+
+    def __init__(self, lab: VoiceLab, desk: Desk):
+        self._lab = lab
+        self._desk = desk
+
+    async def sound(self, take: Take, kind: str, request: Request) -> Response:
+        """The sound of a take in a format of `voicelab.encoding`, each part as soon as it is made.
+
+        What is there at once (see WHOLE_WITHIN_S) is one body with its length and its real-time
+        factor. An error before the first byte has its status; a later one cuts the answer off.
+        A client that hangs up stops the take.
+
+        Args:
+            take: from `VoiceLab.stream`, not yet iterated over; it is closed here.
+            kind: the format.
+            request: of the client.
+
+        Raises:
+            As the iteration over a `Take`, while nothing was sent.
+        """
+        try:
+            early, whole = await self._desk.wait(request, lambda: _early(take), take.cancel)
+            if whole:
+                return await self._desk.run(lambda: self._finished(take, early, kind))
+        except BaseException:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(take.close)
+            raise
+        return self.live(take, kind, early)
+
+    def live(self, take: Take, kind: str, early: Sequence[Pcm] = ()) -> Response:
+        """The sound of a take from its first sample on, whose length is not known.
+
+        Args:
+            take, kind: as for `sound`.
+            early: int16 (n,) each; what was taken from it already.
+        """
+        heard = itertools.chain(early, (piece.pcm for piece in take))
+        parts = encoded(heard, take.sample_rate, kind)
+        form = FORMATS[kind].content_type
+        return MadeResponse(self._desk, parts, form, _headers(take), take.close)
+
+    def events(self, take: Take, kind: str = "pcm") -> Response:
+        """A take as server-sent events, in OpenAI's shape; a failure is an event, too.
+
+        Args:
+            take: as for `sound`.
+            kind: the format of what the `speech.audio.delta` events hold, one after the other.
+        """
+        events = _sse(take, kind)
+        return MadeResponse(self._desk, events, "text/event-stream", _headers(take), take.close)
+
+    def _finished(self, take: Take, pieces: Sequence[Pcm], kind: str) -> Response:
+        record = take.record
+        headers = _headers(take) | {"X-Real-Time-Factor": str(record["real_time_factor"])}
+        form = FORMATS[kind].content_type
+        if kind == "wav" and take.kept:
+            path = self._lab.files.path(record["audio_path"])
+            return AudioFile(path, media_type=form, headers=headers)
+        frames = sum(map(len, pieces))
+        content = b"".join(encoded(pieces, take.sample_rate, kind, frames=frames))
+        return Response(content, media_type=form, headers=headers)
+
+
 def _headers(take: Take) -> dict[str, str]:
     return {"X-Generation-Id": take.id, "X-Request-Id": take.request_id}
 
 
-async def _answer(desk: Desk, take: Take, body: SpeechBody, request: Request) -> Response:
-    if body.stream_format == "sse":
-        return TakeResponse(take, _sse(desk, take), "text/event-stream")
-    return await _whole(desk, take, body, request)
-
-
-async def _whole(desk: Desk, take: Take, body: SpeechBody, request: Request) -> Response:
-    """One body with its length; a client that hangs up stops the work."""
-    pcm = await desk.wait(request, lambda: _drained(take), take.cancel)
-    record = take.record
-    content = await desk.run(lambda: encode(pcm, take.sample_rate, body.response_format))
-    headers = _headers(take) | {"X-Real-Time-Factor": str(record["real_time_factor"])}
-    return Response(content, media_type=FORMATS[body.response_format].content_type, headers=headers)
-
-
-def _drained(take: Take) -> NDArray[np.int16]:
-    with take:
-        return np.concatenate([piece.pcm for piece in take])
-
-
-async def _pieces(desk: Desk, take: Take) -> AsyncIterator[Piece]:
-    """What the take gives; who hangs up waits no longer, and closes it."""
-    while (piece := await desk.run(lambda: next(take, None), abandon=True)) is not None:
-        yield piece
+def _early(take: Take) -> tuple[list[Pcm], bool]:
+    """What is heard of a take at once, int16 (n,) each; and whether that is all of it."""
+    pieces: list[Pcm] = []
+    held = 0
+    end = float("inf")
+    while held < WHOLE_BYTES and take.wait(end - time.monotonic()):
+        piece = next(take, None)
+        if piece is None:
+            return pieces, True
+        pieces.append(piece.pcm)
+        held += piece.pcm.nbytes
+        if held and end == float("inf"):
+            end = time.monotonic() + WHOLE_WITHIN_S
+    return pieces, False
 
 
 def _check_streamable(body: SpeechBody) -> None:
@@ -133,33 +193,19 @@ def _check_streamable(body: SpeechBody) -> None:
         )
 
 
-def _stream(desk: Desk, take: Take, body: SpeechBody) -> Response:
-    async def content() -> AsyncIterator[bytes]:
-        if body.response_format == "wav":
-            yield wav_header(take.sample_rate, None)
-        async for piece in _pieces(desk, take):
-            if len(piece.pcm):
-                yield piece.pcm.tobytes()
-
-    return TakeResponse(take, content(), FORMATS[body.response_format].content_type)
-
-
-async def _sse(desk: Desk, take: Take) -> AsyncIterator[bytes]:
+def _sse(take: Take, kind: str) -> Iterator[bytes]:
     info = {"sample_rate": take.sample_rate, "channels": 1, "bits_per_sample": 16}
     yield _event("speech.audio.info", **info)
-    samples = 0
     try:
-        async for piece in _pieces(desk, take):
-            if len(piece.pcm):
-                samples += len(piece.pcm)
-                audio = base64.b64encode(piece.pcm.tobytes()).decode()
-                yield _event("speech.audio.delta", audio=audio)
+        for part in encoded((piece.pcm for piece in take), take.sample_rate, kind):
+            yield _event("speech.audio.delta", audio=base64.b64encode(part).decode())
+        record = take.record
     except VoicelabError as error:
         yield _event("error", **envelope(error))
         return
-    text_length = len(take.record["text"])
+    text_length = len(record["text"])
     # No tokens are counted here; characters and 40 ms frames are the nearest there is.
-    frames = round(25 * samples / take.sample_rate)
+    frames = round(25 * record["duration"])
     usage = {"input_tokens": text_length, "output_tokens": frames}
     usage["total_tokens"] = text_length + frames
     yield _event("speech.audio.done", usage=usage, generation_id=take.id)

@@ -16,7 +16,8 @@ from voicelab.mix import EXPORTS
 from voicelab.rest.desk import Desk
 from voicelab.rest.json import Json
 from voicelab.rest.security import refuse_when_exposed
-from voicelab.rest.uploads import made_file
+from voicelab.rest.streams import made
+from voicelab.rest.uploads import attachment, made_file
 
 __all__ = ["router"]
 
@@ -210,21 +211,34 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _files(routes: APIRouter, lab: VoiceLab) -> None:
-    @routes.get("/stories/{id}/export-audio", response_model=None)
+    desk = Desk(lab.settings)
+
     def export_story_audio(
         id: str,
+        request: Request,
         format: Annotated[
             Literal["wav", "mp3", "flac", "m4b", "srt", "vtt"],
             Query(description="mp3 and m4b have chapters; srt and vtt are captions"),
         ] = "wav",
     ) -> Response:
-        """The whole story as one file."""
-        name = f"{lab.stories.get(id)['name'][:60]}.{format}"
+        """The whole story as one file, sent as it is made."""
+        parts = lab.stories.streamed(id, format)
+        story = lab.stories.get(id)
+        seconds = max(i["start_time_ms"] + i["duration_ms"] for i in story["items"]) / 1000
+        headers = {
+            "Content-Disposition": attachment(f"{story['name'][:60]}.{format}"),
+            "X-Audio-Seconds": str(seconds),
+        }
+        return made(desk, request, parts, EXPORTS[format], headers)
 
-        def write(path: Path) -> None:
-            lab.stories.export(id, format, path)
-
-        return made_file(write, name, EXPORTS[format])
+    for method in ("GET", "HEAD"):
+        routes.add_api_route(
+            "/stories/{id}/export-audio",
+            export_story_audio,
+            methods=[method],
+            include_in_schema=method == "GET",
+            response_model=None,
+        )
 
     @routes.get("/stories/{id}/export", response_model=None)
     def export_story(id: str) -> Response:
