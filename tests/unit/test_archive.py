@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import MakeLab
 from voicelab.audio import wav_bytes
-from voicelab.codecs import encode, read
+from voicelab.codecs import read
+from voicelab.encoding import encode
 from voicelab.errors import BadArchive, Conflict, StoreFull, TooLarge
 from voicelab.lab import VoiceLab
 from voicelab.library.zips import Budget
