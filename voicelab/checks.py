@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from voicelab.audio import Join
 from voicelab.effects import check_chain
 from voicelab.engines import EngineInfo, Rack
+from voicelab.engines.chatterbox import CHATTERBOX_INFOS
 from voicelab.errors import BadClip, Conflict, EngineUnavailable, InvalidInput
 from voicelab.job import Job
 from voicelab.library import Destination, Files, History, Profiles, Storage
@@ -25,6 +27,9 @@ __all__ = ["SHAPE", "Checks", "check_seed", "seeds_from"]
 
 SHAPE = (*("speed", "gap_ms", "crossfade_ms", "max_chunk_chars", "first_chunk_chars", "normalize"),)
 """Parameters of a record that shape the take around the voice, whichever engine speaks."""
+
+DOCUMENTED = ("exaggeration", "cfg_weight", "temperature")
+"""Parameters that every body of /status has."""
 
 FIRST_CHUNK_CHARS = 80
 """About five seconds of speech."""
@@ -101,7 +106,9 @@ class Checks:
             warnings=(*planned.warnings, *warnings, *more),
             effects_chain=effects or None,
         )
-        return self._drawn(record, planned, seeds, destination, request.listening)
+        return self._drawn(
+            record, planned, seeds, destination, request.listening, request.parameters
+        )
 
     def again(
         self, record: Record, seeds: Sequence[int] | int, destination: Destination
@@ -171,6 +178,7 @@ class Checks:
         seeds: Sequence[int],
         destination: Destination,
         listening: bool = False,
+        sent: Mapping[str, float] = MappingProxyType({}),
     ) -> Blueprint:
         parameters = dict(record.parameters)
         shape = {name: parameters.pop(name) for name in SHAPE}
@@ -193,6 +201,7 @@ class Checks:
             effects=check_chain(record.effects_chain),  # an imported one may be any
             destination=destination,
             versions=self._rack.engine(record.engine).versions,
+            shown=_documented(sent) | parameters,
         )
 
     def _new_sound(self, info: EngineInfo) -> dict[str, Any]:
@@ -279,6 +288,15 @@ class Checks:
         kept = self._files.keep_clip(Path(clip) if request.voice_clip else clip)
         self._rack.engine(info.name).prepare_voice(self._files.target(kept))
         return kept, ()
+
+
+def _documented(sent: Mapping[str, float]) -> dict[str, float]:
+    """Chatterbox's three, as they were sent: the status shows them whichever engine speaks."""
+    return {
+        parameter.name: sent.get(parameter.name, parameter.default)
+        for parameter in CHATTERBOX_INFOS["chatterbox"].parameters
+        if parameter.name in DOCUMENTED
+    }
 
 
 def _shaped(parameters: Record) -> GenerationRequest:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from voicelab.cache import ChunkCache
-from voicelab.checks import SHAPE, Checks, check_seed
+from voicelab.checks import Checks, check_seed
 from voicelab.engines import Engine, EngineInfo, Rack
 from voicelab.errors import Conflict, NotFound
 from voicelab.library import (
@@ -451,7 +451,7 @@ class VoiceLab:
             record.text,
             voice=record.voice,
             voice_source=record.voice_source,
-            parameters={k: v for k, v in record.parameters.items() if k not in SHAPE},
+            parameters=blueprint.shown,
             source=record.source,
             engine=record.engine,
         )

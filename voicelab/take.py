@@ -72,6 +72,7 @@ class Blueprint:
         effects: for a processed version of the finished take; see `voicelab.effects`.
         destination: where it goes.
         versions: of the engine, for the record; asked when it has spoken.
+        shown: parameters for the status: the effective ones, and those the document promises.
     """
 
     record: Generation
@@ -83,6 +84,7 @@ class Blueprint:
     effects: list[dict[str, Any]]
     destination: Destination
     versions: Callable[[], Mapping[str, str]]
+    shown: Mapping[str, float]
 
     @property
     def sample_rate(self) -> int:

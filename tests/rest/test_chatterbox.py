@@ -12,7 +12,7 @@ import soundfile
 from fastapi.testclient import TestClient
 
 import voicelab.rest.dialects.chatterbox.memory as memory_routes
-from tests.conftest import write_clip
+from tests.conftest import held, wait_for, write_clip
 from voicelab.lab import VoiceLab
 
 TEXT = "The fjord was quiet, and a single boat drew a line across it. Then even that was gone."
@@ -211,3 +211,22 @@ def test_languages_say_what_kind_of_model_there_is(client: TestClient) -> None:
     body = client.get("/languages").json()
     assert body["count"] == len(body["languages"])
     assert body["model_type"] in ("standard", "multilingual")
+
+
+def test_the_status_has_the_documented_parameters_on_every_engine(
+    client: TestClient, lab: VoiceLab
+) -> None:
+    with held(lab) as free:
+        body = {"text": TEXT, "exaggeration": 0.7}
+        take = client.post("/generate", json=body).json()
+        status = client.get("/status").json()
+        free.set()
+    expected = {"exaggeration": 0.7, "cfg_weight": 0.5, "temperature": 0.8}
+    assert expected.items() <= status["parameters"].items()
+    assert "pitch_hz" in status["parameters"] and "speed" not in status["parameters"]
+    wait_for(lambda: client.get(f"/history/{take['id']}").json()["status"] == "completed")
+    (logged,) = client.get("/status/history").json()["request_history"]
+    assert logged["parameters"] == status["parameters"]
+    # The record has what the engine used, and a warning for what it did not.
+    record = client.get(f"/history/{take['id']}").json()
+    assert "exaggeration" not in record["parameters"] and "exaggeration" in record["warnings"][0]

@@ -76,7 +76,8 @@ def test_two_running_requests_are_both_told_and_the_older_is_shown(
         assert body["active_requests"] + body["queued_requests"] == 2
         assert body["request_id"] == first["request_id"] and len(body["request_id"]) == 8
         assert body["text_preview"].endswith("...") and len(body["text_preview"]) == 103
-        assert body["parameters"] == {"pitch_hz": 220.0, "level": 0.3}
+        documented = {"exaggeration": 0.5, "cfg_weight": 0.5, "temperature": 0.8}
+        assert body["parameters"] == {**documented, "pitch_hz": 220.0, "level": 0.3}
         assert {"memory_info", "request_history", "statistics"} <= set(body)
         progress = client.get("/status/progress").json()
         assert progress["current_step"].startswith("Generating audio for chunk ")
