@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Both are read when gradio is imported.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -19,6 +19,9 @@ from voicelab.lab import VoiceLab
 from voicelab.library.files import TAKES
 from voicelab.settings import Settings
 
+if TYPE_CHECKING:
+    from gradio.mcp import GradioMCPServer
+
 __all__ = ["Lab"]
 
 log = logging.getLogger(__name__)
@@ -31,12 +34,23 @@ class Lab(gr.Blocks):
     """
 
     def __init__(self, lab: VoiceLab):
-        super().__init__(title="voicelab", analytics_enabled=False)
         self.lab = lab
+        super().__init__(title="voicelab", analytics_enabled=False)
         with self:
             ui.build(lab)
         # Who may speak when is the runner's to decide; a queue before it would only add waiting.
         self.queue(default_concurrency_limit=None)
+
+    @property
+    def mcp_server_obj(self) -> GradioMCPServer | None:
+        """Gradio's MCP server, once it made one in `launch`."""
+        return self._tools
+
+    @mcp_server_obj.setter
+    def mcp_server_obj(self, server: GradioMCPServer | None) -> None:
+        if server is not None:
+            ui.tools.ready(server, self.lab.settings.max_queue)
+        self._tools = server
 
     def launch(self, *args: Any, **arguments: Any) -> Any:
         """As `gradio.Blocks.launch`, the settings' values where an argument is silent.
@@ -56,6 +70,7 @@ class Lab(gr.Blocks):
             "auth": settings.users() or None,
             "max_file_size": settings.max_upload_mb << 20,
             "show_error": True,
+            "mcp_server": ui.tools.installed(),
             "footer_links": ["api", "settings"],
             # Takes alone: the records lie beside them.
             "allowed_paths": [str(self.lab.files.target(TAKES))],

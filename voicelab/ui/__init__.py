@@ -1,6 +1,7 @@
 """The page: one file a tab."""
 
+from voicelab.ui import tools
 from voicelab.ui.appearance import appearance
 from voicelab.ui.page import build
 
-__all__ = ["appearance", "build"]
+__all__ = ["appearance", "build", "tools"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any
 
 import gradio as gr
 
-from voicelab.errors import VoicelabError
+from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.library.archive import archive_name
 from voicelab.records import GenerationRequest
 from voicelab.ui.refusals import check_owner
+from voicelab.ui.tools import numbers
 
 __all__ = ["build"]
 
@@ -43,6 +45,12 @@ def _told(function: Endpoint) -> Endpoint:
             raise gr.Error(str(error), print_exception=False) from error
 
     return told
+
+
+def _whole(name: str, value: float) -> int:
+    if not math.isfinite(value) or value != int(value):
+        raise InvalidInput(f"{name} is {value}; a whole number is wanted.", param=name)
+    return int(value)
 
 
 def _generate(lab: VoiceLab) -> None:
@@ -78,7 +86,7 @@ def _generate(lab: VoiceLab) -> None:
             language=language or None,
             voice=voice or None,
             voice_clip=Path(voice_clip) if voice_clip else None,
-            seed=None if seed is None else int(seed),
+            seed=None if seed is None else _whole("seed", seed),
             speed=speed,
             parameters=parameters or {},
             source="client",
@@ -100,7 +108,7 @@ def _generate(lab: VoiceLab) -> None:
         gr.Audio(label="voice_clip", type="filepath"),
         gr.Number(label="seed", precision=0),
         gr.Number(1.0, label="speed"),
-        gr.JSON(label="parameters"),
+        numbers("parameters"),
     ]
     outputs = [gr.Audio(label="audio", type="filepath"), gr.JSON(label="record")]
     gr.Button("generate").click(generate, inputs, outputs, api_name="generate")
@@ -119,7 +127,9 @@ def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
             favorite: favourites only.
         """
         filters = Filters(search=search, favorite=favorite or None)
-        items, total = lab.history.list(filters, limit=int(limit), offset=int(offset))
+        items, total = lab.history.list(
+            filters, limit=_whole("limit", limit), offset=_whole("offset", offset)
+        )
         return {"items": items, "total": total}
 
     def history_item(id: str) -> dict[str, Any]:

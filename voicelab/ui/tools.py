@@ -1,0 +1,186 @@
+"""The named endpoints as MCP tools, where the package `mcp` is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from anyio import CancelScope, CapacityLimiter, to_thread
+
+from voicelab.errors import InvalidInput, NotFound, VoicelabError
+
+if TYPE_CHECKING:
+    from gradio.mcp import GradioMCPServer
+    from mcp import types
+    from starlette.requests import Request
+
+__all__ = ["installed", "numbers", "ready"]
+
+log = logging.getLogger(__name__)
+
+TOOLS = frozenset(
+    (
+        *("generate", "history", "history_item", "stats", "status", "voices"),
+        *("cancel", "favorite", "delete"),
+    )
+)
+"""The other endpoints move files, which a tool cannot carry."""
+
+SAID = 400
+"""Characters of a complaint: the argument that it quotes may have a million."""
+
+
+def numbers(label: str) -> gr.JSON:
+    """Numbers by name. Gradio's JSON names no type, so that a tool with it cannot be called.
+
+    Not a class of its own: gradio writes an interface file beside the source of each.
+    """
+    component = gr.JSON(label=label)
+    schema = {"type": "object", "additionalProperties": {"type": "number"}}
+    component.api_info = schema.copy
+    return component
+
+
+@dataclass(frozen=True)
+class _Tool:
+    """A named endpoint as a tool: its function, and what it takes as a JSON schema."""
+
+    function: Callable[..., Any]
+    description: str
+    schema: Mapping[str, Any]
+
+
+def installed() -> bool:
+    """Whether gradio can serve tools here."""
+    return importlib.util.find_spec("mcp") is not None
+
+
+def ready(server: GradioMCPServer, max_queue: int) -> None:
+    """Gradio's MCP server with our tools alone, which call the endpoints' functions themselves.
+
+    Gradio's own way is to call its server as a client: without the caller's key or login, and
+    waiting in the worker threads that the answer needs.
+
+    Args:
+        server: as gradio made it, not yet asked for anything.
+        max_queue: how many calls may wait or run at once.
+    """
+    from mcp import types
+
+    tools = dict(_tools(server))
+    listed = [
+        types.Tool(name=name, description=tool.description, inputSchema=dict(tool.schema))
+        for name, tool in tools.items()
+    ]
+    threads = CapacityLimiter(max_queue + 1)
+
+    @server.mcp_server.list_tools()
+    async def list_tools() -> list[types.Tool]:
+        return listed
+
+    @server.mcp_server.call_tool(validate_input=False)
+    async def call_tool(name: str, arguments: dict[str, Any]) -> list[types.TextContent]:
+        values = await _answered(server, tools, name, arguments, threads)
+        return [types.TextContent(type="text", text=_written(value)) for value in values]
+
+
+async def _answered(
+    server: GradioMCPServer,
+    tools: Mapping[str, _Tool],
+    name: str,
+    arguments: Mapping[str, Any],
+    threads: CapacityLimiter,
+) -> tuple[Any, ...]:
+    """What a tool says; every error is one sentence, which the package sends as the answer."""
+    try:
+        if name not in tools:
+            raise NotFound(f"There is no tool '{name[:40]}'; there are {', '.join(tools)}.")
+        _check(tools[name], arguments)
+        value = await _called(server, tools[name].function, arguments, threads)
+    except gr.Error as error:
+        raise InvalidInput(error.message) from error
+    except VoicelabError:
+        raise
+    except Exception as error:
+        log.exception("unexpected error in the tool %s", name)
+        raise VoicelabError("Something went wrong on the server; see its log.") from error
+    if name != "generate":
+        return (value,)
+    return _address(server.mcp_server.request_context.request, value[1]), value[1]
+
+
+def _tools(server: GradioMCPServer) -> Iterator[tuple[str, _Tool]]:
+    for name, endpoint in server.tool_to_endpoint.items():
+        block: Any = server.get_block_fn_from_endpoint_name(endpoint)
+        if endpoint.strip("/") in TOOLS:
+            description, parameters = server.get_fn_description(block, name)
+            schema, files = server.get_input_schema(name, parameters)
+            taken = {str(path[-1]) for path in files}
+            fields = {k: v for k, v in schema["properties"].items() if k not in taken}
+            told = description.split(" If a user passes a file")[0]
+            yield name, _Tool(block.fn, told, {**schema, "properties": fields})
+
+
+def _check(tool: _Tool, arguments: Mapping[str, Any]) -> None:
+    from jsonschema import Draft202012Validator
+
+    fields = tool.schema["properties"]
+    unknown = sorted(set(arguments) - set(fields))
+    if unknown:
+        known = ", ".join(fields) or "none"
+        raise InvalidInput(f"There is no argument '{unknown[0][:40]}'; there are: {known}.")
+    given = {name: value for name, value in arguments.items() if value is not None}
+    for error in Draft202012Validator(dict(tool.schema)).iter_errors(given):
+        where = ".".join(map(str, error.absolute_path))
+        message = error.message if len(error.message) < SAID else f"not a {error.validator_value}"
+        raise InvalidInput(f"{where[:80]}: {message}" if where else message)
+
+
+async def _called(
+    server: GradioMCPServer,
+    function: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    threads: CapacityLimiter,
+) -> Any:
+    """What an endpoint gives at last; who hangs up stops what it makes."""
+    value = await to_thread.run_sync(lambda: function(**arguments), limiter=threads)
+    if not isinstance(value, Iterator):
+        return value
+    try:
+        last: Any = None
+        while (each := await to_thread.run_sync(next, value, None, limiter=threads)) is not None:
+            last = each
+            await _tell_progress(server, last[1])
+        return last
+    finally:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(value.close)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def _tell_progress(server: GradioMCPServer, told: Mapping[str, Any]) -> None:
+    """How far a request is, to a client that wants to know."""
+    context = server.mcp_server.request_context
+    progress = told.get("progress")
+    if context.meta is None or context.meta.progressToken is None or not progress:
+        return
+    await context.session.send_progress_notification(
+        context.meta.progressToken,
+        progress["current_chunk"],
+        progress["total_chunks"],
+        progress["current_step"],
+        related_request_id=str(context.request_id),
+    )
+
+
+def _address(request: Request | None, record: Mapping[str, Any]) -> str:
+    """Where the audio of a take is."""
+    return f"{request.base_url if request else '/'}audio/{record['id']}"
+
+
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
