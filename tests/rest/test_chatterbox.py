@@ -230,3 +230,21 @@ def test_the_status_has_the_documented_parameters_on_every_engine(
     # The record has what the engine used, and a warning for what it did not.
     record = client.get(f"/history/{take['id']}").json()
     assert "exaggeration" not in record["parameters"] and "exaggeration" in record["warnings"][0]
+
+
+@pytest.mark.parametrize("path", ["/v1/audio/speech", "/audio/speech", "/tts"])
+def test_a_stream_speaks_like_an_uploaded_clip(
+    client: TestClient, lab: VoiceLab, voice: Path, path: str
+) -> None:
+    files = {"voice_file": ("sample.wav", voice.read_bytes(), "audio/wav")}
+    fields = {"input": TEXT, "voice": "alloy", "exaggeration": "0.5", "session_id": "s1"}
+    fields |= {"streaming_chunk_size": "200", "streaming_strategy": "sentence"}
+    answer = client.post(f"{path}/stream/upload", data=fields, files=files)
+    assert answer.status_code == 200 and answer.headers["content-type"] == "audio/wav"
+    record = client.get(f"/history/{answer.headers['x-generation-id']}").json()
+    assert record["voice_source"] == "uploaded file" and record["clip"]
+    assert answer.content[44:] == client.get(f"/audio/{record['id']}").content[44:]
+    for bad, code in (({"input": ""}, 422), ({"input": TEXT, "exaggeration": "5"}, 422)):
+        refused = client.post(f"{path}/stream/upload", data=bad, files=files)
+        assert refused.status_code == code and is_envelope(refused)
+    assert client.get("/history").json()["total"] == 1

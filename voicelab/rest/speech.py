@@ -71,27 +71,36 @@ def router(lab: VoiceLab) -> APIRouter:
             take = await desk.run(lambda: lab.stream(body.request(clip)))
             return await answer(take, body, request)
 
+    async def stream_upload(request: Request) -> Response:
+        """Speak like a voice clip: a WAV that begins before the take is finished."""
+        async with _form(request) as (body, clip):
+            _check_streamable(body)
+            wanted = replace(body.request(clip), listening=True)
+            take = await desk.run(lambda: lab.stream(wanted))
+            return answers.live(take, body.response_format)
+
     multipart = {"requestBody": {"required": True, "content": _upload_schema()}}
     for path in ("/v1/audio/speech", "/audio/speech", "/tts"):
         shown = path.startswith("/v1/")
         routes.add_api_route(
             path, speech, methods=["POST"], include_in_schema=shown, response_model=None
         )
-    for path in ("/v1/audio/speech/stream", "/audio/speech/stream"):
+    for path in ("/v1/audio/speech/stream", "/audio/speech/stream", "/tts/stream"):
         shown = path.startswith("/v1/")
         routes.add_api_route(
             path, speech_stream, methods=["POST"], include_in_schema=shown, response_model=None
         )
-    for path in ("/v1/audio/speech/upload", "/audio/speech/upload"):
-        shown = path.startswith("/v1/")
-        routes.add_api_route(
-            path,
-            speech_upload,
-            methods=["POST"],
-            include_in_schema=shown,
-            openapi_extra=multipart,
-            response_model=None,
-        )
+    for name, endpoint in (("upload", speech_upload), ("stream/upload", stream_upload)):
+        for family in ("/v1/audio/speech", "/audio/speech", "/tts"):
+            shown = family.startswith("/v1/")
+            routes.add_api_route(
+                f"{family}/{name}",
+                endpoint,
+                methods=["POST"],
+                include_in_schema=shown,
+                openapi_extra=multipart,
+                response_model=None,
+            )
     return routes
 
 
