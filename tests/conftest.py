@@ -100,13 +100,14 @@ def held(lab: VoiceLab) -> Iterator[threading.Event]:
 def free_when_heard(lab: VoiceLab, free: threading.Event) -> None:
     """Let the engine speak once somebody has heard the lab's status as it is, and listens on."""
     status: Any = lab.status
-    wait = status.wait
+    subscribe = status.subscribe
 
-    def waiting(*arguments: Any) -> int:
+    def subscribed(told: Callable[[], None]) -> Callable[[], None]:
+        leave = subscribe(told)
         free.set()
-        return wait(*arguments)
+        return leave
 
-    status.wait = waiting
+    status.subscribe = subscribed
 
 
 def write_clip(path: Path, duration_s: float, level: float = 0.3, rate: int = 24_000) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import sys
@@ -9,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import orjson
 
 from voicelab.errors import Conflict, NotFound
 from voicelab.store import Query, Store
@@ -24,6 +27,9 @@ ACTIVE_STATES = (
     "finalizing",
 )
 PREVIEW_CHARS = 100
+FRESH_S = 0.1
+"""How old the durations in `Status.body` may be."""
+
 LOG, TOTALS = "requests", "totals"
 Snapshot = dict[str, Any]
 
@@ -154,8 +160,10 @@ class Status:
         self._store = store
         self._log_size = log_size
         self._live: dict[str, LiveRequest] = {}
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._listeners: dict[Callable[[], None], None] = {}
         self._version = 0
+        self._body = (-1, 0.0, b"")
 
     def begin(
         self,
@@ -176,7 +184,7 @@ class Status:
             "engine": engine,
         }
         live = LiveRequest(self, secrets.token_hex(4), text, facts)
-        with self._changed:
+        with self._lock:
             self._live[live.request_id] = live
         self.changed()
         return live
@@ -195,7 +203,7 @@ class Status:
         try:
             self._log(record)
         finally:
-            with self._changed:
+            with self._lock:
                 self._live.pop(live.request_id, None)
             self.changed()
 
@@ -241,6 +249,14 @@ class Status:
         body = live.snapshot()
         keys = ("is_processing", "status", "duration_seconds", "text_preview", "request_id")
         return {key: body[key] for key in keys} | body["progress"]
+
+    def body(self) -> bytes:
+        """`progress` as JSON, made anew when something has changed or FRESH_S are over."""
+        made = self._body
+        version, moment = self._version, time.monotonic()
+        if made[0] != version or (self._live and moment - made[1] > FRESH_S):
+            made = self._body = (version, moment, orjson.dumps(self.progress()))
+        return made[2]
 
     def request(self, request_id: str) -> Snapshot:
         """One request, live or finished; raises NotFound."""
@@ -302,24 +318,37 @@ class Status:
         return self._store.delete_many(LOG, [id for (id,) in self._store.values(LOG, ("id",))])
 
     def changed(self) -> None:
-        """Wake those who wait for news."""
-        with self._changed:
+        """Tell those who wait for news."""
+        with self._lock:
             self._version += 1
-            self._changed.notify_all()
+            listeners = tuple(self._listeners)
+        for told in listeners:
+            told()
+
+    def subscribe(self, told: Callable[[], None]) -> Callable[[], None]:
+        """Call `told` at every change, in the thread that makes it, so it must be quick.
+
+        Returns:
+            What ends that.
+        """
+        # An object of its own: the same function may be subscribed twice.
+        entry = functools.partial(told)
+        with self._lock:
+            self._listeners[entry] = None
+
+        def leave() -> None:
+            with self._lock:
+                self._listeners.pop(entry, None)
+
+        return leave
 
     @property
     def version(self) -> int:
         """Grows with every change."""
         return self._version
 
-    def wait(self, version: int, timeout_s: float) -> int:
-        """Block until the version is another than `version`, or the time is over; give it."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._version != version, timeout_s)
-            return self._version
-
     def _active(self) -> list[LiveRequest]:
-        with self._changed:
+        with self._lock:
             return list(self._live.values())
 
     def _totals(self) -> Snapshot:

@@ -1,15 +1,13 @@
-"""The event loop waits for no store, and listeners keep no other route waiting."""
+"""The event loop waits for no store, and who hangs up keeps no other route waiting."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import Any
 
 import anyio
 import orjson
 import pytest
-from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -100,37 +98,6 @@ async def listen(
     scope |= {"path": path, "raw_path": path.encode(), "query_string": b"", "scheme": "http"}
     scope |= {"headers": headers}
     await app(scope, receive, send)  # pyright: ignore[reportArgumentType]
-
-
-@pytest.mark.parametrize("path", ["/status/stream", "/generate/{id}/status"])
-def test_a_listener_takes_no_thread_from_the_other_routes(
-    lab: VoiceLab, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
-    app = build(lab)
-    waiting, ready = threading.Event(), threading.Event()
-
-    def wait(version: int, _: float) -> int:
-        waiting.set()
-        ready.wait(60)
-        return version
-
-    monkeypatch.setattr(lab.status, "wait", wait)
-
-    async def taken() -> int:
-        gone = anyio.Event()
-        async with anyio.create_task_group() as group:
-            group.start_soon(listen, app, path.format(id=take["id"]), gone)
-            with anyio.fail_after(60):
-                while not waiting.is_set():
-                    await anyio.sleep(0.01)
-            borrowed = to_thread.current_default_thread_limiter().borrowed_tokens
-            gone.set()
-            ready.set()
-        return borrowed
-
-    with held(lab):
-        take = lab.submit(GenerationRequest("The fjord was quiet."))
-        assert anyio.run(taken) == 0
 
 
 SAID = "The fjord was quiet. It was morning."

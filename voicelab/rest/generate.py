@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
 import orjson
 from anyio import to_thread
-from fastapi import APIRouter, Body, Request
+from fastapi import APIRouter, Body
 from fastapi import Path as PathParameter
 from starlette.responses import Response, StreamingResponse
 
 from voicelab.errors import Conflict, NotFound
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
-from voicelab.rest.listeners import Listeners
+from voicelab.rest.listeners import HEARTBEAT, Listeners
 from voicelab.rest.schemas import GenerateBody, SeedBody
 
 __all__ = ["router"]
+
+POLL_S = 0.5
+"""Between two looks at the record of a take that another replica makes."""
 
 
 def router(lab: VoiceLab) -> APIRouter:
@@ -31,11 +35,12 @@ def router(lab: VoiceLab) -> APIRouter:
         return Json(lab.submit(body.request()))
 
     @routes.get("/generate/{id}/status", response_model=None)
-    async def generation_status(id: str, request: Request) -> Response:
+    async def generation_status(id: str) -> Response:
         """Server-sent events with the record's status until it is completed or failed."""
         await to_thread.run_sync(lab.history.get, id)
-        events = _events(lab, listeners, id, request)
-        return StreamingResponse(events, media_type="text/event-stream")
+        events = _events(lab, listeners, id)
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
     @routes.post("/generate/{id}/cancel", response_model=None)
     def cancel_generation(id: str) -> Response:
@@ -89,11 +94,8 @@ def _request_id(lab: VoiceLab, id: str) -> str | None:
     return request_id if lab.status.is_live(request_id) else None
 
 
-async def _events(
-    lab: VoiceLab, listeners: Listeners, id: str, request: Request
-) -> AsyncIterator[bytes]:
-    while not await request.is_disconnected():
-        version = lab.status.version
+async def _events(lab: VoiceLab, listeners: Listeners, id: str) -> AsyncIterator[bytes]:
+    while True:
         try:
             record = await to_thread.run_sync(lab.history.get, id)
         except NotFound as error:  # deleted meanwhile: the stream is open, so say it there
@@ -107,7 +109,19 @@ async def _events(
         yield b"data: " + orjson.dumps(event) + b"\n\n"
         if event["status"] != "pending":
             return
-        while lab.status.version == version and not await request.is_disconnected():
-            await listeners.wait(version)
-            if not made:  # another replica makes it: only the record tells of it
-                break
+        if not made:  # another replica makes it: only the record tells of it
+            await asyncio.sleep(POLL_S)
+        async for beat in _until_ended(lab, listeners, record["request_id"]):
+            yield beat
+
+
+async def _until_ended(
+    lab: VoiceLab, listeners: Listeners, request_id: str
+) -> AsyncIterator[bytes]:
+    """Heartbeats while a request is running."""
+    while True:
+        version = lab.status.version  # before the question: a change after it is not missed
+        if not lab.status.is_live(request_id):
+            return
+        if not await listeners.wait(version):
+            yield HEARTBEAT

@@ -1,24 +1,27 @@
-"""Those who listen to server-sent events: they wait in threads that no other route needs."""
+"""Those who listen to server-sent events: one broadcast for all, no thread or timer for each."""
 
 from __future__ import annotations
 
-from anyio import CapacityLimiter, to_thread
+import asyncio
+import contextlib
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from voicelab.status import Status
 
-__all__ = ["POLL_S", "Listeners"]
+__all__ = ["HEARTBEAT", "Listeners"]
 
-POLL_S = 0.5
-"""Longest wait: the thread must come back soon when the server stops."""
+HEARTBEAT, HEARTBEAT_S = b": heartbeat\n\n", 15.0
+"""What everybody is sent after so many seconds of silence."""
 
-THREADS = 200
-"""With more listeners than these each waits its turn, and hears of a change that much later."""
+LEAST_S = 0.1
+"""Between two broadcasts: changes that come faster are told together."""
 
 
 class Listeners:
-    """The listeners of one stream.
+    """The listeners of one stream, in whichever event loops they are.
 
-    They stay for hours: in the server's worker threads forty of them would stop all other routes.
+    Who is slow misses what is old by then: nothing is queued for anybody.
 
     Args:
         status: of the lab.
@@ -26,10 +29,67 @@ class Listeners:
 
     def __init__(self, status: Status):
         self._status = status
-        self._threads = CapacityLimiter(THREADS)
+        self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
 
-    async def wait(self, version: int) -> None:
-        """Until the status is another than `version`, or `POLL_S` are over."""
-        await to_thread.run_sync(
-            self._status.wait, version, POLL_S, abandon_on_cancel=True, limiter=self._threads
-        )
+    async def wait(self, version: int) -> bool:
+        """Until the status is another than `version`, or HEARTBEAT_S are over; whether it is."""
+        loop = asyncio.get_running_loop()
+        room = self._rooms.get(loop)
+        if room is None:
+            room = self._rooms[loop] = _Room(self._status)
+        await room.broadcast(loop, version)
+        return self._status.version != version
+
+
+class _Room:
+    """The listeners in one event loop; used in its thread only, but for `_told`."""
+
+    def __init__(self, status: Status):
+        self._status = status
+        self._count = 0
+        self._turn = asyncio.Event()
+        self._last = float("-inf")
+        self._planned: asyncio.TimerHandle | None = None
+        self._beat: asyncio.TimerHandle | None = None
+        self._leave: Callable[[], None] = lambda: None
+
+    async def broadcast(self, loop: asyncio.AbstractEventLoop, version: int) -> None:
+        """Until the next broadcast; it comes soon when the status is not `version` any more."""
+        self._count += 1
+        try:
+            if self._count == 1:
+                self._open(loop)
+            if self._status.version != version:
+                self._plan(loop)
+            await self._turn.wait()
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._close()
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> None:
+        def told() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed while somebody listened
+                loop.call_soon_threadsafe(self._plan, loop)
+
+        self._beat = loop.call_later(HEARTBEAT_S, self._speak, loop)
+        self._leave = self._status.subscribe(told)
+
+    def _close(self) -> None:
+        self._leave()
+        for timer in (self._planned, self._beat):
+            if timer is not None:
+                timer.cancel()
+        self._planned = self._beat = None
+
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._planned is None and self._count:
+            self._planned = loop.call_at(max(loop.time(), self._last + LEAST_S), self._speak, loop)
+
+    def _speak(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._last, self._planned = loop.time(), None
+        if self._beat is not None:
+            self._beat.cancel()
+        self._beat = loop.call_later(HEARTBEAT_S, self._speak, loop)
+        self._turn.set()
+        self._turn = asyncio.Event()

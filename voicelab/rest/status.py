@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
-import orjson
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from starlette.responses import Response, StreamingResponse
@@ -14,13 +13,11 @@ from starlette.responses import Response, StreamingResponse
 import voicelab
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
-from voicelab.rest.listeners import POLL_S, Listeners
+from voicelab.rest.listeners import HEARTBEAT, Listeners
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.status import memory_info
 
 __all__ = ["router"]
-
-HEARTBEAT_S = 15.0
 
 IncludeMemory = Annotated[bool, Query(description="add memory_info")]
 Aliases = tuple[str, ...]
@@ -193,10 +190,10 @@ def _metrics(lab: VoiceLab) -> Callable[..., Any]:
 def _stream(lab: VoiceLab) -> Callable[..., Any]:
     listeners = Listeners(lab.status)
 
-    async def stream(request: Request) -> StreamingResponse:
+    async def stream() -> StreamingResponse:
         """Server-sent events: `progress` at every change, a heartbeat every 15 s."""
         return StreamingResponse(
-            _events(lab, listeners, request),
+            _events(lab, listeners),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
         )
@@ -204,18 +201,12 @@ def _stream(lab: VoiceLab) -> Callable[..., Any]:
     return stream
 
 
-async def _events(lab: VoiceLab, listeners: Listeners, request: Request) -> AsyncIterator[bytes]:
-    version, silent_s = -1, 0.0
-    while not await request.is_disconnected():
-        if lab.status.version != version:
-            version, silent_s = lab.status.version, 0.0
-            body = orjson.dumps(lab.status.progress())
-            yield b"event: progress\ndata: " + body + b"\n\n"
-        elif silent_s >= HEARTBEAT_S:
-            silent_s = 0.0
-            yield b": heartbeat\n\n"
-        await listeners.wait(version)
-        silent_s += POLL_S
+async def _events(lab: VoiceLab, listeners: Listeners) -> AsyncIterator[bytes]:
+    changed = True
+    while True:
+        version = lab.status.version
+        yield b"event: progress\ndata: %b\n\n" % lab.status.body() if changed else HEARTBEAT
+        changed = await listeners.wait(version)
 
 
 def _one_request(routes: APIRouter, lab: VoiceLab) -> None:
