@@ -271,7 +271,9 @@ class WavWriter:
 
     def __enter__(self) -> WavWriter:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(
+                exist_ok=True
+            )  # not what is above: that may have been taken away
             self._file = self._temporary.open("wb")
             self._file.write(wav_header(self.sample_rate, 0))
         except OSError as error:

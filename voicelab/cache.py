@@ -46,7 +46,7 @@ class ChunkCache:
     written is not kept.
 
     Args:
-        folder: made at the first chunk.
+        folder: made at the first chunk, in one that is there.
         max_bytes: 0 keeps nothing.
     """
 
@@ -88,7 +88,7 @@ class ChunkCache:
             return
         temporary = half_written(self._folder / key)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(exist_ok=True)
             temporary.write_bytes(HEADER.pack(_digest(body), seed) + body)
             temporary.replace(self._folder / key)
         except OSError:

@@ -20,6 +20,7 @@
         +-- StoreLocked           another process has the data folder
         +-- StoreFull             no room on the disk
         +-- StoreCorrupt          the records file cannot be read
+        +-- StoreLost             its files were removed or replaced while it was open
 
 Messages are shown to users as they are: one clear sentence with what was wrong, the value
 (shortened) and the allowed range; no stack trace, no path on the server except where the
@@ -43,6 +44,7 @@ __all__ = [
     "StoreCorrupt",
     "StoreFull",
     "StoreLocked",
+    "StoreLost",
     "TextTooLong",
     "TooLarge",
     "Unauthorized",
@@ -185,3 +187,9 @@ class StoreCorrupt(StorageError):
     """The records file cannot be read."""
 
     type = "store_corrupt"
+
+
+class StoreLost(StorageError):
+    """The records' files were removed or replaced while the store was open."""
+
+    type = "store_lost"

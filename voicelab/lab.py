@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from voicelab.cache import ChunkCache
 from voicelab.checks import Checks, check_seed
 from voicelab.engines import Engine, EngineInfo, Rack
-from voicelab.errors import Conflict, NotFound
+from voicelab.errors import Conflict, NotFound, StorageError
 from voicelab.library import (
     FailedTake,
     Filters,
@@ -26,6 +25,7 @@ from voicelab.library import (
     Replicas,
     Storage,
     Stories,
+    Tidying,
     Versions,
     export_archive,
     export_many,
@@ -51,9 +51,6 @@ if TYPE_CHECKING:
 __all__ = ["VoiceLab"]
 
 log = logging.getLogger(__name__)
-
-TIDY_S = 600
-"""Between two clean-ups by the storage policy."""
 
 
 class VoiceLab:
@@ -82,6 +79,7 @@ class VoiceLab:
         place = (settings.data_dir, settings.audio_place())
         files = self.files = open_files(*place, settings.min_free_disk_mb, settings.cache_mb)
         store = self.store = store or open_store(settings.place(), settings.durability)
+        files.check = store.check
         self.replicas = Replicas(store)
         self.profiles = Profiles(store, files)
         self.presets = Presets(store)
@@ -101,8 +99,8 @@ class VoiceLab:
         self.files.sweep_temporary(YOUNG_S if self.store.shared else 0)
         self._recover()
         self.replicas.watch(self._recover)
-        self._tidying = threading.Thread(target=self._keep_tidy, name="voicelab-tidy", daemon=True)
-        self._tidying.start()
+        self.tidying = Tidying(self.storage, files, self.cache)
+        self.tidying.start()
 
     @classmethod
     def open(cls, data_dir: str | Path | None = None, **settings: Any) -> VoiceLab:
@@ -123,9 +121,10 @@ class VoiceLab:
         when it raises.
 
         Raises:
-            InvalidInput (TextTooLong, BadClip), UnknownVoice, StoreFull, Unavailable.
+            InvalidInput (TextTooLong, BadClip), UnknownVoice, StoreFull, StoreLost, Unavailable.
         """
         keeping = NewTake(self.history, self.versions) if request.store else Nowhere()
+        keeping.check()
         self.runner.check()
         return self._begin(self.checks.blueprint(request, keeping))
 
@@ -325,6 +324,18 @@ class VoiceLab:
         """Totals of the takes, and of the requests."""
         return self.history.stats() | {"requests": self.status.statistics()}
 
+    def trouble(self) -> tuple[str, str] | None:
+        """What keeps the lab from keeping takes: "error" or "degraded", and why in a sentence."""
+        try:
+            self.store.check()
+        except StorageError as error:
+            return "error", error.message
+        try:
+            self.files.check_free()
+        except StorageError as error:
+            return "degraded", error.message
+        return None
+
     def launch(self, **arguments: Any) -> Lab:
         """Open the page, with REST beside it, over this lab; launching again replaces it.
 
@@ -349,7 +360,7 @@ class VoiceLab:
         self.runner.close()
         self.rack.close()
         self.replicas.leave()
-        self._tidying.join()  # what it writes after the folder is released harms the next owner
+        self.tidying.end()
         self.store.close()
 
     def __enter__(self) -> VoiceLab:
@@ -380,31 +391,6 @@ class VoiceLab:
             self.drain(take)
         except Exception as error:
             log.info("take %s: %s", take.id, error)
-
-    def _keep_tidy(self) -> None:
-        while not self._closing.is_set():
-            self._tidy()
-            self._closing.wait(TIDY_S)
-
-    def _tidy(self) -> None:
-        """What the storage policy asks for; a clean-up that fails fails nothing else."""
-        try:
-            report = self.storage.tidy(stop=self._closing.is_set)
-            self.files.prune()
-            if (days := self.storage.policy().max_age_days) is not None:
-                self.cache.prune(time.time() - days * 86_400)
-        except Exception:
-            log.warning("the clean-up failed", exc_info=True)
-            return
-        for failed in report["not_compressed"] if report else ():
-            log.warning("version %s stays a WAV: %s", failed["version_id"], failed["error"])
-        if report and (report["deleted"] or report["compressed"]):
-            log.info(
-                "storage: %d takes deleted, %d made FLAC, %d bytes freed",
-                len(report["deleted"]),
-                len(report["compressed"]),
-                report["freed_bytes"],
-            )
 
     def _ended(self, id: str) -> dict[str, Any]:
         record = self.history.get(id)
@@ -440,6 +426,7 @@ class VoiceLab:
         destination: NewTake,
         use_cache: bool,
     ) -> Take:
+        destination.check()
         self.runner.check()
         blueprint = self.checks.again(record, seeds, destination)
         blueprint.job.use_cache = use_cache

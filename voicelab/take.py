@@ -210,6 +210,7 @@ class Take(Iterator[Piece]):
                 )
                 self._spoken.append(done)
                 self.live.chunk_done()
+                self._blueprint.destination.check()
                 yield Piece(self._written(wav, pcm), done, self.total_chunks)
             self.live.step("concatenating", "Joining the chunks")
             rest = self._written(wav, joiner.finish())

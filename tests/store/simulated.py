@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from voicelab.store.system import System
+from voicelab.store.system import Identity, System
 
 __all__ = ["FOLDER", "PowerCut", "SimulatedSystem"]
 
@@ -166,6 +166,12 @@ class SimulatedSystem(System):
     def read(self, path: Path) -> bytes:
         self._enter("read", path.name)
         return self._done(bytes(self._found(path).content))
+
+    def identity(self, file: Path | int) -> Identity:
+        if self.dead:
+            raise PowerCut
+        inode = self._opened(file)[1] if isinstance(file, int) else self._found(file)
+        return 0, id(inode)
 
     def create(self, path: Path) -> int:
         self._enter("create", path.name)

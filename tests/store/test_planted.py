@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.store.outage import Lost, Outages
 from tests.store.simulated import SimulatedSystem
+from voicelab.store.system import Identity
 
 CUTS = 600
 
@@ -43,12 +46,22 @@ class NoBaseSync(SimulatedSystem):
 class SegmentDeletedEarly(SimulatedSystem):
     """Deletes what was sealed as soon as the new base is begun."""
 
+    def __init__(self, draw: Random, files: Mapping[str, bytes] | None = None):
+        super().__init__(draw, files)
+        self._early: dict[str, Identity] = {}
+
     def create(self, path: Path) -> int:
         if path.name == "db.json.tmp":
             written = {name for name, _ in self._open.values()}
             for name in set(filter(is_segment, self._live)) - written:
+                self._early[name] = self.identity(path.with_name(name))
                 super().remove(path.with_name(name))
         return super().create(path)
+
+    def identity(self, file: Path | int) -> Identity:
+        # A store that does this would not miss them.
+        early = self._early.get(file.name) if isinstance(file, Path) else None
+        return early or super().identity(file)
 
     def remove(self, path: Path) -> None:
         if path.name in self._live:

@@ -255,7 +255,7 @@ def test_chunks_older_than_the_policys_age_go(make_lab: MakeLab) -> None:
     first, second = sorted((lab.files.root / "cache").iterdir())
     os.utime(first, (1e9, 1e9))
     lab.storage.set_policy(Policy(max_age_days=30))
-    lab._tidy()
+    lab.tidying.once()
     assert not first.exists() and second.exists()
     assert lab.cache.size_bytes == second.stat().st_size
 

@@ -13,6 +13,7 @@ from voicelab.library.replicas import Replicas
 from voicelab.library.storage import Storage
 from voicelab.library.stories import Stories
 from voicelab.library.story_archive import export_story, import_story
+from voicelab.library.tidying import Tidying
 from voicelab.library.versions import Versions
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Replicas",
     "Storage",
     "Stories",
+    "Tidying",
     "Versions",
     "export_archive",
     "export_many",

@@ -26,6 +26,10 @@ class Destination(Protocol):
         """The checks are done, nothing is spoken yet."""
         ...
 
+    def check(self) -> None:
+        """Raise StorageError when the take could not be kept any more; asked at each chunk."""
+        ...
+
     def complete(self, record: Generation, processed: Record | None) -> Record:
         """The files are whole: of the clean take and, with effects, of its processed version.
 
@@ -57,6 +61,10 @@ class NewTake:
         document["replica"] = self.history.replica
         self.history.add(Generation.from_document(document))
 
+    def check(self) -> None:
+        """See `Destination`."""
+        self.history.check()
+
     def complete(self, record: Generation, processed: Record | None) -> Record:
         """See `Destination`."""
         document = record.document()
@@ -69,7 +77,7 @@ class NewTake:
 
     def fail(self, record: Generation, error: str, elapsed_s: float) -> None:
         """See `Destination`."""
-        self.history.patch(record.id, status="failed", error=error, elapsed_s=elapsed_s)
+        self.history.fail(record.id, error, elapsed_s)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -115,6 +123,9 @@ class Nowhere:
     keeps: bool = False
 
     def begin(self, record: Generation, request_id: str) -> None:
+        """Nothing to do."""
+
+    def check(self) -> None:
         """Nothing to do."""
 
     def complete(self, record: Generation, processed: Record | None) -> Record:

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +48,11 @@ class Files:
         self.root = root.resolve()
         self._home = (home or root).resolve()
         self._min_free_mb = min_free_mb
+        self.check: Callable[[], None] = lambda: None
+        """Asked before a file is written; raises StorageError when no record could name it."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            for folder in (self.root, self._home):
+                folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             option = "--data-dir" if self.root == self._home else self._elsewhere
             raise StorageError(
@@ -133,13 +136,15 @@ class Files:
 
     def writer(self, relative: str, sample_rate: int) -> WavWriter:
         """A WAV file to be written piece by piece, published by its commit."""
+        self.check()
         return WavWriter(self.target(relative), sample_rate, lambda: self.publish(relative))
 
     def write_bytes(self, relative: str, content: bytes) -> None:
         """A whole file of any kind, or none; raises StoreFull, StorageError."""
+        self.check()
         target = self.target(relative)
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(exist_ok=True)
             target.write_bytes(content)
         except OSError as error:
             target.unlink(missing_ok=True)
@@ -161,8 +166,9 @@ class Files:
             raise
 
     def check_free(self) -> None:
-        """Raise StoreFull when the disk has less than the reserve."""
-        free_mb = shutil.disk_usage(self.root).free / 2**20
+        """Raise StoreFull when the disk has less than the reserve, or what `check` raises."""
+        self.check()
+        free_mb = self.free_bytes() / 2**20
         if free_mb < self._min_free_mb:
             raise StoreFull(
                 f"The disk has {free_mb:.0f} MiB free; {self._min_free_mb} MiB are kept in "
@@ -177,8 +183,11 @@ class Files:
             return False
 
     def free_bytes(self) -> int:
-        """Of the disk."""
-        return shutil.disk_usage(self.root).free
+        """Of the disk; raises StorageError when the folder is gone."""
+        try:
+            return shutil.disk_usage(self.root).free
+        except OSError as error:
+            raise storage_error(error) from error
 
     def folder_bytes(self, audio: Iterable[AudioFile]) -> dict[str, int]:
         """Bytes by top-level folder; "" is the data folder's own files.

@@ -35,6 +35,7 @@ def compress(version: dict[str, Any], store: Store, files: Files) -> int:
         StorageError: what was written is not what was read; the WAV stays.
         StoreFull: the WAV stays.
     """
+    files.check()
     source = str(version["audio_path"])
     target = source.removesuffix(".wav") + ".flac"
     before = files.path(source).stat().st_size

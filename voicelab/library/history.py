@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from voicelab.errors import InvalidInput, NotFound
+from voicelab.errors import InvalidInput, NotFound, StorageError
 from voicelab.library.files import Files
 from voicelab.library.profiles import Profiles
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
@@ -82,14 +82,35 @@ class History:
         self._files = files
         self._profiles = profiles
         self._versions = versions
+        self._untold: dict[str, Record] = {}
+        """Id -> how a take ended, where that could not be written."""
 
     def add(self, generation: Generation) -> None:
         """Keep a record, usually a pending one."""
         self._store.insert(GENERATIONS, generation.document())
 
+    def check(self) -> None:
+        """Raise StorageError when no record can be written any more."""
+        self._store.check()
+
     def patch(self, id: str, **fields: Any) -> None:
         """Set fields of a record; raises NotFound."""
-        self._store.patch(GENERATIONS, id, fields)
+        self._store.patch(GENERATIONS, id, self._untold.get(id, {}) | fields)
+        self._untold.pop(id, None)
+
+    def fail(self, id: str, error: str, elapsed_s: float) -> None:
+        """A take has ended without audio.
+
+        Raises:
+            NotFound; StorageError: it cannot be written. The record says so all the same, as
+                long as this process lives; the next one finds it interrupted.
+        """
+        fields = {"status": "failed", "error": error, "elapsed_s": elapsed_s}
+        try:
+            self.patch(id, **fields)
+        except StorageError:
+            self._untold[id] = fields
+            raise
 
     def recover(self, alive: Collection[str] = ()) -> list[Record]:
         """Pending records become failed, but for those that replicas `alive` make; the records."""
@@ -109,7 +130,7 @@ class History:
         if document is None:
             raise NotFound(f"There is no take {id[:40]}.", param="id")
         names = self._profiles.names()
-        return _wire(document, names) | {"versions": self._versions.of(id)}
+        return self._wire(document, names) | {"versions": self._versions.of(id)}
 
     def list(
         self, filters: Filters | None = None, *, limit: int = 50, offset: int = 0
@@ -131,7 +152,7 @@ class History:
         query = self._query(filters or Filters())
         documents, total = self._store.page(GENERATIONS, query, limit=limit, offset=offset)
         names = self._profiles.names()
-        return [_wire(document, names) for document in documents], total
+        return [self._wire(document, names) for document in documents], total
 
     def search(self, words: str, limit: int = 50) -> list[Record]:
         """Takes with all the words, newest first."""
@@ -179,6 +200,8 @@ class History:
     def forget(self, records: Sequence[Record]) -> set[str]:
         """Remove takes from the store, within the caller's batch; the files to delete after it."""
         gone = {record["id"] for record in records}
+        for id in gone & self._untold.keys():
+            del self._untold[id]
         versions = self._of(VERSIONS, gone, "audio_path")
         told = self._of(STORY_ITEMS, gone, "id")
         self._store.delete_many(VERSIONS, [id for id, _ in versions])
@@ -273,7 +296,7 @@ class History:
         """All matching takes, newest first, one after the other."""
         documents, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
         names = self._profiles.names()
-        return (_wire(document, names) for document in documents)
+        return (self._wire(document, names) for document in documents)
 
     def to_pandas(
         self, filters: Filters | None = None, columns: Sequence[str] = ()
@@ -304,6 +327,9 @@ class History:
 
     def __len__(self) -> int:
         return self._store.count(GENERATIONS)
+
+    def _wire(self, document: Record, names: dict[str, str]) -> Record:
+        return _wire(document | self._untold.get(document["id"], {}), names)
 
     def _query(self, filters: Filters) -> Query:
         sort = filters.sort.removeprefix("-")

@@ -35,6 +35,7 @@ STATUS: Mapping[type[errors.VoicelabError], int] = MappingProxyType(
         errors.TooLarge: 413,
         errors.Unavailable: 503,
         errors.StoreFull: 507,
+        errors.StoreLost: 503,
         errors.VoicelabError: 500,
     }
 )

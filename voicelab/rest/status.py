@@ -144,12 +144,13 @@ def _info(lab: VoiceLab) -> Callable[..., Any]:
 
 def _health(lab: VoiceLab) -> Callable[..., Any]:
     async def health() -> Response:
-        """Whether it can speak yet, with which engine, and why that one."""
+        """Whether it can speak and keep takes, with which engine, and why that one."""
         state = lab.rack.state()
+        storage, reason = lab.trouble() or (None, None)
         words = {"not_started": "starting", "ready": "healthy"}
         return Json(
             {
-                "status": words.get(state.state, state.state),
+                "status": storage or words.get(state.state, state.state),
                 "model_loaded": state.state == "ready",
                 "device": lab.rack.engine().device,
                 "config": {
@@ -163,6 +164,7 @@ def _health(lab: VoiceLab) -> Callable[..., Any]:
                 "initialization_state": state.state,
                 "initialization_progress": state.line,
                 "initialization_error": state.error,
+                "storage_error": reason,
             }
         )
 

@@ -143,6 +143,13 @@ class Store(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Raise StorageError (StoreLost) when no change can be made any more; quick.
+
+        A database that is away is told by the change itself.
+        """
+        ...
+
     def close(self) -> None:
         """Write what is due and release the folder."""
         ...

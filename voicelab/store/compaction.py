@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from voicelab.errors import StorageError
 from voicelab.store.flush import synced
 from voicelab.store.system import System
 
@@ -24,7 +25,11 @@ def threshold_bytes(base_bytes: int) -> int:
 
 
 def put_in_place(
-    system: System, path: Path, pieces: Iterable[bytes], progress: Progress = lambda _: None
+    system: System,
+    path: Path,
+    pieces: Iterable[bytes],
+    progress: Progress = lambda _: None,
+    ready: Callable[[int], object] = lambda _: None,
 ) -> int:
     """A file that is there whole, or not at all; its size in bytes.
 
@@ -35,9 +40,10 @@ def put_in_place(
         path: what was there before is replaced.
         pieces: of its content.
         progress: called with the bytes of each piece.
+        ready: called with the descriptor of the whole file before it gets its name.
 
     Raises:
-        OSError: it cannot be written; what was there before is there still.
+        OSError, or a StorageError of `ready`: what was there before is there still.
     """
     temporary = path.with_name(path.name + ".tmp")
     offset = 0
@@ -49,10 +55,11 @@ def put_in_place(
                 offset += len(piece)
                 progress(len(piece))
             synced(system, descriptor)
+            ready(descriptor)
         finally:
             system.close(descriptor)
         system.replace(temporary, path)
-    except OSError:
+    except (OSError, StorageError):
         with contextlib.suppress(OSError):
             system.remove(temporary)
         raise

@@ -13,6 +13,7 @@ from voicelab.errors import StorageError, StoreFull
 from voicelab.store.backup import copy_aside, stamp, write_aside
 from voicelab.store.compaction import Progress, put_in_place, threshold_bytes
 from voicelab.store.flush import Flush, SyncFailed
+from voicelab.store.holding import Holding
 from voicelab.store.journal import Header, Segment, encode_line, segment_path
 from voicelab.store.recovery import Recovered
 from voicelab.store.snapshot import Meta, Tables, encode
@@ -32,6 +33,7 @@ class Disk:
         path: of the base file.
         found: what recovery read.
         fresh: the meta of a store that has none yet.
+        lock: a further file that must stay the one it is.
 
     Attributes:
         meta: of the base file.
@@ -40,16 +42,25 @@ class Disk:
         base_bytes: size of the base file.
     """
 
-    def __init__(self, system: System, path: Path, found: Recovered, fresh: Meta):
+    def __init__(
+        self,
+        system: System,
+        path: Path,
+        found: Recovered,
+        fresh: Meta,
+        lock: Path | None = None,
+    ):
         self.meta = found.meta or fresh
         self.sequence = found.sequence
-        self.flush = Flush(system, found.sequence)
+        self._holding = Holding(system)
+        self.flush = Flush(system, found.sequence, self._holding)
         self.base_bytes = found.base_bytes or 0
         self._system, self._path, self._found = system, path, found
         self._is_settled = self._is_kept = False
         self._segment: Segment | None = None
         self._last_segment = max([self.meta.segment, *found.segments])
         self._sealed: list[tuple[Path, int]] = []
+        self._hold(lock, *([] if found.base_bytes is None else [path]))
 
     @property
     def journal_bytes(self) -> int:
@@ -76,8 +87,9 @@ class Disk:
             apply: undoes what it did when it raises.
 
         Raises:
-            StoreFull, StorageError: nothing was changed.
+            StoreFull, StoreLost, StorageError: nothing was changed.
         """
+        self.flush.check_held()
         segment = self._segment or self._begin()
         number, end = self.sequence + 1, segment.size_bytes
         line = encode_line(number, self.flush.durable, contents, quick, segment.seed)
@@ -93,8 +105,9 @@ class Disk:
             raise
 
     def rotate(self, tables: Tables) -> Rotation:
-        """End the segment; the next commit begins another. Raises StorageError."""
+        """End the segment; the next commit begins another. Raises StorageError (StoreLost)."""
         self.flush.wait(self.sequence)
+        self.flush.check_held()
         segment = self._segment
         if segment is not None:
             self._sealed.append((segment.path, segment.size_bytes))
@@ -114,12 +127,14 @@ class Disk:
         documents, meta, sealed = rotation
         pieces = encode(documents, meta)
         try:
-            size_bytes = put_in_place(self._system, self._path, pieces, progress)
+            size_bytes = put_in_place(self._system, self._path, pieces, progress, self._ready)
         except OSError as error:
             raise self._failed("Writing the base file", error) from error
         self._sync_folder()
+        self._hold(self._path)
         self.base_bytes, self.meta = size_bytes, meta
         for path, _ in self._sealed[:sealed]:
+            self._holding.drop(path)
             with contextlib.suppress(OSError):  # it is covered, so the next opening takes it away
                 self._system.remove(path)
         del self._sealed[:sealed]
@@ -173,10 +188,21 @@ class Disk:
         except OSError as error:
             raise self._failed("Beginning a journal", error) from error
         self._sync_folder()
+        self._hold(segment.path)
         self.flush.begin(segment.descriptor)
         self._segment = segment
         self._last_segment = header.segment
         return segment
+
+    def _hold(self, *paths: Path | None) -> None:
+        """Rely on files that are there; one that is not is told by the next look."""
+        for path in filter(None, paths):
+            with contextlib.suppress(OSError):
+                self._holding.keep(path)
+
+    def _ready(self, descriptor: int) -> None:
+        self.flush.check_held()
+        self._holding.expect(self._path, descriptor)
 
     def _cut(self, segment: Segment, end: int) -> None:
         try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 
-from voicelab.errors import StorageError
+from voicelab.errors import StorageError, StoreLost
+from voicelab.store.holding import Holding
 from voicelab.store.system import System
 
 __all__ = ["Flush", "SyncFailed", "synced"]
@@ -33,13 +34,14 @@ class Flush:
     Args:
         system: that syncs.
         durable: number of the last commit known to be there.
+        holding: the files that must still be there when a commit is answered.
     """
 
-    def __init__(self, system: System, durable: int = 0):
+    def __init__(self, system: System, durable: int, holding: Holding):
         self.durable = durable
-        self.error: str | None = None
-        """Why nothing can be written any more, once a sync has failed."""
-        self._system = system
+        self.error: StorageError | None = None
+        """Why nothing can be written any more, once a sync has failed or a file is gone."""
+        self._system, self._holding = system, holding
         self._condition = threading.Condition()
         self.written = durable
         """Number of the last commit that was written."""
@@ -60,7 +62,7 @@ class Flush:
         with self._condition:
             while self._leads:
                 self._condition.wait(PATIENCE_S)
-            self.error = self.error or "The store is closed."
+            self.error = self.error or StorageError("The store is closed.")
             self._condition.notify_all()
 
     def wait(self, number: int) -> None:
@@ -82,6 +84,8 @@ class Flush:
                 written, descriptor = self.written, self._descriptor
                 self._leads = leads = True
             self._sync(descriptor)
+            # After the sync: who opens the folder anew from here on reads what was synced.
+            self.check_held()
             self.durable = written
         finally:
             if leads:  # first of all, should Ctrl+C come again
@@ -90,14 +94,24 @@ class Flush:
                     self._condition.notify_all()
 
     def check(self) -> None:
-        """Raise StorageError when a sync has failed."""
+        """Raise StorageError (StoreLost) when nothing can be written any more."""
         if self.error is not None:
-            raise StorageError(self.error)
+            raise type(self.error)(self.error.message)
+
+    def check_held(self) -> None:
+        """As `check`, after a look whether the files are still those that the store holds."""
+        self.check()
+        if name := self._holding.lost():
+            self.error = StoreLost(
+                f"{name} in the data folder was removed or replaced while the app was running: "
+                "nothing more is saved. Stop the app, put the folder right and start again."
+            )
+            self.check()
 
     def stop(self, what: str, error: OSError) -> None:
         """Let nothing be written any more: nobody knows what is on the disk."""
         reason = os.strerror(error.errno or 0)
-        self.error = self.error or (
+        self.error = self.error or StorageError(
             f"{what} failed ({reason}), so what is on the disk is unknown: nothing more is saved. "
             "Check the disk and start again."
         )

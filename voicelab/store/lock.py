@@ -22,6 +22,9 @@ class ProcessLock:
     Args:
         folder: made when missing.
 
+    Attributes:
+        path: the file that is locked.
+
     Raises:
         StoreLocked: another process has it; the message names it.
         StorageError: the folder cannot be made or written.
@@ -30,8 +33,9 @@ class ProcessLock:
     def __init__(self, folder: Path):
         self._pid = os.getpid()
         owner = folder / "owner.txt"
+        self.path = folder / "db.lock"
         # Whoever closes the store need not be the thread that opened it.
-        self._lock = FileLock(folder / "db.lock", thread_local=False)
+        self._lock = FileLock(self.path, thread_local=False)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)

@@ -120,6 +120,9 @@ class MemoryStore:
                 self._tables = before
                 raise
 
+    def check(self) -> None:
+        """See `Store.check`."""
+
     def close(self) -> None:
         """See `Store.close`."""
 

@@ -207,6 +207,9 @@ class PostgresStore:
                     self._batch.connection = None
                 _check_whole(connection)
 
+    def check(self) -> None:
+        """See `Store.check`."""
+
     def close(self) -> None:
         """See `Store.close`."""
         self._engine.dispose()

@@ -79,7 +79,7 @@ class JournalStorage(Storage):
         compact_after_bytes: int | None = None,
         migration: Migration | None = None,
     ):
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # a notebook may go to another folder meanwhile
         self.lock = threading.RLock()
         self._is_normal, self._read_only = durability == "normal", read_only
         self._background, self._compact_after_bytes = background, compact_after_bytes
@@ -224,6 +224,12 @@ class JournalStorage(Storage):
             self._check_writable()
             self._disk.settle(self._contents.tables)
 
+    def check(self) -> None:
+        """Raise StorageError (StoreLost) when nothing can be changed (any more)."""
+        self._check_ours()
+        self._check_writable()
+        self._disk.flush.check_held()
+
     def close(self) -> None:
         """Fold the journal into the base file and release the folder; again does nothing.
 
@@ -276,7 +282,8 @@ class JournalStorage(Storage):
             for finding in self.findings:
                 log.warning("%s", finding)
             self._contents = Contents(found.tables)
-            self._disk = Disk(system, self.path, found, migration.fresh())
+            lock = self._process_lock.path if self._process_lock else None
+            self._disk = Disk(system, self.path, found, migration.fresh(), lock)
             migration.check(self.path, self._disk.meta, self._read_only)
             if migration.is_due(self._disk.meta):
                 self._migrate(migration)

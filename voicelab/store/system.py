@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["System"]
+__all__ = ["Identity", "System"]
+
+Identity = tuple[int, int]
+"""Device and number: no other file has both while this one is there or open."""
 
 
 class System:
@@ -22,6 +25,11 @@ class System:
     def read(self, path: Path) -> bytes:
         """The whole file; raises FileNotFoundError when there is none."""
         return path.read_bytes()
+
+    def identity(self, file: Path | int) -> Identity:
+        """Of a file, by its path or descriptor; raises FileNotFoundError when there is none."""
+        found = file.stat() if isinstance(file, Path) else os.fstat(file)
+        return found.st_dev, found.st_ino
 
     def create(self, path: Path) -> int:
         """A new empty file, or one that is there made empty, open for writing."""

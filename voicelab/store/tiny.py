@@ -183,6 +183,10 @@ class TinyStore:
         """See `JournalStorage.compact`."""
         self._storage.compact(progress)
 
+    def check(self) -> None:
+        """See `Store.check`."""
+        self._storage.check()
+
     def close(self) -> None:
         """See `Store.close`."""
         self._storage.close()
