@@ -100,6 +100,7 @@ class Checks:
             created_at=now(),
             parameters=parameters | shape,
             source=request.source,
+            response_format=request.response_format,
             voice="Voice clip" if request.voice_clip else profile["name"],
             voice_source=_voice_source(request, profile),
             clip=clip,

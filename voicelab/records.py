@@ -48,6 +48,7 @@ class GenerationRequest:
         based_on: id of a take whose text was edited: sentences that stayed keep its seeds, so
             they need not be spoken again. `seed` None takes its seed, too.
         source: the door: ui, rest, notebook, client.
+        response_format: for whoever fetches the sound later; kept in the record.
         store: keep the take; False speaks and forgets.
     """
 
@@ -69,6 +70,7 @@ class GenerationRequest:
     effects_chain: Sequence[Mapping[str, Any]] | None = None
     based_on: str | None = None
     source: str = "notebook"
+    response_format: str | None = None
     store: bool = True
 
 
@@ -123,6 +125,7 @@ class Generation:
     effects_chain: Sequence[Mapping[str, Any]] | None = None
     active_version_id: str | None = None
     replica: str | None = None
+    response_format: str | None = None
 
     def document(self) -> dict[str, Any]:
         """As the store keeps it: lists for tuples, all numbers finite."""

@@ -51,6 +51,7 @@ class LiveRequest:
         self._done = 0
         self._speaking_since: float | None = None
         self.ended = False
+        self.reason = "cancelled"
 
     @property
     def queued(self) -> bool:
@@ -65,8 +66,9 @@ class LiveRequest:
         """What to do when somebody asks for it to be stopped."""
         self._cancel = cancel
 
-    def cancel(self) -> None:
-        """Ask for it to be stopped."""
+    def cancel(self, reason: str = "cancelled") -> None:
+        """Ask for it to be stopped; the record then says why."""
+        self.reason = reason
         self._cancel()
 
     def step(self, state: str, line: str) -> None:
@@ -276,13 +278,29 @@ class Status:
         """Whether it is running or waiting."""
         return request_id in self._live
 
-    def cancel(self, request_id: str) -> None:
-        """Stop one; raises NotFound, or Conflict when it has ended."""
+    def cancel(self, request_id: str, reason: str = "cancelled") -> None:
+        """Stop one, and say why in its record; raises NotFound, or Conflict when it has ended."""
         live = self._live.get(request_id)
         if live is None:
             self.request(request_id)
             raise Conflict(f"Request {request_id} has already ended.")
-        live.cancel()
+        live.cancel(reason)
+
+    def stop(self, request_id: str, reason: str) -> None:
+        """As `cancel`, and wait until it has ended."""
+        ended = threading.Event()
+
+        def look() -> None:
+            if not self.is_live(request_id):
+                ended.set()
+
+        leave = self.subscribe(look)
+        try:
+            self.cancel(request_id, reason)
+            look()  # it may have ended before anybody listened
+            ended.wait()
+        finally:
+            leave()
 
     def statistics(self) -> Snapshot:
         """The body of /status/statistics: all requests ever recorded."""

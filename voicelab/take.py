@@ -304,7 +304,7 @@ class Take(Iterator[Piece]):
             return  # closed after the last piece: the take is whole
         self._blueprint.job.cancel()
         cancelled = isinstance(error, Cancelled)
-        message = "cancelled" if cancelled else error.message
+        message = self.live.reason if cancelled else error.message
         try:
             elapsed_s = round(time.monotonic() - self._began, 3)
             self._blueprint.destination.fail(self._blueprint.record, message, elapsed_s)

@@ -26,7 +26,7 @@ from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import AudioFile, made
 from voicelab.rest.uploads import attachment, made_file
 
-__all__ = ["router"]
+__all__ = ["download", "router", "utc"]
 
 FormatName = Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"]
 Text = Annotated[str | None, Query(max_length=1000)]
@@ -77,8 +77,8 @@ def filters(
         favorite=favorite,
         source=source,
         tag=tag,
-        created_after=_utc(created_after),
-        created_before=_utc(created_before),
+        created_after=utc(created_after),
+        created_before=utc(created_before),
         min_duration_s=min_duration,
         max_duration_s=max_duration,
         sort=sort,
@@ -98,7 +98,8 @@ def router(lab: VoiceLab) -> APIRouter:
     return routes
 
 
-def _utc(moment: datetime | None) -> str | None:
+def utc(moment: datetime | None) -> str | None:
+    """ISO 8601 with Z, as records have it; a time without a zone is UTC."""
     if moment is None:
         return None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -246,19 +247,7 @@ def _sound_files(routes: APIRouter, lab: VoiceLab) -> None:
         format: Annotated[FormatName, Query(description="of the file")] = "wav",
     ) -> Response:
         """The default version's audio as a download; other formats are sent as they are made."""
-        record = lab.history.get(id)
-        path = _path(lab, record["audio_path"])
-        form = FORMATS[format]
-        headers = {
-            "Content-Disposition": attachment(record["text"][:40].strip() + form.suffix),
-            "X-Content-Type-Options": "nosniff",
-        }
-        if path.suffix == form.suffix:
-            return AudioFile(path, media_type=form.content_type, headers=headers)
-        sound, rate, frames = blocks(path)
-        headers["X-Audio-Seconds"] = str(round(frames / rate, 3))
-        parts = encoded(sound, rate, format, frames=frames)
-        return made(desk, request, parts, form.content_type, headers)
+        return download(lab, desk, request, lab.history.get(id), format)
 
     for method in ("GET", "HEAD"):
         routes.add_api_route(
@@ -290,6 +279,28 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
         routes.add_api_route(
             path, endpoint, methods=["HEAD"], include_in_schema=False, response_model=None
         )
+
+
+def download(
+    lab: VoiceLab, desk: Desk, request: Request, record: dict[str, Any], format: str
+) -> Response:
+    """The sound of a take as a file of that format, named after its text.
+
+    Raises:
+        NotFound: it has none yet.
+    """
+    path = _path(lab, record["audio_path"])
+    form = FORMATS[format]
+    headers = {
+        "Content-Disposition": attachment(record["text"][:40].strip() + form.suffix),
+        "X-Content-Type-Options": "nosniff",
+    }
+    if path.suffix == form.suffix:
+        return AudioFile(path, media_type=form.content_type, headers=headers)
+    sound, rate, frames = blocks(path)
+    headers["X-Audio-Seconds"] = str(round(frames / rate, 3))
+    parts = encoded(sound, rate, format, frames=frames)
+    return made(desk, request, parts, form.content_type, headers)
 
 
 def _path(lab: VoiceLab, relative: str | None) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from voicelab.lab import VoiceLab
-from voicelab.rest.dialects.chatterbox import memory, voices
+from voicelab.rest.dialects.chatterbox import long_text, memory, voices
 
 __all__ = ["router"]
 
@@ -30,4 +30,5 @@ def router(lab: VoiceLab) -> APIRouter:
 
     memory.add_routes(lab, add)
     voices.add_routes(lab, add)
+    long_text.add_routes(lab, add)
     return routes

@@ -1,0 +1,284 @@
+"""Its jobs of long texts: each is a take made in the background, told in its words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from voicelab.errors import Conflict, NotFound
+from voicelab.lab import VoiceLab
+
+__all__ = ["ARCHIVED", "SORTS", "SOURCE", "Jobs"]
+
+SOURCE = "long"
+"""Door of the takes that are jobs."""
+
+ARCHIVED = "archived"
+"""Tag of a job that its user has put away."""
+
+PAUSED = "paused"
+STATUSES: Mapping[str, str] = MappingProxyType(
+    # A take whose server stopped goes on where it was, as one that was paused.
+    {PAUSED: PAUSED, "interrupted": PAUSED, "cancelled": "cancelled"}
+)
+ACTIVE = ("pending", "processing")
+SHOWN = ("exaggeration", "cfg_weight", "temperature")
+Record = dict[str, Any]
+
+SORTS: Mapping[str, tuple[Callable[[Record], Any], bool]] = MappingProxyType(
+    {
+        f"{name}_{way}": (key, way == "desc")
+        for name, key in (
+            ("created", lambda job: job["created_at"]),
+            ("completed", lambda job: job["completed_at"] or ""),
+            ("duration", lambda job: job["total_duration_seconds"] or 0),
+            ("name", lambda job: (job["display_name"] or job["text_preview"]).casefold()),
+            ("size", lambda job: job["audio_file_size"] or 0),
+        )
+        for way in ("asc", "desc")
+    }
+)
+"""Order of a list -> its key, and whether the greatest comes first."""
+
+
+class Jobs:
+    """The jobs of a lab."""
+
+    def __init__(self, lab: VoiceLab):
+        self._lab = lab
+
+    def record(self, id: str) -> Record:
+        """The take of a job; raises NotFound."""
+        record = self._lab.history.get(id)
+        if record["source"] != SOURCE:
+            raise NotFound(f"Job {id[:40]} not found.", param="job_id")
+        return record
+
+    def status(self, record: Record) -> str:
+        """pending, processing, paused, completed, failed or cancelled."""
+        if self._lab.status.is_live(record["request_id"]):
+            state = self._request(record).get("status")
+            return "pending" if state == "initializing" else "processing"
+        if record["status"] == "failed":
+            return STATUSES.get(record["error"], "failed")
+        return "processing" if record["status"] == "pending" else record["status"]
+
+    def pause(self, id: str) -> None:
+        """Stop it, to go on later with the chunks there are.
+
+        Raises:
+            NotFound; Conflict: it is not being made here.
+        """
+        record = self.record(id)
+        if not self._lab.status.is_live(record["request_id"]):
+            raise Conflict(f"Cannot pause job in {self.status(record)} state.")
+        self._lab.status.stop(record["request_id"], PAUSED)
+
+    def resume(self, id: str) -> None:
+        """Go on with a job that was paused, or interrupted; raises NotFound, Conflict."""
+        record = self.record(id)
+        if self.status(record) != PAUSED:
+            raise Conflict(f"Cannot resume job in {self.status(record)} state.")
+        self._lab.submit(self._lab.resume(id))
+
+    def cancel(self, id: str) -> None:
+        """Stop it for good; raises NotFound, or Conflict when it has ended."""
+        record = self.record(id)
+        if self._lab.status.is_live(record["request_id"]):
+            self._lab.status.stop(record["request_id"], "cancelled")
+        elif self.status(record) == PAUSED:
+            self._lab.history.patch(id, error="cancelled")
+        else:
+            raise Conflict(f"Cannot cancel job in {self.status(record)} state.")
+
+    def change(self, id: str, name: str | None, tags: list[str] | None, put: bool | None) -> Record:
+        """Its name, its tags, whether it is archived: what is not None; the take."""
+        record = self.record(id)
+        wanted = _tags(record) if tags is None else tags
+        archived = ARCHIVED in record["tags"] if put is None else put
+        wanted = [*(tag for tag in wanted if tag != ARCHIVED), *([ARCHIVED] if archived else [])]
+        return self._lab.history.change(id, tags=wanted, label=name)
+
+    def item(self, record: Record) -> Record:
+        """A line of a list."""
+        progress = self._progress(record)
+        status = self.status(record)
+        return {
+            "job_id": record["id"],
+            "status": status,
+            "text_preview": _preview(record["text"], 100),
+            "text_length": len(record["text"]),
+            "progress_percentage": progress["progress_percentage"],
+            "created_at": record["created_at"],
+            "updated_at": self._completed_at(record) or record["created_at"],
+            "completed_at": self._completed_at(record),
+            "completion_timestamp": self._completed_at(record),
+            "download_url": _url(record, "/download") if record["audio_path"] else None,
+            "can_resume": status == PAUSED,
+            "voice": record["profile_name"],
+            "estimated_remaining_seconds": self._remaining_s(progress),
+            "total_duration_seconds": record["duration"],
+            "audio_file_size": record["size_bytes"] or None,
+            "retry_count": 0,
+            "is_archived": ARCHIVED in record["tags"],
+            "display_name": record["label"],
+            "tags": _tags(record),
+            "last_accessed": None,
+            "parameters": self._parameters(record),
+        }
+
+    def told(self, record: Record) -> Record:
+        """The whole of it: as its server answers, and under `job` as its page reads it."""
+        status, metadata = self.status(record), self.metadata(record)
+        return {
+            "job_id": record["id"],
+            "status": status,
+            "progress": self.progress(record),
+            "metadata": metadata,
+            "job": metadata,
+            "created_at": record["created_at"],
+            "updated_at": metadata["updated_at"],
+            "download_url": _url(record, "/download") if record["audio_path"] else None,
+            "can_pause": status in ACTIVE,
+            "can_resume": status == PAUSED,
+            "can_cancel": status in (*ACTIVE, PAUSED),
+        }
+
+    def metadata(self, record: Record) -> Record:
+        """What is known of it."""
+        progress, item = self._progress(record), self.item(record)
+        elapsed_ms = round(1000 * (record["elapsed_s"] or 0))
+        total, done = progress["total_chunks"], progress["completed_chunks"]
+        output = {
+            "format": record["response_format"] or "mp3",
+            "size_bytes": item["audio_file_size"],
+            "duration_seconds": record["duration"],
+        }
+        processing = {
+            "started_at": record["created_at"],
+            "completed_at": item["completed_at"],
+            "total_processing_time_ms": elapsed_ms,
+        }
+        return item | {
+            "text_hash": hashlib.sha256(record["text"].encode()).hexdigest(),
+            "total_chunks": total,
+            "completed_chunks": done,
+            "failed_chunks": [],
+            "current_chunk": progress["current_chunk"] or None,
+            "chunks": {"total": total, "completed": done, "failed": []},
+            "processing": processing,
+            "processing_started_at": processing["started_at"],
+            "processing_completed_at": processing["completed_at"],
+            "total_processing_time_ms": elapsed_ms,
+            "output": output,
+            "output_format": output["format"],
+            "output_size_bytes": output["size_bytes"],
+            "output_duration_seconds": output["duration_seconds"],
+            "error": record["error"],
+        }
+
+    def progress(self, record: Record) -> Record:
+        """How far it is."""
+        progress = self._progress(record)
+        return {
+            "job_id": record["id"],
+            "overall_progress": progress["progress_percentage"],
+            "current_chunk": self._current(record, progress),
+            "completed_chunks": [self._chunk(chunk) for chunk in record["chunks"]],
+            "chunks_completed": [self._chunk(chunk) for chunk in record["chunks"]],
+            "estimated_remaining_seconds": self._remaining_s(progress),
+            "status": self.status(record),
+            "error": record["error"],
+        }
+
+    def details(self, record: Record) -> Record:
+        """Its text, its chunks, how long it took."""
+        metadata = self.metadata(record)
+        elapsed_ms, total = metadata["total_processing_time_ms"], metadata["total_chunks"]
+        return {
+            "metadata": metadata,
+            "job": metadata,
+            "progress": self.progress(record),
+            "chunks": [self._chunk(chunk) for chunk in record["chunks"]],
+            "input_text": record["text"],
+            "error_log": [record["error"]] if record["error"] else [],
+            "performance_metrics": {
+                "total_processing_time_ms": elapsed_ms,
+                "avg_chunk_time_ms": elapsed_ms / total if total else 0,
+                "average_chunk_time_ms": elapsed_ms / total if total else 0,
+                "success_rate": metadata["completed_chunks"] / total if total else 0,
+            },
+        }
+
+    def _request(self, record: Record) -> Record:
+        try:
+            return self._lab.status.request(record["request_id"] or "")
+        except NotFound:  # the log of requests has forgotten it
+            return {}
+
+    def _progress(self, record: Record) -> Record:
+        """Chunks and percentage of its last request, or of the finished take."""
+        live = self._lab.status.is_live(record["request_id"])
+        if record["status"] == "completed" and not live:
+            total = len(record["chunks"])
+            shown = {"current_chunk": 0, "total_chunks": total, "progress_percentage": 100.0}
+            return shown | {"completed_chunks": total, "estimated_completion": None}
+        shown = self._request(record).get("progress") or {}
+        current, total = shown.get("current_chunk", 0), shown.get("total_chunks", 0)
+        percentage = shown.get("progress_percentage", 0.0)
+        done = total if percentage >= 99.9 else max(0, current - 1)
+        return {
+            "current_chunk": current if live else 0,
+            "total_chunks": total,
+            "progress_percentage": percentage,
+            "completed_chunks": done,
+            "estimated_completion": shown.get("estimated_completion") if live else None,
+        }
+
+    def _remaining_s(self, progress: Record) -> int | None:
+        end = progress["estimated_completion"]
+        return None if end is None else max(0, round(end - self._lab.status.clock()))
+
+    def _current(self, record: Record, progress: Record) -> Record | None:
+        if not progress["current_chunk"]:
+            return None
+        # Its page shows the text only as a hint: the chunks are in the record when all are spoken.
+        preview = _preview(record["text"], 50)
+        return {"index": progress["current_chunk"] - 1, "text_preview": preview, "progress": 0}
+
+    def _chunk(self, chunk: Record) -> Record:
+        return {
+            "index": chunk["index"],
+            "text": chunk["text"],
+            "text_preview": _preview(chunk["text"], 50),
+            "character_count": len(chunk["text"]),
+            "char_count": len(chunk["text"]),
+            "duration_ms": round(1000 * chunk["duration_s"]),
+            "status": "completed",
+            "error": None,
+        }
+
+    def _parameters(self, record: Record) -> Record:
+        logged = self._request(record).get("parameters") or record["parameters"]
+        shown = {name: logged[name] for name in SHOWN if name in logged}
+        return shown | {"output_format": record["response_format"], "language": record["language"]}
+
+    def _completed_at(self, record: Record) -> str | None:
+        if record["status"] != "completed":
+            return None
+        versions = record.get("versions") or self._lab.versions.of(record["id"])
+        return versions[0]["created_at"] if versions else record["created_at"]
+
+
+def _tags(record: Record) -> list[str]:
+    return [tag for tag in record["tags"] if tag != ARCHIVED]
+
+
+def _preview(text: str, chars: int) -> str:
+    return text[:chars] + ("..." if len(text) > chars else "")
+
+
+def _url(record: Record, what: str = "") -> str:
+    return f"/audio/speech/long/{record['id']}{what}"

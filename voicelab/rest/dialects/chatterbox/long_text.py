@@ -1,0 +1,353 @@
+"""/audio/speech/long: texts spoken in the background, for a page that starts and watches them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import orjson
+from anyio import to_thread
+from fastapi import Body, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response, StreamingResponse
+
+from voicelab.errors import Conflict, InvalidInput, NotFound, VoicelabError
+from voicelab.lab import VoiceLab
+from voicelab.library import Filters
+from voicelab.rest.desk import Desk
+from voicelab.rest.dialects.chatterbox.jobs import SORTS, SOURCE, Jobs
+from voicelab.rest.history import download, utc
+from voicelab.rest.json import Json
+from voicelab.rest.listeners import HEARTBEAT, Listeners
+from voicelab.rest.schemas import SpeechBody
+from voicelab.rest.security import refuse_when_exposed
+
+__all__ = ["add_routes"]
+
+LONG = "/audio/speech/long"
+ENDED = ("completed", "failed", "cancelled", "paused")
+
+Add = Callable[..., None]
+Record = dict[str, Any]
+StatusName = Literal["pending", "processing", "paused", "completed", "failed", "cancelled"]
+Limit = Annotated[int, Query(ge=1, le=100)]
+Offset = Annotated[int, Query(ge=0, le=2**53)]
+Session = Annotated[str | None, Query(max_length=200, description="not used: all jobs are shown")]
+
+
+class LongBody(SpeechBody):
+    """POST /audio/speech/long: as for /audio/speech, mp3 when no format is named."""
+
+    response_format: Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"] = "mp3"
+    session_id: str | None = Field(None, max_length=200)
+
+
+class UpdateBody(BaseModel):
+    """PATCH /audio/speech/long/{job_id}: what is given is set."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    display_name: str | None = Field(None, max_length=200)
+    is_archived: bool | None = None
+    tags: list[Annotated[str, Field(max_length=50)]] | None = Field(None, max_length=20)
+
+
+class RetryBody(BaseModel):
+    """POST .../retry: from the chunks there are, unless it is to be made all anew."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    preserve_chunks: bool = True
+    force_restart: bool = False
+
+
+class BulkBody(BaseModel):
+    """POST /audio/speech/long/bulk."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    job_ids: list[Annotated[str, Field(max_length=100)]] = Field(min_length=1, max_length=100)
+    action: Literal["delete", "archive", "unarchive", "retry"]
+    confirm: bool = False
+
+
+def add_routes(lab: VoiceLab, add: Add) -> None:
+    """Add them: `add(method, path, endpoint)`."""
+    jobs = Jobs(lab)
+    _start(lab, jobs, add)
+    _lists(lab, jobs, add)
+    _many(lab, jobs, add)
+    _one(lab, jobs, add)
+    _work(lab, jobs, add)
+
+
+def _started(jobs: Jobs, record: Record, message: str) -> Response:
+    return Json(
+        {
+            "job_id": record["id"],
+            "status": "pending",
+            "message": message,
+            "estimated_processing_time_seconds": None,
+            "total_chunks": max(1, jobs.metadata(record)["total_chunks"]),
+            "status_url": f"{LONG}/{record['id']}",
+            "sse_url": f"{LONG}/{record['id']}/sse",
+        }
+    )
+
+
+def _start(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
+    def start_job(body: LongBody) -> Response:
+        """Speak a text in the background; its job."""
+        kept = {"source": SOURCE, "response_format": body.response_format, "store": True}
+        record = lab.submit(replace(body.request(), **kept, listening=False))
+        return _started(jobs, record, "Job submitted for processing")
+
+    add("POST", LONG, start_job)
+
+
+def _lists(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
+    def told(items: list[Record], total: int) -> Response:
+        counts = Counter(item["status"] for item in items)
+        body = {"jobs": items, "total_jobs": total, "total_count": total}
+        active = counts["pending"] + counts["processing"]
+        return Json(body | {"active_jobs": active, "completed_jobs": counts["completed"]})
+
+    def list_jobs(
+        status: StatusName | None = None,
+        limit: Limit = 20,
+        offset: Offset = 0,
+        session_id: Session = None,
+    ) -> Response:
+        """Jobs, newest first."""
+        items = _found(lab, jobs, Filters(source=SOURCE), status)
+        return told(items[offset : offset + limit], len(items))
+
+    def list_history(
+        status: StatusName | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        min_duration: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+        max_duration: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
+        search: Annotated[str | None, Query(max_length=1000)] = None,
+        is_archived: bool | None = None,
+        sort: Annotated[str, Query(max_length=40)] = "completed_desc",
+        limit: Limit = 50,
+        offset: Offset = 0,
+        session_id: Session = None,
+    ) -> Response:
+        """Jobs, filtered and sorted."""
+        if sort not in SORTS:
+            raise InvalidInput(f"sort is one of {', '.join(SORTS)}.", param="sort")
+        filters = Filters(
+            source=SOURCE,
+            search=search,
+            created_after=utc(start_date),
+            created_before=utc(end_date),
+            min_duration_s=min_duration,
+            max_duration_s=max_duration,
+        )
+        items = _found(lab, jobs, filters, status)
+        if is_archived is not None:
+            items = [item for item in items if item["is_archived"] == is_archived]
+        key, descending = SORTS[sort]
+        items.sort(key=key, reverse=descending)
+        return told(items[offset : offset + limit], len(items))
+
+    def history_stats(session_id: Session = None) -> Response:
+        """Totals of all jobs."""
+        return Json(_totals(_found(lab, jobs, Filters(source=SOURCE), None)))
+
+    add("GET", LONG, list_jobs)
+    add("GET", "/audio/speech/long-history", list_history)
+    add("GET", "/audio/speech/long-history/stats", history_stats)
+
+
+def _found(lab: VoiceLab, jobs: Jobs, filters: Filters, status: str | None) -> list[Record]:
+    records = lab.history.each(filters)
+    return [jobs.item(record) for record in records if status in (None, jobs.status(record))]
+
+
+def _totals(items: list[Record]) -> Record:
+    ended = [item for item in items if item["status"] == "completed"]
+    failed = sum(item["status"] == "failed" for item in items)
+    voices = Counter(item["voice"] for item in items).most_common(1)
+    dates = sorted(item["created_at"] for item in items)
+    size_bytes = sum(item["audio_file_size"] or 0 for item in items)
+    return {
+        "total_jobs": len(items),
+        "completed_jobs": len(ended),
+        "failed_jobs": failed,
+        "total_audio_duration_seconds": sum(item["total_duration_seconds"] for item in ended),
+        "total_characters_processed": sum(item["text_length"] for item in ended),
+        "total_storage_bytes": size_bytes,
+        "total_storage_used_bytes": size_bytes,
+        "success_rate_percentage": 100 * len(ended) / len(items) if items else 0.0,
+        "most_used_voice": voices[0][0] if voices else None,
+        "jobs_by_month": dict(Counter(date[:7] for date in dates)),
+        "date_range": {"earliest_job": dates[0], "latest_job": dates[-1]} if dates else None,
+    }
+
+
+def _many(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
+    refuse = refuse_when_exposed(lab.settings)
+
+    def clear_history(confirm: bool = False, session_id: Session = None) -> Response:
+        """Delete all jobs that have ended, with confirm=true."""
+        if not confirm:
+            raise InvalidInput("Add ?confirm=true to delete all ended jobs.", param="confirm")
+        items = _found(lab, jobs, Filters(source=SOURCE), None)
+        ended = ("completed", "failed", "cancelled")
+        count = lab.delete_many([item["job_id"] for item in items if item["status"] in ended])
+        counts = {"cleared_count": count, "deleted_count": count, "failed_count": 0}
+        return Json({"message": f"Cleared {count} jobs from history"} | counts)
+
+    def bulk_action(body: BulkBody) -> Response:
+        """Delete, archive, unarchive or retry many jobs, with confirm."""
+        if not body.confirm:
+            raise InvalidInput("Bulk operations require confirm: true.", param="confirm")
+        if body.action == "delete":
+            refuse()
+        results = [_done(lab, jobs, body.action, id) for id in dict.fromkeys(body.job_ids)]
+        good = sum(result["success"] for result in results)
+        return Json(
+            {
+                "success_count": good,
+                "failed_count": len(results) - good,
+                "total_count": len(results),
+                "failed_jobs": [each["job_id"] for each in results if not each["success"]],
+                "results": results,
+                "message": f"Bulk {body.action}: {good}/{len(results)} successful",
+            }
+        )
+
+    owner = [Depends(refuse)]
+    add("DELETE", "/audio/speech/long-history", clear_history, dependencies=owner)
+    add("POST", f"{LONG}/bulk", bulk_action)
+
+
+def _done(lab: VoiceLab, jobs: Jobs, action: str, id: str) -> Record:
+    """What became of one job of many; the others go on when it fails."""
+    try:
+        if action == "delete":
+            lab.delete(jobs.record(id)["id"])
+        elif action == "retry":
+            _retry(lab, jobs, id, RetryBody())
+        else:
+            jobs.change(id, None, None, action == "archive")
+    except VoicelabError as error:
+        return {"job_id": id, "success": False, "error": error.message}
+    return {"job_id": id, "success": True, "error": None}
+
+
+def _retry(lab: VoiceLab, jobs: Jobs, id: str, body: RetryBody) -> Record:
+    record = jobs.record(id)
+    if jobs.status(record) in ("completed", "pending", "processing"):
+        raise Conflict(f"Cannot retry job in {jobs.status(record)} state.")
+    keep = body.preserve_chunks and not body.force_restart
+    return lab.submit(lab.resume(id) if keep else lab.retry(id))
+
+
+def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
+    desk = Desk(lab.settings)
+
+    def get_job(job_id: str) -> Response:
+        """One job: status, progress, what can be done with it."""
+        return Json(jobs.told(jobs.record(job_id)))
+
+    def job_details(job_id: str) -> Response:
+        """Its text and its chunks."""
+        return Json(jobs.details(jobs.record(job_id)))
+
+    def update_job(job_id: str, body: UpdateBody) -> Response:
+        """Name it, tag it, put it away."""
+        record = jobs.change(job_id, body.display_name, body.tags, body.is_archived)
+        message = "Job metadata updated successfully"
+        return Json({"success": True, "message": message, "status": jobs.status(record)})
+
+    async def download_job(job_id: str, request: Request) -> Response:
+        """Its sound, in the format that was asked for."""
+        record = await to_thread.run_sync(jobs.record, job_id)
+        if record["status"] != "completed":
+            state = await to_thread.run_sync(jobs.status, record)
+            raise Conflict(f"Job is not completed (status: {state}).")
+        kind = record["response_format"] or "mp3"
+        return await desk.run(lambda: download(lab, desk, request, record, kind))
+
+    add("GET", f"{LONG}/{{job_id}}", get_job)
+    add("PATCH", f"{LONG}/{{job_id}}", update_job)
+    add("GET", f"{LONG}/{{job_id}}/details", job_details)
+    add("GET", f"{LONG}/{{job_id}}/download", download_job)
+
+
+def _work(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
+    listeners = Listeners(lab.status)
+    refuse = refuse_when_exposed(lab.settings)
+
+    def pause_job(job_id: str) -> Response:
+        """Stop a job, to go on later with the chunks there are."""
+        jobs.pause(job_id)
+        return Json({"message": f"Job {job_id} paused successfully", "status": "paused"})
+
+    def resume_job(job_id: str) -> Response:
+        """Go on with a paused job."""
+        jobs.resume(job_id)
+        return Json({"message": f"Job {job_id} resumed successfully", "status": "processing"})
+
+    def cancel_job(job_id: str, action: Literal["cancel", "delete"] = "cancel") -> Response:
+        """Stop a job for good; with action=delete its take goes, too."""
+        if action == "delete":
+            lab.delete(jobs.record(job_id)["id"])
+            return Json({"message": f"Job {job_id} deleted successfully"})
+        jobs.cancel(job_id)
+        return Json({"message": f"Job {job_id} cancelled successfully"})
+
+    def retry_job(job_id: str, body: Annotated[RetryBody | None, Body()] = None) -> Response:
+        """Make a job that failed, or was stopped, after all."""
+        record = _retry(lab, jobs, job_id, body or RetryBody())
+        return _started(jobs, record, "Retry job created successfully")
+
+    async def job_events(job_id: str) -> Response:
+        """Server-sent events: `progress` until the job has ended, then `completed` or `error`."""
+        await to_thread.run_sync(jobs.record, job_id)
+        return StreamingResponse(
+            _events(lab, jobs, listeners, job_id),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        )
+
+    add("PUT", f"{LONG}/{{job_id}}/pause", pause_job)
+    add("PUT", f"{LONG}/{{job_id}}/resume", resume_job)
+    add("DELETE", f"{LONG}/{{job_id}}", cancel_job, dependencies=[Depends(refuse)])
+    add("POST", f"{LONG}/{{job_id}}/retry", retry_job)
+    add("GET", f"{LONG}/{{job_id}}/sse", job_events)
+
+
+async def _events(lab: VoiceLab, jobs: Jobs, listeners: Listeners, id: str) -> AsyncIterator[bytes]:
+    before: Record = {}
+    while True:
+        version = lab.status.version
+        try:
+            progress = await to_thread.run_sync(lambda: jobs.progress(jobs.record(id)))
+        except NotFound as error:  # deleted meanwhile: the stream is open, so say it there
+            yield _event("error", {"status": "failed", "message": error.message})
+            return
+        status = progress["status"]
+        shown = {"status": status, "progress": progress["overall_progress"]}
+        if shown != before:
+            before = shown
+            yield _event("progress", shown | {"current_chunk": progress["current_chunk"]})
+        if status in ENDED:
+            good = status == "completed"
+            message = "Job completed successfully" if good else progress["error"]
+            kind = "completed" if good else "error"
+            yield _event(kind, {"status": status, "message": message})
+            return
+        if not await listeners.wait(version):
+            yield HEARTBEAT
+
+
+def _event(kind: str, data: Record) -> bytes:
+    return b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"
