@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from fastapi.testclient import TestClient
 
+from tests.called import warning_filters
 from voicelab.lab import VoiceLab
 from voicelab.rest import build
 from voicelab.settings import Settings
@@ -25,6 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slow", action="store_true", help="hundreds of kills, thousands of power cuts"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in warning_filters():
+        config.addinivalue_line("filterwarnings", line)
 
 
 @pytest.fixture

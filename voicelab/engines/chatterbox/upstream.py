@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import inspect
 import json
 import logging
 import re
@@ -78,6 +79,7 @@ def load_model(
     if hasattr(model, "norm_loudness"):
         model.norm_loudness = in_float32(model.norm_loudness)
     _without_deprecated(model)
+    _with_new_names(model.t3.tfmr)
     return model, chosen
 
 
@@ -100,6 +102,22 @@ def _without_deprecated(model: Any) -> None:
             module.flash_attention = lambda q, k, v, mask=None: scaled_dot_product_attention(
                 q, k, v, attn_mask=mask
             )
+
+
+def _with_new_names(transformer: Any) -> None:
+    """transformers 5.24 calls `cache` what chatterbox-tts passes as `past_key_values`, and means
+    to refuse the old name from 5.40 on."""
+    known = inspect.signature(transformer.forward).parameters
+    if "cache" not in known or "past_key_values" in known:
+        return
+
+    def renamed(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if "past_key_values" in kwargs:
+            kwargs = {**kwargs, "cache": kwargs["past_key_values"]}
+            del kwargs["past_key_values"]
+        return args, kwargs
+
+    transformer.register_forward_pre_hook(renamed, with_kwargs=True)
 
 
 def _check_hub() -> None:
