@@ -18,7 +18,14 @@ from voicelab.engines.chatterbox import CHATTERBOX_INFOS
 from voicelab.errors import BadClip, Conflict, EngineUnavailable, InvalidInput
 from voicelab.job import Job
 from voicelab.library import Destination, Files, History, Profiles, Storage
-from voicelab.records import DEFAULT_PROFILE, MAX_SEED, Generation, GenerationRequest, now
+from voicelab.records import (
+    DEFAULT_PROFILE,
+    MAX_SEED,
+    RANDOM_SEED,
+    Generation,
+    GenerationRequest,
+    now,
+)
 from voicelab.settings import Settings
 from voicelab.take import Blueprint
 from voicelab.text import Plan, check_text, plan
@@ -104,7 +111,7 @@ class Checks:
             voice="Voice clip" if request.voice_clip else profile["name"],
             voice_source=_voice_source(request, profile),
             clip=clip,
-            warnings=(*planned.warnings, *warnings, *more),
+            warnings=(*request.warnings, *planned.warnings, *warnings, *more),
             effects_chain=effects or None,
         )
         return self._drawn(
@@ -339,12 +346,13 @@ def _language(wanted: str | None, profile: Record, info: EngineInfo) -> str:
 
 
 def check_seed(wanted: int | None) -> int:
-    """The seed, or a drawn one for None; raises InvalidInput."""
-    if wanted is None:
+    """The seed, or a drawn one for None and -1; raises InvalidInput."""
+    if wanted is None or wanted == RANDOM_SEED:
         return secrets.randbelow(MAX_SEED + 1)
     if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted <= MAX_SEED:
         raise InvalidInput(
-            f"seed is {str(wanted)[:40]}; a whole number from 0 to {MAX_SEED} is allowed.",
+            f"seed is {str(wanted)[:40]}; a whole number from 0 to {MAX_SEED} is allowed, "
+            f"or {RANDOM_SEED} for any.",
             param="seed",
         )
     return wanted

@@ -9,12 +9,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DEFAULT_PROFILE", "MAX_SEED", "Generation", "GenerationRequest", "SpokenChunk", "now"]
+__all__ = [
+    "DEFAULT_PROFILE",
+    "MAX_SEED",
+    "RANDOM_SEED",
+    "Generation",
+    "GenerationRequest",
+    "SpokenChunk",
+    "now",
+]
 
 DEFAULT_PROFILE = "default"
 """Id of the profile that is always there: the engine's own voice."""
 
 MAX_SEED = 2**32 - 1
+
+RANDOM_SEED = -1
+"""What many clients send where they want a seed to be drawn."""
 
 
 def now() -> str:
@@ -32,7 +43,7 @@ class GenerationRequest:
         voice_clip: a reference clip to speak like, instead of `voice`.
         engine: None takes the lab's.
         language: BCP 47 code; None takes the engine's first.
-        seed: 0 .. 2**32 - 1; None draws one. Chunk i is spoken with seed + i.
+        seed: 0 .. 2**32 - 1; None or -1 draws one. Chunk i is spoken with seed + i.
         parameters: the engine's own; those left out take their defaults.
         speed: 0.25-4, the pitch kept.
         max_chunk_chars: 100-1000; None takes the setting.
@@ -50,6 +61,7 @@ class GenerationRequest:
         source: the door: ui, rest, notebook, client.
         response_format: for whoever fetches the sound later; kept in the record.
         store: keep the take; False speaks and forgets.
+        warnings: what the door has to say of the wish already: the record has them first.
     """
 
     text: str
@@ -72,6 +84,7 @@ class GenerationRequest:
     source: str = "notebook"
     response_format: str | None = None
     store: bool = True
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,11 @@ class Take(Iterator[Piece]):
         return self._record
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what was asked for and is not done; known before the first piece."""
+        return self._blueprint.record.warnings
+
+    @property
     def ready(self) -> bool:
         """Whether the next piece comes at once: its chunk is spoken already."""
         return self._blueprint.job.ready

@@ -148,7 +148,7 @@ def test_a_short_request_does_not_wait_for_a_chapter(make_lab: MakeLab) -> None:
         ({"text": ""}, InvalidInput, "empty"),
         ({"text": "x" * 100_001}, TextTooLong, "100,001"),
         ({"seed": 2**80}, InvalidInput, "seed"),
-        ({"seed": -1}, InvalidInput, "seed"),
+        ({"seed": -2}, InvalidInput, "seed"),
         ({"speed": float("nan")}, InvalidInput, "speed is nan; 0.25 to 4"),
         ({"parameters": {"pitch_hz": 5}}, InvalidInput, "pitch_hz is 5; 80 to 880"),
         ({"parameters": {"exagerration": 1}}, InvalidInput, "no parameter 'exagerration'"),

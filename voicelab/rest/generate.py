@@ -17,6 +17,7 @@ from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
 from voicelab.rest.schemas import GenerateBody, SeedBody
+from voicelab.take import Take
 
 __all__ = ["router"]
 
@@ -32,7 +33,8 @@ def router(lab: VoiceLab) -> APIRouter:
     @routes.post("/generate", response_model=None)
     def generate(body: GenerateBody) -> Response:
         """Start a take; its pending record."""
-        return Json(lab.submit(body.request()))
+        record = lab.submit(body.request())
+        return Json(record, warnings=record["warnings"])
 
     @routes.get("/generate/{id}/status", response_model=None)
     async def generation_status(id: str) -> Response:
@@ -56,9 +58,13 @@ def router(lab: VoiceLab) -> APIRouter:
         lab.cancel(live)
         return Json({"message": "Generation is being cancelled.", "id": id})
 
+    def again(take: Take, body: SeedBody | None = None) -> Response:
+        warnings = (*take.warnings, *(body.warnings if body else ()))
+        return Json(lab.submit(take), warnings=warnings)
+
     def regenerate(id: str, body: Annotated[SeedBody | None, Body()] = None) -> Response:
         """The same text and settings with a new seed, as a new version, in the background."""
-        return Json(lab.submit(lab.regenerate(id, body.seed if body else None)))
+        return again(lab.regenerate(id, body.seed if body else None), body)
 
     def regenerate_chunk(
         id: str,
@@ -66,15 +72,15 @@ def router(lab: VoiceLab) -> APIRouter:
         body: Annotated[SeedBody | None, Body()] = None,
     ) -> Response:
         """One sentence with a new seed, the others as they are, as a new version."""
-        return Json(lab.submit(lab.regenerate_chunk(id, index, body.seed if body else None)))
+        return again(lab.regenerate_chunk(id, index, body.seed if body else None), body)
 
     def retry(id: str) -> Response:
         """The same text, settings and seeds spoken again: the same sound."""
-        return Json(lab.submit(lab.retry(id)))
+        return again(lab.retry(id))
 
     def resume(id: str) -> Response:
         """A failed or interrupted take, made whole from the chunks there are."""
-        return Json(lab.submit(lab.resume(id)))
+        return again(lab.resume(id))
 
     for family in ("/generate", "/history"):
         for endpoint in (regenerate, retry, resume):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
-from voicelab.records import MAX_SEED, GenerationRequest
+from voicelab.records import MAX_SEED, RANDOM_SEED, GenerationRequest
+from voicelab.rest.warnings import unknown_fields
 
 __all__ = [
+    "Body",
     "BulkPatch",
     "ErrorBody",
     "GenerateBody",
@@ -23,6 +25,12 @@ PARAMETERS = (
     *("exaggeration", "cfg_weight", "temperature", "top_p", "min_p", "top_k"),
     *("repetition_penalty", "rate_wpm", "pitch", "pitch_range", "pitch_hz", "level"),
 )
+
+
+Seed = Annotated[
+    int | None,
+    Field(ge=RANDOM_SEED, le=MAX_SEED, description="0 to 2**32 - 1; drawn if null or -1"),
+]
 
 
 class ErrorDetail(BaseModel):
@@ -40,11 +48,45 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+def _nullable(schema: dict[str, Any]) -> None:
+    """Say in a JSON schema that null is allowed wherever a field may be left out."""
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        kinds = [kind.get("type") for kind in field.get("anyOf", ())]
+        if name in required or "null" in kinds:
+            continue
+        shown = {key: field.pop(key) for key in ("title", "description", "default") if key in field}
+        kinds = field.pop("anyOf", [dict(field)])
+        field.clear()
+        field |= {"anyOf": [*kinds, {"type": "null"}]} | shown
 
+
+class Body(BaseModel):
+    """A body from a client: null means the default, and unknown fields are told in `warnings`."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, json_schema_extra=_nullable)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_for_null(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        needed = {name for name, field in cls.model_fields.items() if field.is_required()}
+        return {key: value for key, value in given.items() if value is not None or key in needed}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What it has that means nothing here; see `voicelab.rest.warnings`."""
+        return unknown_fields(self.model_extra or ())
+
+    def values(self) -> dict[str, Any]:
+        """Its own fields with their values, without unknown ones."""
+        return self.model_dump(include=set(type(self).model_fields))
+
+
+class _Body(Body):
     language: str | None = Field(None, max_length=20)
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="0 to 2**32 - 1; drawn if null")
+    seed: Seed = None
     engine: str | None = Field(None, max_length=60)
     max_chunk_chars: int | None = Field(
         None, ge=100, le=1000, validation_alias=AliasChoices("max_chunk_chars", "max_chunk_length")
@@ -87,6 +129,7 @@ class _Body(BaseModel):
             "based_on": self.based_on,
             "parameters": {name: value for name, value in values.items() if value is not None},
             "source": "rest",
+            "warnings": self.warnings,
         }
 
 
@@ -132,12 +175,10 @@ class GenerateBody(_Body):
         )
 
 
-class SeedBody(BaseModel):
+class SeedBody(Body):
     """POST .../regenerate: with which seed."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="drawn if null")
+    seed: Seed = None
 
 
 class GenerationPatch(BaseModel):

@@ -29,6 +29,7 @@ from voicelab.rest.errors import envelope
 from voicelab.rest.schemas import SpeechBody
 from voicelab.rest.streams import AudioFile, MadeResponse
 from voicelab.rest.uploads import clip_file
+from voicelab.rest.warnings import warning_header
 from voicelab.take import Take
 
 __all__ = ["Answers", "router"]
@@ -176,7 +177,8 @@ class Answers:
 
 
 def _headers(take: Take) -> dict[str, str]:
-    return {"X-Generation-Id": take.id, "X-Request-Id": take.request_id}
+    ids = {"X-Generation-Id": take.id, "X-Request-Id": take.request_id}
+    return ids | warning_header(take.warnings)
 
 
 def _early(take: Take) -> tuple[list[Pcm], bool]:
