@@ -17,9 +17,11 @@ from voicelab.store import MemoryStore, Store, TinyStore, open_store
 from voicelab.store.backup import backup, backups, outdated, put_aside, read_backup, replaced, stamp
 from voicelab.store.copying import copy, weigh
 from voicelab.store.lock import ProcessLock
+from voicelab.store.recovery import segments
 from voicelab.store.salvage import Salvaged, salvage
-from voicelab.store.snapshot import Meta
+from voicelab.store.snapshot import Meta, Snapshot
 from voicelab.store.system import System
+from voicelab.store.traces import advice, traces
 
 __all__ = ["COMMANDS", "Command", "main"]
 
@@ -102,7 +104,7 @@ def _repair(chosen: argparse.Namespace) -> int:
         found = salvage(system, path)
         kept = sum(map(len, found.tables.values()))
         if not kept:
-            raise StoreCorrupt(f"Nothing in {path} can be read. Restore a backup: db restore.")
+            raise StoreCorrupt(f"Nothing in {path} can be read. {advice(path)}")
         print(f"{'would keep' if chosen.dry_run else 'kept'}: {kept:,} records")
         _tell_losses(found, "lost")
         if chosen.dry_run:
@@ -150,11 +152,10 @@ def _backup(chosen: argparse.Namespace) -> int:
 def _restore(chosen: argparse.Namespace) -> int:
     """Put a backup in the place of the records; those that were there are kept aside."""
     system, path = System(), chosen.data_dir / "db.json"
-    source = chosen.backup or next(iter(reversed(backups(system, path))), None)
-    if source is None:
-        raise StorageError(f"There is no backup in {chosen.data_dir}; name one.")
+    if chosen.list:
+        return _list_backups(system, path)
     with _locked(chosen.data_dir):
-        found = read_backup(system, source)
+        source, found = _backup_to_restore(system, path, chosen.backup)
         records = sum(map(len, found.tables.values()))
         print(f"{'would restore' if chosen.dry_run else 'restore'} {records:,} records of {source}")
         if chosen.dry_run:
@@ -169,13 +170,52 @@ def _restore(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _backup_to_restore(system: System, path: Path, chosen: Path | None) -> tuple[Path, Snapshot]:
+    """The one that was named, else the newest that is whole; raises StorageError."""
+    if chosen is not None:
+        return chosen, read_backup(system, chosen)
+    damaged = ""
+    for source in reversed(backups(system, path)):
+        try:
+            found = read_backup(system, source)
+            if any(found.tables.values()):
+                return source, found
+            print(f"passed over: {source} has no records.")
+        except StorageError as error:
+            damaged = damaged or error.message
+            print(f"passed over: {error.message}")
+    raise (
+        StoreCorrupt(damaged)
+        if damaged
+        else StorageError(
+            f"There is no backup in {path.parent}; name one, or make the records again from the "
+            "sounds: db repair --from-audio."
+        )
+    )
+
+
+def _list_backups(system: System, path: Path) -> int:
+    """The newest first; exit status 1 when none of them is whole."""
+    whole = 0
+    for source in reversed(backups(system, path)):
+        try:
+            records = sum(map(len, read_backup(system, source).tables.values()))
+        except StorageError as error:
+            print(f"cannot be restored: {error.message}")
+        else:
+            print(f"{source}{records:10,} records{source.stat().st_size:14,} bytes")
+            whole += records > 0
+    print(f"{whole} backups can be restored.")
+    return int(not whole)
+
+
 def _copy(chosen: argparse.Namespace) -> int:
     """All records of one place, a folder or a postgresql:// URL, into another that is empty."""
     if "://" not in chosen.source and not _has_records(Path(chosen.source)):
         raise StorageError(f"There is no data folder {chosen.source}.")
     with (
         contextlib.closing(_opened(chosen.source, chosen.dry_run)) as source,
-        contextlib.closing(_opened(chosen.target, chosen.dry_run)) as target,
+        contextlib.closing(_opened(chosen.target, chosen.dry_run, anew=True)) as target,
         tqdm(total=sum(weigh(source).values()), unit="record", leave=False) as bar,
     ):
         counts = copy(source, target, bar.update, dry_run=chosen.dry_run)
@@ -206,7 +246,8 @@ def _count(text: str) -> int:
 
 
 def _which(options: argparse.ArgumentParser) -> None:
-    options.add_argument("backup", type=Path, nargs="?", help="the file; the newest if unset")
+    options.add_argument("backup", type=Path, nargs="?", help="the newest whole one if unset")
+    options.add_argument("--list", action="store_true", help="only list what could be restored")
 
 
 COMMANDS = {
@@ -219,16 +260,25 @@ COMMANDS = {
 }
 
 
-def _opened(place: str, dry_run: bool) -> Store:
-    """The store of a place; a folder is neither made nor locked for a dry run."""
+def _opened(place: str, dry_run: bool, anew: bool = False) -> Store:
+    """The store of a place; a folder is neither made nor locked for a dry run.
+
+    Sounds may be in the folder already, for they are copied apart.
+    """
     if not dry_run or "://" in place:
-        return open_store(place)
+        return open_store(place, anew=anew)
     folder = Path(place)
-    return TinyStore(folder, read_only=True) if _has_records(folder) else MemoryStore()
+    if not _has_records(folder):
+        return MemoryStore()
+    return TinyStore(folder, read_only=True, anew=anew)
 
 
 def _has_records(folder: Path) -> bool:
-    return (folder / "db.json").is_file() or bool(list(folder.glob("db.json.j-*")))
+    """Or what shows that there were some."""
+    path = folder / "db.json"
+    return folder.is_dir() and bool(
+        path.is_file() or segments(System(), path) or traces(System(), path)
+    )
 
 
 def _is_sound(folder: Path) -> bool:

@@ -36,13 +36,13 @@ from voicelab.library import (
     import_story,
     open_files,
 )
-from voicelab.library.sweep import YOUNG_S
+from voicelab.library.sweep import YOUNG_S, open_known
 from voicelab.records import GenerationRequest
 from voicelab.runner import Runner
 from voicelab.settings import Settings
 from voicelab.speech import Speech
 from voicelab.status import Status
-from voicelab.store import Store, open_store
+from voicelab.store import Store
 from voicelab.take import Blueprint, Take
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class VoiceLab:
         self.rack = Rack(settings, engines)
         place = (settings.data_dir, settings.audio_place())
         files = self.files = open_files(*place, settings.min_free_disk_mb, settings.cache_mb)
-        store = self.store = store or open_store(settings.place(), settings.durability)
+        store = self.store = store or open_known(settings.place(), settings.durability, files)
         files.check = store.check
         self.replicas = Replicas(store)
         self.profiles = Profiles(store, files)

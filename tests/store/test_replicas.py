@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 
 from tests.conftest import MakeLab, held, wait_for, write_clip
 from tests.store.server import PASSWORD, Server
-from voicelab.errors import Conflict
+from voicelab.errors import Conflict, StoreCorrupt
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters, Policy, Replicas
 from voicelab.records import GenerationRequest
@@ -274,3 +274,18 @@ def test_a_lab_that_keeps_no_records_needs_no_database(tmp_path: Path) -> None:
         id = lab.generate("The fjord was quiet.", progress=False).record["id"]
         assert [row["id"] for row in lab.history.list(Filters(search="FJORD"))[0]] == [id]
     assert not list(tmp_path.glob("db.json*"))
+
+
+@in_a_folder
+def test_a_database_without_records_beside_takes_is_refused(
+    make_replica: MakeReplica, server: Server
+) -> None:
+    first = make_replica()
+    id = first.drain(first.stream(GenerationRequest("A take of ours.")))["id"]
+    path = first.audio_path(id)
+    first.close()
+    server.clear()
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match=r"There are 1 audio files, but no records.*db copy"):
+            make_replica()
+    assert path.exists()

@@ -18,7 +18,7 @@ from voicelab.errors import NotFound
 from voicelab.records import now
 from voicelab.store import Store
 
-__all__ = ["BEAT_S", "DEAD_S", "Replicas"]
+__all__ = ["BEAT_S", "DEAD_S", "REPLICAS", "Replicas"]
 
 log = logging.getLogger(__name__)
 

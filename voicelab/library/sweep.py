@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from voicelab.errors import StoreCorrupt
 from voicelab.library.files import AudioFile, Files
+from voicelab.library.replicas import REPLICAS
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
-from voicelab.store import Query, Store
+from voicelab.store import Query, Store, open_store
+from voicelab.store.storage import Durability
 
-__all__ = ["GONE", "YOUNG_S", "Sweep"]
+__all__ = ["GONE", "YOUNG_S", "Sweep", "open_known"]
 
 GONE = "The audio file is gone."
 YOUNG_S = 3600
@@ -24,6 +28,33 @@ AT_ONCE = 100
 """Takes changed in one commit."""
 
 Record = dict[str, Any]
+
+
+def open_known(place: Path | str, durability: Durability, files: Files) -> Store:
+    """The store at an address, which knows of the files that are there.
+
+    Raises:
+        StoreCorrupt: there are sounds, but no records at all, as in an emptied database.
+        StorageError: as `open_store`.
+    """
+    store = open_store(place, durability)
+    try:
+        _check_known(store, files)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _check_known(store: Store, files: Files) -> None:
+    if any(store.count(table) for table in store.tables() if table != REPLICAS):
+        return
+    if found := sum(1 for _ in files.audio_files()):
+        raise StoreCorrupt(
+            f"There are {found:,} audio files, but no records. Bring the records with `python -m "
+            "voicelab db copy FROM TO` or `db restore`, or make them again from the sounds with "
+            "`db repair --from-audio`."
+        )
 
 
 class Sweep:

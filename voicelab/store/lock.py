@@ -13,7 +13,13 @@ from filelock import FileLock, Timeout
 
 from voicelab.errors import StorageError, StoreLocked
 
-__all__ = ["ProcessLock"]
+__all__ = ["BEGUN", "OWNER", "ProcessLock"]
+
+OWNER = "owner.txt"
+"""Who has the folder, or had it last."""
+
+BEGUN = ", which began it"
+"""Ends what the owner says of itself until the folder has its first records."""
 
 
 class ProcessLock:
@@ -32,14 +38,14 @@ class ProcessLock:
 
     def __init__(self, folder: Path):
         self._pid = os.getpid()
-        owner = folder / "owner.txt"
+        self._owner = owner = folder / OWNER
         self.path = folder / "db.lock"
         # Whoever closes the store need not be the thread that opened it.
         self._lock = FileLock(self.path, thread_local=False)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
-            owner.write_text(_introduction(), encoding="utf-8")
+            self._introduce(BEGUN if _is_new(folder) else "")
         except Timeout as error:
             raise StoreLocked(
                 f"The data folder {folder} is in use by {_told(owner)}. Stop it, or choose "
@@ -57,10 +63,24 @@ class ProcessLock:
         """False in a process that was forked off the one that holds it."""
         return self._pid == os.getpid()
 
+    def settled(self) -> None:
+        """Say that there are records now: a folder without them is not a new one any more."""
+        with contextlib.suppress(OSError):  # the next start says it
+            if _told(self._owner).endswith(BEGUN):
+                self._introduce("")
+
     def release(self) -> None:
         """Give the folder free; a forked process leaves that to its parent."""
         if self.is_ours:
             self._lock.release()
+
+    def _introduce(self, state: str) -> None:
+        self._owner.write_text(_introduction() + state, encoding="utf-8")
+
+
+def _is_new(folder: Path) -> bool:
+    """Whether nobody is known to have had records here."""
+    return not (folder / OWNER).exists() or _told(folder / OWNER).endswith(BEGUN)
 
 
 def _introduction() -> str:

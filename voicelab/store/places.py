@@ -12,18 +12,19 @@ from voicelab.store.tiny import TinyStore
 __all__ = ["open_store"]
 
 
-def open_store(place: Path | str, durability: Durability = "full") -> Store:
+def open_store(place: Path | str, durability: Durability = "full", anew: bool = False) -> Store:
     """The store at an address.
 
     Args:
         place: postgresql://user:password@host/name, or else a folder, which is made.
         durability: of a folder's records; a database is told its own.
+        anew: see `JournalStorage`.
 
     Raises:
         StorageError (StoreLocked, StoreCorrupt): it cannot be used; no password is in the message.
     """
     if isinstance(place, Path) or "://" not in place:
-        return TinyStore(Path(place), durability=durability)
+        return TinyStore(Path(place), durability=durability, anew=anew)
     try:
         from voicelab.store.postgres import PostgresStore
     except ImportError as error:

@@ -12,6 +12,7 @@ from voicelab.store.contents import Contents
 from voicelab.store.journal import Header, Line, lines, read_header, segment_number, segment_path
 from voicelab.store.snapshot import Meta, Snapshot, Tables, decode
 from voicelab.store.system import System
+from voicelab.store.traces import advice, traces
 
 __all__ = ["Recovered", "read_settled", "recover", "segments"]
 
@@ -51,12 +52,13 @@ class Recovered:
         return self.meta is not None and not (self.edited or self.applied)
 
 
-def recover(system: System, path: Path) -> Recovered:
+def recover(system: System, path: Path, anew: bool = False) -> Recovered:
     """Read a store; nothing is written.
 
     Args:
         system: that reads.
         path: of the base file.
+        anew: without a base file this is a new store, whatever else is in its folder.
 
     Raises:
         StoreCorrupt: acknowledged data is damaged; the message names the file.
@@ -67,13 +69,17 @@ def recover(system: System, path: Path) -> Recovered:
         content = system.read(path)
     except FileNotFoundError:
         if found:
-            raise StoreCorrupt(f"{path} is gone, but its journal is there. {ADVICE}") from None
+            told = f"{path} is gone, but its journal is there. {advice(path)}"
+            raise StoreCorrupt(told) from None
+        _check_is_new(system, path, "is gone", anew)
         return Recovered({})
     try:
         base = decode(content)
     except ValueError as error:
-        raise StoreCorrupt(f"{path} cannot be read: {str(error)[:200]}. {ADVICE}") from error
+        raise StoreCorrupt(f"{path} cannot be read: {str(error)[:200]}. {advice(path)}") from error
     _check_journal_fits(path, base, found)
+    if base.meta is None and not any(base.tables.values()):
+        _check_is_new(system, path, "holds no records", anew)
     recovered = Recovered(base.tables, base.meta, base_bytes=len(content), segments=found)
     recovered.sequence = base.meta.seq if base.meta else 0
     if base.meta is not None and not base.intact:
@@ -85,7 +91,7 @@ def recover(system: System, path: Path) -> Recovered:
     return recovered
 
 
-def read_settled(system: System, path: Path) -> Recovered:
+def read_settled(system: System, path: Path, anew: bool = False) -> Recovered:
     """Read a store that another process may be writing: tried again while files change.
 
     Raises:
@@ -95,7 +101,7 @@ def read_settled(system: System, path: Path) -> Recovered:
     told = ""
     for attempt in range(ATTEMPTS):
         try:
-            return recover(system, path)
+            return recover(system, path, anew)
         except StoreCorrupt as error:
             # A gap that is a compaction passing by is elsewhere at the next look.
             if error.message == told:
@@ -114,13 +120,20 @@ def segments(system: System, path: Path) -> list[int]:
     return sorted(number for number in numbers if number is not None)
 
 
-ADVICE = "Restore a backup, or run `python -m voicelab db repair`."
+def _check_is_new(system: System, path: Path, state: str, anew: bool) -> None:
+    if not anew and (found := traces(system, path)):
+        raise StoreCorrupt(
+            f"{path} {state}, but this is no new folder: there are {', '.join(found)} in it. "
+            f"{advice(path)}"
+        )
 
 
 def _check_journal_fits(path: Path, base: Snapshot, found: list[int]) -> None:
     if found and not base.intact:
         name = segment_path(path, found[0]).name
-        raise StoreCorrupt(f"{path} was changed while its journal {name} was not in it. {ADVICE}")
+        raise StoreCorrupt(
+            f"{path} was changed while its journal {name} was not in it. {advice(path)}"
+        )
 
 
 class _Replay:
@@ -136,7 +149,9 @@ class _Replay:
         name = segment_path(self._path, number).name
         first = read_header(content)
         if first is None or not self._ours(number, first[0]):
-            raise StoreCorrupt(f"{self._path.with_name(name)} has a damaged first line. {ADVICE}")
+            raise StoreCorrupt(
+                f"{self._path.with_name(name)} has a damaged first line. {advice(self._path)}"
+            )
         header, seed, start = first
         if header.after > self._recovered.sequence:
             self._break()
@@ -175,7 +190,7 @@ class _Replay:
         if self._broken is not None and durable >= self._broken:
             raise StoreCorrupt(
                 f"{self._path.with_name(name)}: commit {self._broken}, which was acknowledged, "
-                f"is damaged or missing. {ADVICE}"
+                f"is damaged or missing. {advice(self._path)}"
             )
 
     def _tail_of(self, number: int) -> bool:

@@ -91,8 +91,9 @@ def decode(content: bytes) -> Snapshot:
     sealed = _sealed(content)
     if sealed is not None:
         return Snapshot(_tables(content, sealed.quick), sealed, True)
-    is_quick = not has_large_integers(content)
-    tables = loads(content, is_quick) if content and not content.isspace() else {}
+    if not content.strip(b"\0 \t\r\n"):
+        raise ValueError("it is empty")
+    tables = loads(content, not has_large_integers(content))
     if not isinstance(tables, dict) or not all(map(_is_table, tables.values())):
         raise ValueError("it is JSON, but not a TinyDB file")
     meta = _told(tables.pop(META, None))

@@ -55,6 +55,7 @@ class JournalStorage(Storage):
         compact_after_bytes: length of the journal that is too long; when None half the base
             file, 4 to 32 MiB.
         migration: which schemas are understood.
+        anew: begin a store where there is no base file, whatever else the folder has.
 
     Attributes:
         findings: what opening found that somebody should know, one sentence each.
@@ -78,6 +79,7 @@ class JournalStorage(Storage):
         background: bool = True,
         compact_after_bytes: int | None = None,
         migration: Migration | None = None,
+        anew: bool = False,
     ):
         self.path = Path(path).absolute()  # a notebook may go to another folder meanwhile
         self.lock = threading.RLock()
@@ -93,7 +95,7 @@ class JournalStorage(Storage):
         # Who only reads never writes either, so there is nothing to keep others from.
         self._process_lock = ProcessLock(self.path.parent) if locked and not read_only else None
         try:
-            self._load(system or System(), migration or Migration())
+            self._load(system or System(), migration or Migration(), anew)
         except BaseException:
             if self._process_lock is not None:
                 self._process_lock.release()
@@ -223,6 +225,8 @@ class JournalStorage(Storage):
         with self.lock:
             self._check_writable()
             self._disk.settle(self._contents.tables)
+        if self._process_lock is not None:
+            self._process_lock.settled()
 
     def check(self) -> None:
         """Raise StorageError (StoreLost) when nothing can be changed (any more)."""
@@ -274,9 +278,9 @@ class JournalStorage(Storage):
         if self._worker is not None and self._is_ours:
             self._worker.stop()
 
-    def _load(self, system: System, migration: Migration) -> None:
+    def _load(self, system: System, migration: Migration, anew: bool) -> None:
         with quiet_collector() as freeze:
-            found = self._recover(system)
+            found = self._recover(system, anew)
             self.findings, self.is_edited = tuple(found.findings), found.edited
             self.is_new = found.base_bytes is None
             for finding in self.findings:
@@ -289,11 +293,11 @@ class JournalStorage(Storage):
                 self._migrate(migration)
             freeze(sum(map(len, self._contents.tables.values())))
 
-    def _recover(self, system: System) -> Recovered:
+    def _recover(self, system: System, anew: bool) -> Recovered:
         if self._read_only:
-            return read_settled(system, self.path)
+            return read_settled(system, self.path, anew)
         try:
-            return recover(system, self.path)
+            return recover(system, self.path, anew)
         except OSError as error:
             raise storage_error(error) from error
 

@@ -26,8 +26,8 @@ class TinyStore:
 
     Args:
         folder: made when missing.
-        system, durability, read_only, locked, background, compact_after_bytes, migration: see
-            `JournalStorage`.
+        system, durability, read_only, locked, background, compact_after_bytes, migration, anew:
+            see `JournalStorage`.
 
     Raises:
         StoreLocked, StoreCorrupt, StorageError: see `JournalStorage`.
@@ -46,6 +46,7 @@ class TinyStore:
         background: bool = True,
         compact_after_bytes: int | None = None,
         migration: Migration | None = None,
+        anew: bool = False,
     ):
         self._storage = JournalStorage(
             folder / "db.json",
@@ -56,6 +57,7 @@ class TinyStore:
             background=background,
             compact_after_bytes=compact_after_bytes,
             migration=migration,
+            anew=anew,
         )
         self._lock = self._storage.lock
         self._indexes: dict[str, Index] = {}
