@@ -7,7 +7,6 @@ import importlib
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -192,12 +191,6 @@ def test_help_explains_every_option() -> None:
     for field, info in Settings.model_fields.items():
         assert f"--{field.replace('_', '-')}" in done.stdout
         assert info.description
-
-
-def test_requirements_are_the_light_install() -> None:
-    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lines = (ROOT.parent / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    assert [line for line in lines if not line.startswith("#")] == project["dependencies"]
 
 
 def test_the_readmes_python_runs(make_lab: MakeLab, tmp_path: Path, monkeypatch) -> None:
