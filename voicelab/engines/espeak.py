@@ -179,9 +179,13 @@ class EspeakEngine:
     info = INFO
     device = "cpu"
 
+    def __init__(self) -> None:
+        # Asked for at each chunk; the wheel's metadata are a walk over the whole path.
+        self._versions = {"espeakng-loader": version("espeakng-loader")}
+
     def versions(self) -> Mapping[str, str]:
         """Of the wheel that carries the library."""
-        return {"espeakng-loader": version("espeakng-loader")}
+        return self._versions
 
     def load(self, progress: LoadProgress) -> None:
         """Milliseconds."""

@@ -20,6 +20,7 @@ from voicelab.rest import (
 )
 from voicelab.rest.dialects import chatterbox
 from voicelab.rest.errors import exception_handlers
+from voicelab.rest.polls import polls
 from voicelab.rest.schemas import ErrorBody
 from voicelab.rest.security import Guard
 
@@ -28,11 +29,12 @@ __all__ = ["build"]
 
 def build(lab: VoiceLab) -> FastAPI:
     """The REST application over a lab; works alone (TestClient) and grafted."""
+    guard = Guard(lab.settings)
     application = FastAPIOffline(
         title="voicelab",
         version=voicelab.__version__,
         description="Speech, its live status and every take kept.",
-        dependencies=[Depends(Guard(lab.settings))],
+        dependencies=[Depends(guard)],
         exception_handlers=exception_handlers(),
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
@@ -50,4 +52,6 @@ def build(lab: VoiceLab) -> FastAPI:
         chatterbox,
     ):
         application.include_router(module.router(lab))
+    # Before all others: a hundred pollers are answered without FastAPI's machinery.
+    application.router.routes[:0] = polls(lab, guard)
     return application

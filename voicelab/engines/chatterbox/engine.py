@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import logging
 import threading
@@ -80,10 +81,7 @@ class ChatterboxEngine:
             found |= {"device": self.device, "kernel": self._kernel}
             if self._kernel == "upstream":
                 found["mode"] = "exact"
-        for package in ("chatterbox-tts", "torch", "transformers"):
-            with contextlib.suppress(PackageNotFoundError):
-                found[package] = version(package)
-        return found
+        return found | _packages()
 
     def load(self, progress: LoadProgress) -> None:
         """See `Engine.load`; 10-30 s, more when weights are fetched."""
@@ -165,3 +163,13 @@ def _check_duration(clip: Path) -> None:
             f"{TURBO_CLIP_S:g} s.",
             param="voice_file",
         )
+
+
+@functools.cache
+def _packages() -> dict[str, str]:
+    """Versions of what makes the sound; asked for at each chunk, so the metadata are read once."""
+    found: dict[str, str] = {}
+    for package in ("chatterbox-tts", "torch", "transformers"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
