@@ -66,18 +66,20 @@ def _storage(arguments: list[str]) -> None:
     default = Settings.from_environment().data_dir
     options.add_argument("--data-dir", type=Path, default=default, help="folder with the takes")
     options.add_argument("--cleanup", action="store_true", help="do it, not only say it")
+    text = "how many audio files are to go, where they are more than half of all"
+    options.add_argument("--remove", type=int, metavar="N", help=text)
     options.add_argument("--json", action="store_true", help="print JSON")
     chosen = options.parse_args(arguments)
-    usage, report = _clean(chosen.data_dir, chosen.cleanup)
+    usage, report = _clean(chosen.data_dir, chosen.cleanup, chosen.remove)
     if chosen.json:
         print(json.dumps({"usage": usage, "cleanup": report}))
     else:
         print("\n".join([*_usage(usage), *_report(report)]))
 
 
-def _clean(folder: Path, cleanup: bool) -> tuple[dict, dict]:
+def _clean(folder: Path, cleanup: bool, expected: int | None) -> tuple[dict, dict]:
     settings = Settings.from_environment().model_copy(update={"data_dir": folder})
-    if not settings.database_url and not (folder / "db.json").is_file():
+    if not settings.database_url and not database.has_records(folder):
         raise StorageError(f"There is no data folder {folder}; name it with --data-dir.")
     store = open_store(settings.place())
     try:
@@ -89,7 +91,7 @@ def _clean(folder: Path, cleanup: bool) -> tuple[dict, dict]:
         if cleanup:
             things = sum(len(report[name]) for name in ("deleted", "orphan_files", "compressed"))
             with tqdm(total=things, unit="thing") as bar:
-                report = storage.cleanup(dry_run=False, progress=lambda _: bar.update())
+                report = storage.cleanup(False, lambda _: bar.update(), expected=expected)
         return storage.usage(), report
     finally:
         store.close()
@@ -123,6 +125,7 @@ def _report(report: dict) -> list[str]:
         f"{would}go, files of no take: {len(report['orphan_files'])}",
         f"versions without their file: {len(report['missing_files'])}; takes whose file is there "
         f"again: {len(report['restored'])}",
+        f"audio files that {would}go: {report['going_files']:,} of {report['audio_files']:,}",
         f"{would}free {_mib(report['freed_bytes']).strip()}"
         + (", and what FLAC saves" if report["dry_run"] and report["compressed"] else ""),
     ]

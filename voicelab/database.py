@@ -23,7 +23,7 @@ from voicelab.store.snapshot import Meta, Snapshot
 from voicelab.store.system import System
 from voicelab.store.traces import advice, traces
 
-__all__ = ["COMMANDS", "Command", "main"]
+__all__ = ["COMMANDS", "Command", "has_records", "main"]
 
 LISTED = 20
 """Losses that a report names one by one."""
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
         command.options(word)
         word.set_defaults(run=command.run)
     chosen = parser.parse_args(arguments)
-    if "data_dir" in chosen and not _has_records(chosen.data_dir):
+    if "data_dir" in chosen and not has_records(chosen.data_dir):
         raise StorageError(f"There is no data folder {chosen.data_dir}; name it with --data-dir.")
     try:
         return chosen.run(chosen)
@@ -211,7 +211,7 @@ def _list_backups(system: System, path: Path) -> int:
 
 def _copy(chosen: argparse.Namespace) -> int:
     """All records of one place, a folder or a postgresql:// URL, into another that is empty."""
-    if "://" not in chosen.source and not _has_records(Path(chosen.source)):
+    if "://" not in chosen.source and not has_records(Path(chosen.source)):
         raise StorageError(f"There is no data folder {chosen.source}.")
     with (
         contextlib.closing(_opened(chosen.source, chosen.dry_run)) as source,
@@ -268,13 +268,13 @@ def _opened(place: str, dry_run: bool, anew: bool = False) -> Store:
     if not dry_run or "://" in place:
         return open_store(place, anew=anew)
     folder = Path(place)
-    if not _has_records(folder):
+    if not has_records(folder):
         return MemoryStore()
     return TinyStore(folder, read_only=True, anew=anew)
 
 
-def _has_records(folder: Path) -> bool:
-    """Or what shows that there were some."""
+def has_records(folder: Path) -> bool:
+    """Whether a folder has records, or shows that it had some."""
     path = folder / "db.json"
     return folder.is_dir() and bool(
         path.is_file() or segments(System(), path) or traces(System(), path)

@@ -27,7 +27,11 @@ def test_a_policy_is_set_and_cleans_up(client: TestClient) -> None:
     told = client.post("/storage/cleanup").json()
     assert told["dry_run"] and [e["id"] for e in told["deleted"]] == ids[:2]
     assert client.get("/history").json()["total"] == 3
-    done = client.post("/storage/cleanup", params={"dry_run": False}).json()
+    refused = client.post("/storage/cleanup", params={"dry_run": False})
+    assert refused.status_code == 409 and "2 of 3" in refused.json()["error"]["message"]
+    assert refused.json()["error"]["param"] == "expected"
+    assert client.post("/storage/cleanup?dry_run=false&expected=-1").status_code == 400
+    done = client.post("/storage/cleanup", params={"dry_run": False, "expected": 2}).json()
     assert [e["id"] for e in done["deleted"]] == ids[:2]
     assert [r["id"] for r in client.get("/history").json()["items"]] == ids[2:]
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import MakeLab
 from voicelab.codecs import read
-from voicelab.errors import InvalidInput, StorageError, TooLarge
+from voicelab.errors import Conflict, InvalidInput, StorageError, TooLarge
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy, Storage, flac
 from voicelab.records import GenerationRequest
@@ -87,7 +87,8 @@ def test_the_oldest_go_first(lab, storage, takes, policy: Policy, gone: int, rea
     before = snapshot(lab.files.root)
     planned = storage.cleanup()
     assert snapshot(lab.files.root) == before, "a dry run changes nothing"
-    report = storage.cleanup(dry_run=False)
+    assert planned["going_files"] == gone and planned["audio_files"] == 4
+    report = storage.cleanup(dry_run=False, expected=gone)
     assert [entry["id"] for entry in planned["deleted"]] == takes[:gone]
     assert report["deleted"] == planned["deleted"]
     assert all(entry["reason"] == reason for entry in report["deleted"])
@@ -110,6 +111,57 @@ def test_favourites_stories_and_running_takes_stay(lab, storage, takes) -> None:
     storage.set_policy(Policy(max_takes=0, max_age_days=0, max_total_mb=0))
     assert [e["id"] for e in storage.cleanup(dry_run=False)["deleted"]] == takes[3:]
     assert left(lab) == set(takes[:3])
+
+
+def orphans(lab: VoiceLab, number: int) -> None:
+    for index in range(number):
+        path = lab.files.root / "generations" / f"orphan-{index}.wav"
+        path.write_bytes(b"x" * 100)
+        os.utime(path, (1e9, 1e9))
+
+
+@pytest.mark.parametrize(
+    ("orphaned", "number"), [(4, None), (5, "5 of 9"), (40, "40 of 44")], ids=str
+)
+def test_more_than_half_of_all_files_go_only_by_their_number(
+    lab: VoiceLab, storage: Storage, takes: list[str], orphaned: int, number: str | None
+) -> None:
+    orphans(lab, orphaned)
+    before = snapshot(lab.files.root)
+    if number is not None:
+        with pytest.raises(Conflict, match=f"would remove {number} audio files") as raised:
+            storage.cleanup(dry_run=False)
+        assert raised.value.code == "more_than_half" and raised.value.param == "expected"
+    for wrong in (0, orphaned - 1, orphaned + 1):
+        with pytest.raises(Conflict, match=f"not {wrong}: look again"):
+            storage.cleanup(dry_run=False, expected=wrong)
+    assert snapshot(lab.files.root) == before and left(lab) == set(takes)
+    report = storage.cleanup(dry_run=False, expected=orphaned if number else None)
+    assert len(report["orphan_files"]) == report["going_files"] == orphaned
+    assert left(lab) == set(takes) and len(snapshot(lab.files.root / "generations")) == 4
+
+
+def test_takes_of_the_policy_and_files_of_no_take_are_counted_together(
+    lab: VoiceLab, storage: Storage, takes: list[str]
+) -> None:
+    orphans(lab, 1)
+    storage.set_policy(Policy(max_takes=2))
+    before = snapshot(lab.files.root / "generations")
+    with pytest.raises(Conflict, match="would remove 3 of 5"):
+        storage.cleanup(dry_run=False)
+    assert snapshot(lab.files.root / "generations") == before and left(lab) == set(takes)
+    assert storage.cleanup(dry_run=False, expected=3)["going_files"] == 3
+
+
+@pytest.mark.parametrize(("most", "stay"), [(2, 2), (1, 4), (0, 4)])
+def test_what_runs_by_itself_never_removes_more_than_half(
+    lab: VoiceLab, storage: Storage, takes: list[str], caplog, most: int, stay: int
+) -> None:
+    storage.set_policy(Policy(max_takes=most))
+    report = storage.tidy()
+    assert report is not None and len(report["deleted"]) == 4 - stay
+    assert len(left(lab)) == stay == len(snapshot(lab.files.root / "generations"))
+    assert ("the storage policy was not applied" in caplog.text) == (stay == 4)
 
 
 @pytest.mark.parametrize(
@@ -317,8 +369,10 @@ def test_the_command_tells_and_cleans(make_lab: MakeLab) -> None:
     busy = command("--data-dir", folder)
     assert busy.returncode == 1 and "is in use by process" in busy.stderr
     lab.close()
+    refused = command("--data-dir", folder, "--cleanup")
+    assert refused.returncode == 1 and "--remove 1)" in refused.stderr
     told = command("--data-dir", folder)
     assert told.returncode == 0 and "would go: 1 takes" in told.stdout
-    done = command("--data-dir", folder, "--cleanup", "--json")
+    done = command("--data-dir", folder, "--cleanup", "--remove", "1", "--json")
     assert len(json.loads(done.stdout)["cleanup"]["deleted"]) == 1
     assert len(make_lab().history) == 0

@@ -125,7 +125,7 @@ def test_takes_without_audio_do_not_go_for_bytes(make_lab: MakeLab) -> None:
         made(lab)
     failed = next(r["id"] for r in lab.history if r["status"] == "failed")
     lab.storage.set_policy(Policy(max_total_mb=0.001))
-    report = lab.storage.cleanup(dry_run=False)
+    report = lab.storage.cleanup(dry_run=False, expected=2)
     assert len(report["deleted"]) == 2 and [r["id"] for r in lab.history] == [failed]
 
 
@@ -370,7 +370,7 @@ def test_the_command_lists_what_it_would_do(make_lab: MakeLab) -> None:
     assert "count  Two lines." in told and "and 2 more" in told
     assert "  Default  " in told and "last day" in told
     assert (lab.files.root / "db.json").read_bytes() == before
-    done = command("--data-dir", lab.files.root, "--cleanup")
+    done = command("--data-dir", lab.files.root, "--cleanup", "--remove", "22")
     assert done.stdout.splitlines()[-1].startswith("free ") and "22/22" in done.stderr
 
 

@@ -199,17 +199,24 @@ class History:
 
     def forget(self, records: Sequence[Record]) -> set[str]:
         """Remove takes from the store, within the caller's batch; the files to delete after it."""
-        gone = {record["id"] for record in records}
+        gone, paths = {record["id"] for record in records}, self.files_of(records)
         for id in gone & self._untold.keys():
             del self._untold[id]
-        versions = self._of(VERSIONS, gone, "audio_path")
+        versions = self._of(VERSIONS, gone, "id")
         told = self._of(STORY_ITEMS, gone, "id")
         self._store.delete_many(VERSIONS, [id for id, _ in versions])
         self._store.delete_many(STORY_ITEMS, [id for id, _ in told])
         self._store.delete_many(GENERATIONS, gone)
+        return paths
+
+    def files_of(self, records: Sequence[Record]) -> set[str]:
+        """The files that only these takes have."""
+        gone = {record["id"] for record in records}
         clips = {record["clip"] for record in records if record.get("clip")}
-        kept = {clip for (clip,) in self._store.values(GENERATIONS, ("clip",))} if clips else set()
-        paths = {record["audio_path"] for record in records} | {path for _, path in versions}
+        named = self._store.values(GENERATIONS, ("id", "clip")) if clips else []
+        kept = {clip for id, clip in named if id not in gone}
+        paths = {path for _, path in self._of(VERSIONS, gone, "audio_path")}
+        paths |= {record["audio_path"] for record in records}
         return {path for path in paths | (clips - kept) if path}
 
     def _of(self, table: str, ids: set[str], field: str) -> list[tuple[Any, ...]]:

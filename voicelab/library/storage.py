@@ -5,6 +5,7 @@ Favourites, takes in a story and takes being made are never touched by the polic
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -13,15 +14,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from voicelab.errors import Conflict, NotFound, StorageError, StoreFull, TooLarge
-from voicelab.library.files import CLIPS, TAKES, Files
+from voicelab.library.files import CLIPS, TAKES, AudioFile, Files
 from voicelab.library.flac import compress
 from voicelab.library.history import STORY_ITEMS, History
 from voicelab.library.policy import Policy, leaving, making_room
-from voicelab.library.sweep import YOUNG_S, Sweep
+from voicelab.library.sweep import YOUNG_S, Sweep, check_share
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
 from voicelab.store import Query, Store
 
 __all__ = ["Storage"]
+
+log = logging.getLogger(__name__)
 
 SETTINGS, POLICY = "settings", "storage_policy"
 AGES = (("last day", 1), ("last week", 7), ("last month", 30), ("older", None))
@@ -99,6 +102,7 @@ class Storage:
         progress: Progress = lambda _: None,
         stop: Callable[[], bool] = lambda: False,
         young_s: float = YOUNG_S,
+        expected: int | None = None,
     ) -> Record:
         """What the policy asks to go, and what no record owns; or that it goes.
 
@@ -107,6 +111,7 @@ class Storage:
             progress: called with a line for each thing that went.
             stop: asked between two files; when true, what is left waits for the next time.
             young_s: orphan files changed within so many seconds are left alone.
+            expected: how many audio files are to go; without it no more than half of them may.
 
         Returns:
             deleted: takes, each with a reason: age, count, bytes, quota.
@@ -115,26 +120,31 @@ class Storage:
             orphan_files: files that no record names.
             missing_files: versions whose audio is gone; a take without any has failed.
             restored: ids of takes whose missing audio is there again.
+            audio_files: how many there were; going_files: how many of them go.
             freed_bytes.
 
         Raises:
+            Conflict: more than half of all audio files would go, or not as many as `expected`;
+                the message says how many, nothing was changed.
             StorageError, StoreFull: the records cannot be written.
         """
         report = self._empty(dry_run)
+        audio = list(self._files.audio_files())
+        orphans = self._sweep.orphans(audio, young_s)
         if dry_run:
-            report["deleted"] = [_told(*pair) for pair in self._going()]
-            audio = list(self._files.audio_files())
-            report["orphan_files"] = self._sweep.orphans(audio, young_s)
+            going = list(self._going())
+            report |= _counted(audio, orphans, self._files_of([take for take, _ in going]))
+            report["deleted"] = [_told(*pair) for pair in going]
+            report["orphan_files"] = orphans
             report["missing_files"] = self._sweep.missing(audio)
             report["restored"] = self._sweep.restorable()
             gone = {take["id"] for take in report["deleted"]}
             report["compressed"] = [_compressed(v) for v in self._wav_versions(gone)]
         else:
             with self._cleaning:
-                self._apply(report, progress)
+                self._apply(report, audio, orphans, expected, progress)
                 audio = list(self._files.audio_files())
                 report["missing_files"], report["restored"] = self._sweep.mark(audio)
-                orphans = self._sweep.orphans(audio, young_s)
                 self._remove_orphans(report, orphans, progress, stop)
                 self._compress(report, progress, stop)
         return _weighed(report)
@@ -143,13 +153,15 @@ class Storage:
         """What the policy asks for, by itself; the report, None when no policy is in force.
 
         Files without a record are left to `cleanup`, which a person asks for: they may be all
-        there is of the takes that an older copy of the records does not know.
+        there is of the takes that an older copy of the records does not know. So is a policy that
+        asks for more than half of all files: the clock may be wrong.
         """
         if not self.policy().active:
             return None
         report = self._empty(dry_run=False)
         with self._cleaning:
-            self._apply(report)
+            if list(self._going()):
+                self._apply_by_itself(report)
             self._compress(report, stop=stop)
         return _weighed(report)
 
@@ -192,13 +204,29 @@ class Storage:
 
     def _empty(self, dry_run: bool) -> Record:
         names = ("deleted", "compressed", "not_compressed", "orphan_files", "missing_files")
-        return {"dry_run": dry_run} | {name: [] for name in (*names, "restored")}
+        counts = {"audio_files": 0, "going_files": 0}
+        return {"dry_run": dry_run} | counts | {name: [] for name in (*names, "restored")}
 
-    def _apply(self, report: Record, progress: Progress = lambda _: None) -> None:
+    def _apply_by_itself(self, report: Record) -> None:
+        try:
+            self._apply(report, list(self._files.audio_files()))
+        except Conflict as error:
+            log.warning("the storage policy was not applied: %s", error.message)
+
+    def _apply(
+        self,
+        report: Record,
+        audio: list[AudioFile],
+        orphans: list[Record] | None = None,
+        expected: int | None = None,
+        progress: Progress = lambda _: None,
+    ) -> None:
         # Chosen and forgotten in one commit: no take becomes a favourite in between.
         with self._store.batch():
             going = list(self._going())
             paths = self._forget([take for take, _ in going])
+            report |= _counted(audio, orphans or [], paths)
+            check_share(report["going_files"], report["audio_files"], expected)
         self._remove(paths)
         for take, reason in going:
             report["deleted"].append(_told(take, reason))
@@ -233,6 +261,10 @@ class Storage:
             else:
                 report["compressed"].append(_compressed(version) | {"saved_bytes": saved})
                 progress(f"compressed: {version['audio_path']}")
+
+    def _files_of(self, takes: list[Record]) -> set[str]:
+        records = self._store.get_many(GENERATIONS, [take["id"] for take in takes])
+        return self._history.files_of(records)
 
     def _forget(self, takes: list[Record]) -> set[str]:
         records = self._store.get_many(GENERATIONS, [take["id"] for take in takes])
@@ -315,6 +347,13 @@ class Storage:
 def _told(record: Record, reason: str) -> Record:
     keys = ("id", "created_at", "size_bytes")
     return {key: record[key] for key in keys} | {"text": record["text"][:60], "reason": reason}
+
+
+def _counted(audio: list[AudioFile], orphans: list[Record], paths: set[str]) -> Record:
+    """How many audio files there are, and how many go: those of some takes, and of none."""
+    going = paths.intersection(path for path, _, _ in audio)
+    going.update(orphan["path"] for orphan in orphans)
+    return {"audio_files": len(audio), "going_files": len(going)}
 
 
 def _compressed(version: Record) -> Record:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from voicelab.errors import StoreCorrupt
+from voicelab.errors import Conflict, StoreCorrupt
 from voicelab.library.files import AudioFile, Files
 from voicelab.library.replicas import REPLICAS
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
 from voicelab.store import Query, Store, open_store
 from voicelab.store.storage import Durability
 
-__all__ = ["GONE", "YOUNG_S", "Sweep", "open_known"]
+__all__ = ["GONE", "YOUNG_S", "Sweep", "check_share", "open_known"]
 
 GONE = "The audio file is gone."
 YOUNG_S = 3600
@@ -54,6 +54,35 @@ def _check_known(store: Store, files: Files) -> None:
             f"There are {found:,} audio files, but no records. Bring the records with `python -m "
             "voicelab db copy FROM TO` or `db restore`, or make them again from the sounds with "
             "`db repair --from-audio`."
+        )
+
+
+def check_share(going: int, files: int, expected: int | None = None) -> None:
+    """Whether so many of all audio files may go at once.
+
+    More than half may be all there is of takes that these records do not know, or the work of a
+    clock that is wrong.
+
+    Args:
+        going: how many would go.
+        files: how many there are.
+        expected: what somebody said would go; then it must be just that.
+
+    Raises:
+        Conflict: the message says the number.
+    """
+    if expected is not None and expected != going:
+        raise Conflict(
+            f"This clean-up would remove {going} of {files} audio files, not {expected}: look "
+            "again at what would go.",
+            param="expected",
+        )
+    if expected is None and going * 2 > files:
+        raise Conflict(
+            f"This clean-up would remove {going} of {files} audio files, more than half: look at "
+            f"what would go, then say that number (expected={going}, or --remove {going}).",
+            param="expected",
+            code="more_than_half",
         )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -51,10 +51,15 @@ def router(lab: VoiceLab) -> APIRouter:
         return Json(asdict(lab.storage.set_policy(Policy(**body.model_dump()))))
 
     @routes.post("/storage/cleanup", response_model=None)
-    def cleanup(dry_run: bool = True) -> Response:
+    def cleanup(
+        dry_run: bool = True,
+        expected: Annotated[
+            int | None, Query(ge=0, description="how many files are to go, if more than half")
+        ] = None,
+    ) -> Response:
         """What the policy sends away, and what no record owns; done with dry_run=false."""
         if not dry_run:
             refuse()
-        return Json(lab.storage.cleanup(dry_run))
+        return Json(lab.storage.cleanup(dry_run, expected=expected))
 
     return routes

@@ -12,6 +12,7 @@ __all__ = [
     "bulk_bar",
     "cards",
     "chunk_list",
+    "cleanup_refused",
     "cleanup_report",
     "clock",
     "facts",
@@ -142,6 +143,7 @@ def cleanup_report(report: Record) -> str:
         f"{len(report['deleted'])} takes {verb}",
         f"{len(report['compressed'])} to FLAC",
         f"{len(report['orphan_files'])} files of no take",
+        f"{report['going_files']} of {report['audio_files']} audio files {verb}",
         f"{len(report['missing_files'])} without their file",
         f"{size(report['freed_bytes'])} freed",
     ]
@@ -153,6 +155,11 @@ def cleanup_report(report: Record) -> str:
         for take in report["deleted"][:100]
     )
     return f"<div class='vl-facts'>{_spans(counts)}</div><ol class='vl-chunks'>{rows}</ol>"
+
+
+def cleanup_refused(message: str) -> str:
+    """Why nothing went."""
+    return f"<p role='alert'>{escape(message)}</p>"
 
 
 def waveform(peaks: Sequence[float]) -> str:

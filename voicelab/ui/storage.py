@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
+from voicelab.errors import Conflict
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy
 from voicelab.ui.refusals import check_owner, told
-from voicelab.ui.rows import cleanup_report
+from voicelab.ui.rows import cleanup_refused, cleanup_report
 
 __all__ = ["PolicyForm", "build"]
 
@@ -45,6 +46,14 @@ def build(lab: VoiceLab) -> PolicyForm:
             plan = gr.Button("What would go?", size="sm")
             clean = gr.Button("Clean up now", size="sm", variant="stop")
         report = gr.HTML("", padding=False, elem_id="vl-cleanup")
+        number = gr.Number(
+            None,
+            label="More than half of all files would go: say how many, then clean up again",
+            minimum=0,
+            precision=0,
+            visible=False,
+            elem_id="vl-cleanup-number",
+        )
         sure = gr.Checkbox(False, visible=False)
     fields.append(action)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -63,18 +72,29 @@ def build(lab: VoiceLab) -> PolicyForm:
         told(lab.storage.set_policy, policy)
         gr.Info("The policy is kept; it is applied every ten minutes.")
 
-    def cleanup(dry_run: bool) -> str:
-        if not dry_run:
-            told(check_owner, lab)
-        return cleanup_report(told(lab.storage.cleanup, dry_run))
+    def plan_cleanup() -> str:
+        return cleanup_report(told(lab.storage.cleanup))
+
+    def cleanup(sure: bool, expected: float | None) -> Any:
+        if not sure:
+            return gr.skip(), gr.skip()
+        told(check_owner, lab)
+        return told(attempt, None if expected is None else int(expected))
+
+    def attempt(expected: int | None) -> tuple[str, Any]:
+        try:
+            report = lab.storage.cleanup(dry_run=False, expected=expected)
+        except Conflict as error:
+            return cleanup_refused(error.message), gr.update(visible=True, value=None)
+        return cleanup_report(report), gr.update(visible=False, value=None)
 
     save.click(keep, fields, None, **quiet)
-    plan.click(lambda: cleanup(True), None, report, api_visibility="private")
+    plan.click(plan_cleanup, None, report, api_visibility="private")
     clean.click(
-        lambda sure: cleanup(False) if sure else gr.skip(),
-        sure,
-        report,
+        cleanup,
+        [sure, number],
+        [report, number],
         api_visibility="private",
-        js="() => confirm('Delete what the policy says?')",
+        js="(sure, number) => [confirm('Delete what the policy says?'), number]",
     )
     return PolicyForm(fields, show)
