@@ -47,6 +47,7 @@ __all__ = [
     "StoreLost",
     "TextTooLong",
     "TooLarge",
+    "TooSlow",
     "Unauthorized",
     "Unavailable",
     "UnknownVoice",
@@ -124,6 +125,12 @@ class TooLarge(VoicelabError):
     """More bytes than the limit."""
 
     type = "too_large"
+
+
+class TooSlow(VoicelabError):
+    """A request that took too long to send its body."""
+
+    type = "timeout"
 
 
 class Unauthorized(VoicelabError):

@@ -116,6 +116,12 @@ class Settings(BaseSettings):
     )
     paragraph_gap_ms: int = Field(600, ge=0, le=10_000, description="silence at a blank line")
     max_upload_mb: int = Field(200, ge=1, le=2000, description="largest upload, in MiB")
+    body_timeout_s: float = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="seconds a request may take to send its body; each 32 KiB sent give one more",
+    )
     max_queue: int = Field(100, ge=1, le=10_000, description="requests that may wait at once")
     min_free_disk_mb: int = Field(
         100, ge=0, le=1_000_000, description="refuse new takes when less than this is free, in MiB"

@@ -32,11 +32,20 @@ STATUS: Mapping[type[errors.VoicelabError], int] = MappingProxyType(
         errors.NotFound: 404,
         errors.Conflict: 409,
         errors.Cancelled: 409,
+        errors.TooSlow: 408,
         errors.TooLarge: 413,
         errors.Unavailable: 503,
         errors.StoreFull: 507,
         errors.StoreLost: 503,
         errors.VoicelabError: 500,
+    }
+)
+
+HEADERS: Mapping[int, Mapping[str, str]] = MappingProxyType(
+    {
+        401: {"WWW-Authenticate": 'Bearer, Basic realm="voicelab"'},
+        # The rest of the body is not waited for.
+        408: {"Connection": "close"},
     }
 )
 
@@ -66,9 +75,8 @@ def envelope(error: errors.VoicelabError) -> dict[str, Any]:
 
 def answer(error: errors.VoicelabError) -> Response:
     """The whole response."""
-    headers = {"WWW-Authenticate": 'Bearer, Basic realm="voicelab"'}
     code = status_code(error)
-    return Json(envelope(error), code, headers=headers if code == 401 else None)
+    return Json(envelope(error), code, headers=HEADERS.get(code))
 
 
 def exception_handlers() -> dict[Any, Callable[..., Any]]:

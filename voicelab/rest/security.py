@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicelab.errors import Forbidden, TooLarge, Unauthorized
+from voicelab.rest.bodies import BodyTimeout
 from voicelab.rest.errors import ErrorShield
 from voicelab.settings import Settings
 
@@ -182,4 +183,5 @@ def middleware(settings: Settings, share: bool = False) -> list[Middleware]:
         layers.append(Middleware(HostGuard, hosts=hosts))
     layers.append(Middleware(OwnSources))
     layers.append(Middleware(BodyLimit, max_bytes=settings.max_upload_mb << 20))
+    layers.append(Middleware(BodyTimeout, timeout_s=settings.body_timeout_s))
     return layers
