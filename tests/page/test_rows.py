@@ -5,7 +5,9 @@ from html.parser import HTMLParser
 import pytest
 
 from voicelab.lab import VoiceLab
-from voicelab.ui.rows import cards, chunk_list, clock, facts, size, take_list
+from voicelab.ui.components.figures import cards
+from voicelab.ui.components.takes import chunk_list, take_facts, take_list
+from voicelab.ui.components.templates import clock, size
 
 HOSTILE = "<img src=x onerror=alert(1)> \"' ${1+1} {{value}} </article>"
 
@@ -29,7 +31,7 @@ def test_every_text_of_a_record_is_escaped(lab: VoiceLab) -> None:
     record |= {"text": HOSTILE, "tags": [HOSTILE], "voice": HOSTILE, "warnings": [HOSTILE]}
     record["chunks"][0]["text"] = HOSTILE
     failed = {**record, "status": "failed", "error": HOSTILE, "duration": None, "audio_path": None}
-    html = take_list([record, failed], False) + chunk_list(record["chunks"]) + facts(record)
+    html = take_list([record, failed], False) + chunk_list(record["chunks"]) + take_facts(record)
     parsed = Tags(html)
     assert "img" not in parsed.tags
     assert parsed.text.count(HOSTILE) == 9

@@ -25,8 +25,8 @@ from voicelab.job import LOOKAHEAD_CHUNKS
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.server import Lab
-from voicelab.ui.generate import AHEAD_S, _shown
-from voicelab.ui.stories import _arrived, _change
+from voicelab.ui.tabs.generate import AHEAD_S, _shown
+from voicelab.ui.tabs.stories import _arrived, _change
 
 ENDPOINTS = {
     "/generate",
@@ -207,7 +207,7 @@ def test_a_stranger_takes_nothing_out_of_a_story(make_lab: MakeLab) -> None:
 
 def test_a_quick_engine_does_not_wait_for_the_page(lab: VoiceLab, monkeypatch) -> None:
     """Updates hold what is there already, the first at once; the sound has no gap."""
-    monkeypatch.setattr("voicelab.ui.generate._can_stream", lambda: True)
+    monkeypatch.setattr("voicelab.ui.tabs.generate._can_stream", lambda: True)
     words = "Ten words stand here so that each is a chunk. "
     take = lab.stream(GenerationRequest(words * 300, gap_ms=0))
     wait_for(lambda: take._blueprint.job.next_index >= LOOKAHEAD_CHUNKS)

@@ -16,7 +16,7 @@ from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.library.archive import archive_name
 from voicelab.records import GenerationRequest
-from voicelab.ui.refusals import check_owner
+from voicelab.ui.components.errors import check_may_delete
 from voicelab.ui.tools import numbers
 
 __all__ = ["build"]
@@ -174,7 +174,7 @@ def _changing(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
         Args:
             id: of the take.
         """
-        check_owner(lab)
+        check_may_delete(lab)
         lab.delete(id)
         return {"message": "Generation deleted successfully"}
 

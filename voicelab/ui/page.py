@@ -7,8 +7,9 @@ from typing import Any
 import gradio as gr
 
 from voicelab.lab import VoiceLab
-from voicelab.ui import endpoints, generate, history, stats, stories, voices
-from voicelab.ui.rows import header
+from voicelab.ui import endpoints
+from voicelab.ui.components.figures import header
+from voicelab.ui.tabs import generate, history, stats, stories, voices
 
 __all__ = ["build"]
 

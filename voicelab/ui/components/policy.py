@@ -11,8 +11,8 @@ import gradio as gr
 from voicelab.errors import Conflict
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy
-from voicelab.ui.refusals import check_owner, told
-from voicelab.ui.rows import cleanup_refused, cleanup_report
+from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
+from voicelab.ui.components.figures import cleanup_refused, cleanup_report
 
 __all__ = ["PolicyForm", "build"]
 
@@ -63,23 +63,23 @@ def build(lab: VoiceLab) -> PolicyForm:
         return [*(policy[name] for name, _ in NUMBERS), policy["quota_action"]]
 
     def keep(*values: Any) -> None:
-        told(check_owner, lab)
+        with_gradio_errors(check_may_delete, lab)
         *numbers, quota_action = values
         given = dict(zip((name for name, _ in NUMBERS), numbers, strict=True))
         if given["max_takes"] is not None:
             given["max_takes"] = int(given["max_takes"])
-        policy = told(Policy, **given, quota_action=quota_action)
-        told(lab.storage.set_policy, policy)
+        policy = with_gradio_errors(Policy, **given, quota_action=quota_action)
+        with_gradio_errors(lab.storage.set_policy, policy)
         gr.Info("The policy is kept; it is applied every ten minutes.")
 
     def plan_cleanup() -> str:
-        return cleanup_report(told(lab.storage.cleanup))
+        return cleanup_report(with_gradio_errors(lab.storage.cleanup))
 
     def cleanup(sure: bool, expected: float | None) -> Any:
         if not sure:
             return gr.skip(), gr.skip()
-        told(check_owner, lab)
-        return told(attempt, None if expected is None else int(expected))
+        with_gradio_errors(check_may_delete, lab)
+        return with_gradio_errors(attempt, None if expected is None else int(expected))
 
     def attempt(expected: int | None) -> tuple[str, Any]:
         try:

@@ -19,8 +19,10 @@ from voicelab.errors import Cancelled, NotFound, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.records import MAX_SEED, GenerationRequest
 from voicelab.take import Piece, Take
-from voicelab.ui.refusals import told
-from voicelab.ui.rows import chunk_list, clock, facts
+from voicelab.ui.components.errors import with_gradio_errors
+from voicelab.ui.components.scripts import script
+from voicelab.ui.components.takes import chunk_list, take_facts
+from voicelab.ui.components.templates import clock
 
 __all__ = ["Controls", "build", "engine_choices", "voice_choices"]
 
@@ -29,31 +31,11 @@ EXAMPLES = [
     "Dr. Lindqvist paid 3,000.50 euros for the clock. [pause:500ms] It never worked.",
     "Chapter one.\n\nIt was a bright cold day in April, and the clocks were striking thirteen.",
 ]
-COUNT = r"""(text) => {
-  let seconds = 0;
-  const spoken = text.replace(/\[pause:\s*([\d.]+)\s*(ms|s)\s*\]/gi, (_, number, unit) => {
-    seconds += number / (unit.toLowerCase() === 'ms' ? 1000 : 1);
-    return '';
-  }).trim();
-  const wide = (spoken.match(/[\u2e80-\u9fff\uac00-\ud7af]/g) || []).length;
-  seconds += wide / 4.5 + (spoken.length - wide) / 15;
-  return text.length.toLocaleString() + ' characters, about ' + Math.ceil(seconds) + ' s';
-}"""
-"""How long a text is when spoken: 15 letters a second, 4.5 where a letter is a syllable."""
-
-
 UPDATE_S = 1.0
 """While more is there already the page changes no more often."""
 
 AHEAD_S = 300.0
 """Sound enough to listen to until the take is finished; encoding more would only delay it."""
-
-AGAIN = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-act=chunk]');
-  if (button) trigger('click', {index: button.dataset.index});
-});
-"""
 
 
 @dataclass(frozen=True)
@@ -144,7 +126,14 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
             speed, gap_ms, normalize, seed = _shape(lab)
     running, based_on, made = gr.State(), gr.State(""), gr.State("")
 
-    text.change(None, text, count, js=COUNT, api_visibility="private", show_progress="hidden")
+    text.change(
+        None,
+        text,
+        count,
+        js=script("text_length"),
+        api_visibility="private",
+        show_progress="hidden",
+    )
     _follow_engine(lab, voice, engine, language, clip, groups)
     tab.select(
         lambda: gr.Dropdown(voice_choices(lab)),
@@ -184,7 +173,7 @@ def _result() -> tuple[gr.Column, gr.Audio, gr.Audio, gr.HTML, gr.HTML]:
         )
         summary = gr.HTML(padding=False)
         with gr.Accordion("Chunks", open=True):
-            chunks = gr.HTML(padding=False, elem_id="vl-chunks", js_on_load=AGAIN)
+            chunks = gr.HTML(padding=False, elem_id="vl-chunks", js_on_load=script("chunks"))
     return result, live, whole, summary, chunks
 
 
@@ -254,7 +243,7 @@ def _follow_engine(
         return [_languages(lab, name, spoken), cloning, *shown]
 
     def bring(id: str, chosen: str) -> list[Any]:
-        profile = told(lab.profiles.get, id)
+        profile = with_gradio_errors(lab.profiles.get, id)
         name = profile["default_engine"] if profile["default_engine"] in groups else chosen
         return [name, *follow(name, profile["language"])]
 
@@ -372,7 +361,7 @@ def _shown(
     record = take.record
     yield _update(
         whole=str(lab.audio_path(record["id"])),
-        summary=facts(record),
+        summary=take_facts(record),
         chunks=chunk_list(record["chunks"], again=True),
         stop=False,
         made=record["id"],

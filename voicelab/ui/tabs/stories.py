@@ -14,71 +14,13 @@ from voicelab.dialogue import Dialogue, parse_script
 from voicelab.errors import Cancelled, NotFound, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
-from voicelab.ui.presses import PRESSES, drawn
-from voicelab.ui.refusals import check_owner, told
-from voicelab.ui.rows import item_words, story_exports, timeline
+from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
+from voicelab.ui.components.scripts import marked, script
+from voicelab.ui.components.timeline import story_exports, story_item, timeline
 
 __all__ = ["build"]
 
 SCRIPT = "Anna: Did you hear that?\nBen: It was only the wind."
-TIMELINE = (
-    PRESSES
-    + """
-const msPerPixel = (lane) => Number(lane.dataset.length) / lane.getBoundingClientRect().width;
-const send = (item, act, fields) => press({act, id: item.dataset.id, ...fields});
-let focused = null;
-element.addEventListener('focusin', (event) => {
-  focused = event.target.closest('.vl-item')?.dataset.id;
-});
-// gradio writes one item over another's element: the keyboard stays with the item.
-new MutationObserver(() => {
-  const at = document.activeElement;
-  if (!focused || (at !== document.body && !element.contains(at))) return;
-  const items = [...element.querySelectorAll('.vl-item')];
-  items.find((item) => item.dataset.id === focused)?.focus();
-}).observe(element, {childList: true, subtree: true, attributeFilter: ['data-id']});
-element.addEventListener('pointerdown', (event) => {
-  const item = event.target.closest('.vl-item');
-  if (!item || event.button) return;
-  event.preventDefault();
-  item.focus();
-  const lane = item.parentElement, from = event.clientX, left = item.offsetLeft;
-  let moved = false;
-  item.setPointerCapture(event.pointerId);
-  const drag = (e) => {
-    if (!moved && Math.abs(e.clientX - from) < 4) return;
-    moved = true;
-    item.style.left = Math.max(0, left + e.clientX - from) + 'px';
-  };
-  item.addEventListener('pointermove', drag);
-  item.addEventListener('pointerup', (e) => {
-    item.removeEventListener('pointermove', drag);
-    if (!moved) return send(item, 'select');
-    const under = document.elementsFromPoint(e.clientX, e.clientY);
-    const target = under.map((n) => n.closest('.vl-lane')).find(Boolean) || lane;
-    const start = Math.max(0, left + e.clientX - from) * msPerPixel(lane);
-    send(item, 'move', {start: Math.round(start), track: Number(target.dataset.track)});
-  }, {once: true});
-});
-element.addEventListener('keydown', (event) => {
-  const item = event.target.closest('.vl-item');
-  if (!item) return;
-  const step = event.shiftKey ? 1000 : 100;
-  const nudge = (ms, tracks) => send(item, 'nudge', {ms, tracks});
-  const keys = {
-    ArrowLeft: () => nudge(-step, 0),
-    ArrowRight: () => nudge(step, 0),
-    ArrowUp: () => nudge(0, -1),
-    ArrowDown: () => nudge(0, 1),
-    Enter: () => send(item, 'select'),
-    Delete: () => send(item, 'remove'),
-  };
-  if (!keys[event.key]) return;
-  event.preventDefault();
-  keys[event.key]();
-});
-"""
-)
 
 
 @dataclass(frozen=True)
@@ -118,7 +60,12 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             "Import", file_types=[".zip"], size="sm", elem_classes="vl-tight", scale=0
         )
     with gr.Column(visible=False) as opened:
-        lanes = gr.HTML("", js_on_load=TIMELINE, elem_id="vl-timeline", padding=False)
+        lanes = gr.HTML(
+            "",
+            js_on_load=script("ordered_clicks", "timeline"),
+            elem_id="vl-timeline",
+            padding=False,
+        )
         exports = gr.HTML("", padding=False)
         item = _item()
         with gr.Row():
@@ -126,7 +73,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             split = gr.Button("Split in the middle", size="sm", visible=False)
             double = gr.Button("Duplicate", size="sm", visible=False)
             remove = gr.Button("Remove", size="sm", visible=False)
-        script = gr.Textbox(
+        script_box = gr.Textbox(
             label="Script",
             info="Name: line, one a row; the names are those of the Voices tab.",
             placeholder=SCRIPT,
@@ -147,7 +94,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         return _shown(lab, id, chosen)
 
     def work(id: str, chosen: str, action: str, *values: Any) -> list[Any]:
-        left = told(_change, lab, id, chosen, action, *values)
+        left = with_gradio_errors(_change, lab, id, chosen, action, *values)
         return show(id, left)
 
     def act(id: str, event: gr.EventData) -> list[Any]:
@@ -155,16 +102,16 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         wanted, chosen = data["act"], str(data["id"])
         if wanted == "move":
             fields = {"start_time_ms": int(data["start"]), "track": int(data["track"])}
-            told(lab.stories.change_item, id, chosen, **fields)
+            with_gradio_errors(lab.stories.change_item, id, chosen, **fields)
         elif wanted == "nudge":
-            told(lab.stories.nudge, id, chosen, int(data["ms"]), int(data["tracks"]))
+            with_gradio_errors(lab.stories.nudge, id, chosen, int(data["ms"]), int(data["tracks"]))
         elif wanted == "remove":
             return work(id, chosen, "remove")
         return show(id, chosen)
 
     tab.select(lambda id, chosen: _arrived(lab, id, chosen), [story, item.chosen], shown, **quiet)
     story.input(show, story, shown, **quiet)
-    # In the order of the presses: "Save", then "Split".
+    # In the order of the clicks: "Save", then "Split".
     edit = quiet | {"concurrency_id": "story", "concurrency_limit": 1}
     lanes.click(act, story, shown, trigger_mode="multiple", **edit)
     for button, action in zip(buttons, ("save", "split", "double", "remove"), strict=True):
@@ -175,7 +122,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             **edit,
         )
     make.click(
-        lambda words: [*_arrived(lab, told(lab.stories.create, words)["id"]), ""],
+        lambda words: [*_arrived(lab, with_gradio_errors(lab.stories.create, words)["id"]), ""],
         name,
         [*shown, name],
         **quiet,
@@ -192,7 +139,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
     speaker, spoken = Speaker(lab, len(shown)), gr.State("")
     speak.click(
         speaker.speak,
-        [story, script],
+        [story, script_box],
         [*shown, spoken, stop],
         api_visibility="private",
         show_progress_on=lanes,
@@ -232,7 +179,7 @@ def _item() -> _Item:
 def _change(lab: VoiceLab, id: str, chosen: str, action: str, *values: Any) -> str:
     """Do what a button asks for; the item that is selected afterwards."""
     if action == "remove":
-        check_owner(lab)
+        check_may_delete(lab)
         lab.stories.remove_item(id, chosen)
         return ""
     if action == "double":
@@ -260,18 +207,18 @@ def _change(lab: VoiceLab, id: str, chosen: str, action: str, *values: Any) -> s
 def _added(lab: VoiceLab, id: str, take: str | None) -> list[Any]:
     if not take:
         raise gr.Error("Choose a take first.", print_exception=False)
-    return _shown(lab, id, told(lab.stories.add_item, id, take)["id"])
+    return _shown(lab, id, with_gradio_errors(lab.stories.add_item, id, take)["id"])
 
 
 def _dropped(lab: VoiceLab, id: str) -> list[Any]:
-    told(check_owner, lab)
-    told(lab.stories.delete, id)
+    with_gradio_errors(check_may_delete, lab)
+    with_gradio_errors(lab.stories.delete, id)
     return _shown(lab, None, "")
 
 
 def _imported(lab: VoiceLab, path: str) -> list[Any]:
     with Path(path).open("rb") as file:
-        return _shown(lab, told(lab.import_story, file)["id"], "")
+        return _shown(lab, with_gradio_errors(lab.import_story, file)["id"], "")
 
 
 class Speaker:
@@ -331,7 +278,7 @@ def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
     return [
         picker,
         gr.Column(visible=True),
-        drawn(timeline(story, chosen)),
+        marked(timeline(story, chosen)),
         story_exports(story),
         gr.Dropdown(_takes(lab), value=None),
         *_selected(lab, item),
@@ -361,7 +308,7 @@ def _selected(lab: VoiceLab, item: dict[str, Any] | None) -> list[Any]:
     return [
         gr.Column(visible=True),
         item["id"],
-        item_words(item),
+        story_item(item),
         *(item[key] for key in keys),
         item["fade_in_ms"],
         item["fade_out_ms"],

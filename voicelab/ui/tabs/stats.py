@@ -9,8 +9,9 @@ import pandas
 
 from voicelab.lab import VoiceLab
 from voicelab.status import memory_info
-from voicelab.ui import storage
-from voicelab.ui.rows import cards, size
+from voicelab.ui.components import policy
+from voicelab.ui.components.figures import cards
+from voicelab.ui.components.templates import size
 
 __all__ = ["build"]
 
@@ -39,7 +40,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         space = gr.BarPlot(None, x="what", y="MB", title="What takes the space", height=240)
         owners = gr.BarPlot(None, x="voice", y="MB", title="By voice", height=240)
         ages = gr.BarPlot(None, x="age", y="MB", title="By age", height=240, sort=None)
-    policy = storage.build(lab)
+    cleanup = policy.build(lab)
     gr.HTML("<h3>Requests</h3>", padding=False)
     live = gr.Dataframe(headers=LIVE, interactive=False, wrap=True, show_label=False)
     timer = gr.Timer(LIVE_POLL_S, active=False)
@@ -52,7 +53,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
 
     plots = [days, engines, voices, factors, space, owners, ages]
     tab.select(numbers, None, [totals, *plots], **quiet)
-    tab.select(policy.show, None, policy.outputs, **quiet)
+    tab.select(cleanup.show, None, cleanup.outputs, **quiet)
     tab.select(lambda: (_requests(lab), gr.Timer(active=True)), None, [live, timer], **quiet)
     timer.tick(lambda: (_requests(lab), _cards(lab)), None, [live, totals], **quiet)
 

@@ -15,29 +15,12 @@ from voicelab.effects import EFFECTS
 from voicelab.errors import NotFound, StorageError, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.take import Take
-from voicelab.ui.refusals import check_owner, told
-from voicelab.ui.rows import chunk_list, version_list
+from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
+from voicelab.ui.components.scripts import script
+from voicelab.ui.components.takes import chunk_list
+from voicelab.ui.components.versions import version_list
 
 __all__ = ["Drawer", "build"]
-
-ACTS = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-act]');
-  if (!button) return;
-  const act = button.dataset.act;
-  if (act === 'discard' && !confirm('Delete this version?')) return;
-  const id = (button.closest('[data-id]') || {dataset: {}}).dataset.id || '';
-  trigger('click', {id, act, index: button.dataset.index || ''});
-});
-// A and B: whichever version is started goes on where the other one is.
-element.addEventListener('play', (event) => {
-  for (const other of element.querySelectorAll('audio')) {
-    if (other === event.target || other.paused) continue;
-    event.target.currentTime = Math.min(other.currentTime, event.target.duration || 1e9);
-    other.pause();
-  }
-}, true);
-"""
 
 
 @dataclass(frozen=True)
@@ -54,7 +37,7 @@ def build(lab: VoiceLab) -> Drawer:
         with gr.Row():
             title = gr.HTML("", padding=False)
             close = gr.Button("Close", size="sm", scale=0, min_width=80)
-        versions = gr.HTML("", js_on_load=ACTS, elem_id="vl-versions", padding=False)
+        versions = gr.HTML("", js_on_load=script("versions"), elem_id="vl-versions", padding=False)
         with gr.Row():
             again = gr.Button("Another reading", size="sm")
             stop = gr.Button("Stop", size="sm", interactive=False)
@@ -62,7 +45,9 @@ def build(lab: VoiceLab) -> Drawer:
         with gr.Accordion("Effects", open=False):
             editor = _effects(lab)
         with gr.Accordion("Sentences", open=False):
-            chunks = gr.HTML("", js_on_load=ACTS, elem_id="vl-sentences", padding=False)
+            chunks = gr.HTML(
+                "", js_on_load=script("versions"), elem_id="vl-sentences", padding=False
+            )
     opened, running = gr.State(""), gr.State("")
     outputs = [drawer, opened, title, versions, chunks]
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -76,7 +61,7 @@ def build(lab: VoiceLab) -> Drawer:
             if wanted == "default":
                 lab.versions.set_default(id, chosen)
             elif wanted == "discard":
-                check_owner(lab)
+                check_may_delete(lab)
                 lab.versions.delete(id, chosen)
         except VoicelabError as error:
             gr.Warning(str(error))
@@ -151,22 +136,22 @@ def _editing(lab: VoiceLab, editor: _Editor, opened: gr.State, outputs: list[Any
         return [gr.Group(visible=kind in (kinds or [])) for kind in editor.groups]
 
     def load(id: str) -> list[Any]:
-        steps = told(lab.presets.get, id)["effects_chain"] if id else []
+        steps = with_gradio_errors(lab.presets.get, id)["effects_chain"] if id else []
         given = {(s["type"], name): v for s in steps for name, v in s["params"].items()}
         kinds = list(dict.fromkeys(step["type"] for step in steps))
         numbers = [given.get(key, slider.value) for key, slider in editor.sliders.items()]
         return [kinds, *numbers, *follow(kinds)]
 
     def hear(id: str, *chosen: Any) -> Any:
-        pcm, rate = told(lab.versions.preview, id, chain_of(*chosen))
+        pcm, rate = with_gradio_errors(lab.versions.preview, id, chain_of(*chosen))
         return gr.Audio(value=(rate, pcm), visible=True)
 
     def apply(id: str, *chosen: Any) -> list[Any]:
-        told(lab.versions.apply, id, chain_of(*chosen))
+        with_gradio_errors(lab.versions.apply, id, chain_of(*chosen))
         return _shown(lab, id)
 
     def keep(name: str, *chosen: Any) -> Any:
-        made = told(lab.presets.create, name, chain_of(*chosen))
+        made = with_gradio_errors(lab.presets.create, name, chain_of(*chosen))
         return gr.Dropdown(_preset_names(lab), value=made["id"])
 
     editor.chain.change(follow, editor.chain, list(editor.groups.values()), **quiet)
@@ -209,14 +194,14 @@ def _cancel(lab: VoiceLab, request_id: str) -> None:
 
 def _reading(lab: VoiceLab) -> Any:
     def again(id: str, progress: gr.Progress = gr.Progress()):  # noqa: B008
-        yield from _remade(lab, told(lab.regenerate, id), progress)
+        yield from _remade(lab, with_gradio_errors(lab.regenerate, id), progress)
 
     return again
 
 
 def _sentence(lab: VoiceLab) -> Any:
     def again(id: str, event: gr.EventData, progress: gr.Progress = gr.Progress()):  # noqa: B008
-        take = told(lab.regenerate_chunk, id, int(event._data["index"]))
+        take = with_gradio_errors(lab.regenerate_chunk, id, int(event._data["index"]))
         yield from _remade(lab, take, progress)
 
     return again

@@ -9,22 +9,12 @@ from typing import Any
 import gradio as gr
 
 from voicelab.lab import VoiceLab
-from voicelab.ui.generate import engine_choices
-from voicelab.ui.refusals import check_owner, told
-from voicelab.ui.rows import profile_list, sample_list
+from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
+from voicelab.ui.components.profiles import profile_list, sample_list
+from voicelab.ui.components.scripts import script
+from voicelab.ui.tabs.generate import engine_choices
 
 __all__ = ["build"]
-
-ACTS = """
-element.addEventListener('click', (event) => {
-  const button = event.target.closest('[data-act]');
-  if (!button) return;
-  const act = button.dataset.act;
-  if (act === 'delete' && !confirm('Delete this voice, its clips and all its takes?')) return;
-  if (act === 'remove' && !confirm('Remove this clip?')) return;
-  trigger('click', {id: button.closest('[data-id]').dataset.id, act});
-});
-"""
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ class _Form:
 
 def build(lab: VoiceLab, tab: gr.Tab) -> None:
     """Lay out the tab in the current block."""
-    profiles = gr.HTML("", js_on_load=ACTS, elem_id="vl-profiles", padding=False)
+    profiles = gr.HTML("", js_on_load=script("voices"), elem_id="vl-profiles", padding=False)
     with gr.Row():
         new = gr.Button("New voice", size="sm", variant="primary")
         bring = gr.UploadButton("Import a voice (ZIP)", file_types=[".zip"], size="sm")
@@ -53,7 +43,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         with gr.Row():
             save = gr.Button("Save", size="sm", variant="primary")
             close = gr.Button("Close", size="sm")
-        samples = gr.HTML("", js_on_load=ACTS, elem_id="vl-samples", padding=False)
+        samples = gr.HTML("", js_on_load=script("voices"), elem_id="vl-samples", padding=False)
         clip = gr.Audio(label="A clip of 2-30 s", sources=["upload", "microphone"], type="filepath")
         words = gr.Textbox(label="What is said in it (optional)", max_length=2000)
         add = gr.Button("Add the clip", size="sm")
@@ -67,7 +57,11 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
 
     def keep(id: str, *values: Any) -> list[Any]:
         fields = _fields(lab, *values)
-        made = told(lab.profiles.update, id, fields) if id else told(lab.profiles.create, **fields)
+        made = (
+            with_gradio_errors(lab.profiles.update, id, fields)
+            if id
+            else with_gradio_errors(lab.profiles.create, **fields)
+        )
         gr.Info(f"{made['name']} is kept." if id else f"{made['name']} is made: add a clip.")
         return show(made["id"])
 
@@ -75,31 +69,31 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         id = str(event._data["id"])
         if event._data["act"] == "edit":
             return show(id)
-        told(check_owner, lab)
-        told(lab.delete_profile, id)
+        with_gradio_errors(check_may_delete, lab)
+        with_gradio_errors(lab.delete_profile, id)
         return show()
 
     def remove(id: str, event: gr.EventData) -> list[Any]:
-        told(check_owner, lab)
-        told(lab.profiles.delete_sample, str(event._data["id"]))
+        with_gradio_errors(check_may_delete, lab)
+        with_gradio_errors(lab.profiles.delete_sample, str(event._data["id"]))
         return show(id)
 
     def add_clip(id: str, path: str | None, said: str) -> list[Any]:
         if path is None or not id:
             missing = "Choose or record a clip first." if id else "Save the voice first."
             raise gr.Error(missing, print_exception=False)
-        told(lab.profiles.add_sample, id, Path(path), said)
+        with_gradio_errors(lab.profiles.add_sample, id, Path(path), said)
         return [*show(id), None, ""]
 
     def set_picture(id: str, path: str) -> list[Any]:
         if not id:
             raise gr.Error("Save the voice first.", print_exception=False)
-        told(lab.profiles.set_avatar, id, Path(path).read_bytes())
+        with_gradio_errors(lab.profiles.set_avatar, id, Path(path).read_bytes())
         return show(id)
 
     def import_zip(path: str) -> list[Any]:
         with Path(path).open("rb") as file:
-            made = told(lab.import_profile, file)
+            made = with_gradio_errors(lab.import_profile, file)
         return show(made["id"])
 
     tab.select(lambda: profile_list(lab.profiles.list()), None, profiles, **quiet)

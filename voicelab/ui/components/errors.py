@@ -1,4 +1,4 @@
-"""What the page refuses, and how it says so."""
+"""Our errors, as the page shows them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import gradio as gr
 from voicelab.errors import Forbidden, VoicelabError
 from voicelab.lab import VoiceLab
 
-__all__ = ["check_owner", "told"]
+__all__ = ["check_may_delete", "with_gradio_errors"]
 
 
-def check_owner(lab: VoiceLab) -> None:
+def check_may_delete(lab: VoiceLab) -> None:
     """Raise Forbidden when the server is open to everybody: then nobody may delete."""
     if lab.settings.is_exposed:
         raise Forbidden("Nothing can be deleted while the server is open to everybody.")
 
 
-def told(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """The function's result; our errors as Gradio's, so that people see the sentence."""
+def with_gradio_errors(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """The function's result; our errors as Gradio's, so that people see the sentence.
+
+    Raises:
+        gradio.Error: with the message of a VoicelabError.
+    """
     try:
         return function(*arguments, **named)
     except VoicelabError as error:

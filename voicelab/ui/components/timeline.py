@@ -1,0 +1,46 @@
+"""A story as HTML: its tracks in time, the selected item, the ways to take it along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from voicelab.library.stories import MAX_TRACKS
+from voicelab.ui.components.templates import render
+
+__all__ = ["story_exports", "story_item", "timeline"]
+
+Record = Mapping[str, Any]
+
+FORMATS = (
+    ("wav", "WAV"),
+    ("flac", "FLAC"),
+    ("mp3", "MP3"),
+    ("m4b", "m4b with chapters"),
+    ("srt", "SRT"),
+    ("vtt", "VTT"),
+)
+
+
+def timeline(story: Record, selected: str) -> str:
+    """A story's tracks, each item a block at its place in time.
+
+    Args:
+        story: with its items.
+        selected: id of the selected item; "" for none.
+    """
+    items = story["items"]
+    length_ms = max(1000, round(story["duration_ms"] * 1.1))
+    last = max((item["track"] for item in items), default=0)
+    tracks = range(min(MAX_TRACKS, last + 2))
+    return render("timeline", items=items, tracks=tracks, length_ms=length_ms, selected=selected)
+
+
+def story_item(item: Record) -> str:
+    """What the selected item says, and how long."""
+    return render("story_item", item=item)
+
+
+def story_exports(story: Record) -> str:
+    """A player, and the links to all formats; nothing for a story without items."""
+    return render("story_exports", story=story, formats=FORMATS)

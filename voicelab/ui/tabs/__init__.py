@@ -1,0 +1,3 @@
+"""One file a tab; each has `build`."""
+
+__all__: list[str] = []
