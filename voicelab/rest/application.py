@@ -20,8 +20,8 @@ from voicelab.rest import (
 )
 from voicelab.rest.dialects import chatterbox
 from voicelab.rest.errors import exception_handlers
+from voicelab.rest.openapi import describe
 from voicelab.rest.polls import polls
-from voicelab.rest.schemas import ErrorBody
 from voicelab.rest.security import Guard
 
 __all__ = ["build"]
@@ -36,7 +36,6 @@ def build(lab: VoiceLab) -> FastAPI:
         description="Speech, its live status and every take kept.",
         dependencies=[Depends(guard)],
         exception_handlers=exception_handlers(),
-        responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )
     application.state.lab = lab
     for module in (
@@ -54,4 +53,5 @@ def build(lab: VoiceLab) -> FastAPI:
         application.include_router(module.router(lab))
     # Before all others: a hundred pollers are answered without FastAPI's machinery.
     application.router.routes[:0] = polls(lab, guard)
+    describe(application)
     return application

@@ -13,6 +13,7 @@ from voicelab.encoding import FORMATS
 from voicelab.lab import VoiceLab
 from voicelab.library.voices import OPENAI_VOICES, default_voice, library_item
 from voicelab.rest.json import Json
+from voicelab.rest.reports import Config, EngineState, Languages, Models, Voices
 
 __all__ = ["router"]
 
@@ -64,16 +65,16 @@ def router(lab: VoiceLab) -> APIRouter:
         return Json([_engine(lab, name) for name in lab.rack.names])
 
     table = (
-        ("/v1/models", (), models),
-        ("/v1/audio/voices", ("/voices", "/v1/voices"), voices),
-        ("/v1/config", (), config),
-        ("/languages", ("/v1/languages",), languages),
-        ("/engines", (), engines),
+        ("/v1/models", (), models, Models),
+        ("/v1/audio/voices", ("/voices", "/v1/voices"), voices, Voices),
+        ("/v1/config", (), config, Config),
+        ("/languages", ("/v1/languages",), languages, Languages),
+        ("/engines", (), engines, list[EngineState]),
     )
-    for path, aliases, endpoint in table:
+    for path, aliases, endpoint, model in table:
         for each in (path, *aliases):
             shown = each == path or each == "/voices"
-            routes.add_api_route(each, endpoint, include_in_schema=shown, response_model=None)
+            routes.add_api_route(each, endpoint, include_in_schema=shown, response_model=model)
     return routes
 
 

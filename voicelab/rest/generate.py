@@ -16,6 +16,8 @@ from voicelab.errors import Conflict, NotFound
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
+from voicelab.rest.models import Message, TakeRecord
+from voicelab.rest.openapi import files
 from voicelab.rest.schemas import GenerateBody, SeedBody
 from voicelab.take import Take
 
@@ -30,13 +32,13 @@ def router(lab: VoiceLab) -> APIRouter:
     routes = APIRouter(tags=["generate"])
     listeners = Listeners(lab.status)
 
-    @routes.post("/generate", response_model=None)
+    @routes.post("/generate", response_model=TakeRecord)
     def generate(body: GenerateBody) -> Response:
         """Start a take; its pending record."""
         record = lab.submit(body.request())
         return Json(record, warnings=record["warnings"])
 
-    @routes.get("/generate/{id}/status", response_model=None)
+    @routes.get("/generate/{id}/status", **files("text/event-stream"))
     async def generation_status(id: str) -> Response:
         """Server-sent events with the record's status until it is completed or failed."""
         await to_thread.run_sync(lab.history.get, id)
@@ -44,7 +46,7 @@ def router(lab: VoiceLab) -> APIRouter:
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
-    @routes.post("/generate/{id}/cancel", response_model=None)
+    @routes.post("/generate/{id}/cancel", response_model=Message)
     def cancel_generation(id: str) -> Response:
         """Stop a take that is being made; 409 when it is finished."""
         live = _request_id(lab, id)
@@ -85,12 +87,12 @@ def router(lab: VoiceLab) -> APIRouter:
     for family in ("/generate", "/history"):
         for endpoint in (regenerate, retry, resume):
             path = f"{family}/{{id}}/{endpoint.__name__}"
-            routes.add_api_route(path, endpoint, methods=["POST"], response_model=None)
+            routes.add_api_route(path, endpoint, methods=["POST"], response_model=TakeRecord)
     routes.add_api_route(
         "/history/{id}/chunks/{index}/regenerate",
         regenerate_chunk,
         methods=["POST"],
-        response_model=None,
+        response_model=TakeRecord,
     )
     return routes
 

@@ -21,6 +21,9 @@ from voicelab.library import Filters
 from voicelab.library.archive import archive_name
 from voicelab.rest.desk import Desk
 from voicelab.rest.json import Json
+from voicelab.rest.models import Changed, Deleted, Favorite, Imported, Message, TakePage, TakeRecord
+from voicelab.rest.openapi import SOUNDS, files
+from voicelab.rest.reports import TakeTotals
 from voicelab.rest.schemas import BulkPatch, GenerationPatch, Ids
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import AudioFile, made
@@ -107,7 +110,7 @@ def utc(moment: datetime | None) -> str | None:
 
 
 def _lists(routes: APIRouter, lab: VoiceLab) -> None:
-    @routes.get("/history", response_model=None)
+    @routes.get("/history", response_model=TakePage)
     def list_history(
         chosen: Annotated[Filters, Depends(filters)],
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
@@ -118,14 +121,14 @@ def _lists(routes: APIRouter, lab: VoiceLab) -> None:
         requests = lab.status.history(min(limit, 50))
         return Json({"items": items, "total": total} | requests | {"limit": limit})
 
-    @routes.get("/history/stats", response_model=None)
+    @routes.get("/history/stats", response_model=TakeTotals)
     def history_stats() -> Response:
         """Totals of all takes."""
         return Json(lab.history.stats())
 
 
 def _many(routes: APIRouter, lab: VoiceLab) -> None:
-    @routes.get("/history/export", response_model=None)
+    @routes.get("/history/export", **files("text/csv", "application/jsonl"))
     def export_table(
         chosen: Annotated[Filters, Depends(filters)],
         format: Annotated[Literal["csv", "jsonl"], Query(description="of the table")] = "csv",
@@ -137,7 +140,7 @@ def _many(routes: APIRouter, lab: VoiceLab) -> None:
         headers = {"Content-Disposition": attachment(f"takes.{format}")}
         return StreamingResponse(lines, media_type=kind, headers=headers)
 
-    @routes.post("/history/export", response_model=None)
+    @routes.post("/history/export", **files("application/zip"))
     def export_takes(body: Ids) -> Response:
         """Many takes in one ZIP; each entry can be imported alone."""
 
@@ -147,7 +150,7 @@ def _many(routes: APIRouter, lab: VoiceLab) -> None:
 
         return made_file(write, "takes.voicebox.zip", "application/zip")
 
-    @routes.patch("/history", response_model=None)
+    @routes.patch("/history", response_model=Changed)
     def change_many(body: BulkPatch) -> Response:
         """Favourite, tag or move many takes."""
         fields = body.model_dump(exclude={"ids"}, exclude_none=True)
@@ -179,12 +182,12 @@ def _cell(value: Any) -> Any:
 def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
-    @routes.delete("/history/failed", response_model=None, dependencies=owner)
+    @routes.delete("/history/failed", response_model=Deleted, dependencies=owner)
     def delete_failed() -> Response:
         """Delete every failed take."""
         return Json({"deleted": lab.delete_many(filters=Filters(status="failed"))})
 
-    @routes.delete("/history", response_model=None, dependencies=owner)
+    @routes.delete("/history", response_model=Deleted, dependencies=owner)
     def delete_many(
         chosen: Annotated[Filters, Depends(filters)],
         confirm: bool = False,
@@ -197,7 +200,7 @@ def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
             raise InvalidInput("Send ids, or filters with confirm=true.", param="confirm")
         return Json({"deleted": lab.delete_many(filters=chosen)})
 
-    @routes.delete("/history/{id}", response_model=None, dependencies=owner)
+    @routes.delete("/history/{id}", response_model=Message, dependencies=owner)
     def delete_generation(id: str) -> Response:
         """The take and all its files; a running one is cancelled first."""
         lab.delete(id)
@@ -205,31 +208,31 @@ def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _one(routes: APIRouter, lab: VoiceLab) -> None:
-    @routes.get("/history/{id}", response_model=None)
+    @routes.get("/history/{id}", response_model=TakeRecord)
     def get_generation(id: str) -> Response:
         """One take with its versions."""
         return Json(lab.history.get(id))
 
-    @routes.patch("/history/{id}", response_model=None)
+    @routes.patch("/history/{id}", response_model=TakeRecord)
     def change_generation(id: str, body: GenerationPatch) -> Response:
         """Set favourite, tags or label."""
         return Json(lab.history.change(id, **body.model_dump(exclude_unset=True)))
 
-    @routes.post("/history/{id}/favorite", response_model=None)
+    @routes.post("/history/{id}/favorite", response_model=Favorite)
     def toggle_favorite(id: str) -> Response:
         """Favourite, or no longer."""
         return Json({"is_favorited": lab.history.toggle_favorite(id)})
 
 
 def _archives(routes: APIRouter, lab: VoiceLab) -> None:
-    @routes.get("/history/{id}/export", response_model=None)
+    @routes.get("/history/{id}/export", **files("application/zip"))
     def export_generation(id: str) -> Response:
         """The take as a ZIP that the studio and we can import."""
         record = lab.history.get(id)
         headers = {"Content-Disposition": attachment(archive_name(record["text"]))}
         return Response(lab.export_archive(id), media_type="application/zip", headers=headers)
 
-    @routes.post("/history/import", response_model=None)
+    @routes.post("/history/import", response_model=Imported)
     def import_generation(file: Annotated[UploadFile, File()]) -> Response:
         """Add the take of a ZIP."""
         records = lab.import_archive(file.file)
@@ -255,7 +258,7 @@ def _sound_files(routes: APIRouter, lab: VoiceLab) -> None:
             export_audio,
             methods=[method],
             include_in_schema=method == "GET",
-            response_model=None,
+            **files(*SOUNDS),
         )
 
 
@@ -275,7 +278,7 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
         return file(lab.versions.get(version_id)["audio_path"])
 
     for path, endpoint in (("/audio/{id}", audio), ("/audio/version/{version_id}", version_audio)):
-        routes.add_api_route(path, endpoint, response_model=None)
+        routes.add_api_route(path, endpoint, **files("audio/wav", "audio/flac"))
         routes.add_api_route(
             path, endpoint, methods=["HEAD"], include_in_schema=False, response_model=None
         )

@@ -11,6 +11,8 @@ from starlette.responses import FileResponse, Response
 from voicelab.errors import BadArchive, BadClip, InvalidInput, NotFound
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
+from voicelab.rest.models import DeletedProfile, Message, Profile, Sample
+from voicelab.rest.openapi import files
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.uploads import attachment, clip_file
 
@@ -54,24 +56,24 @@ def router(lab: VoiceLab) -> APIRouter:
 def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
-    @routes.get("/profiles", response_model=None)
+    @routes.get("/profiles", response_model=list[Profile])
     def list_profiles() -> Response:
         """All profiles, the default first."""
         return Json(lab.profiles.list())
 
-    @routes.post("/profiles", response_model=None)
+    @routes.post("/profiles", response_model=Profile)
     def create_profile(body: ProfileBody) -> Response:
         """A new profile; clips are added to it."""
         lab.rack.check_language(body.language)
         _check_engine(lab, body.default_engine)
         return Json(lab.profiles.create(**body.model_dump()))
 
-    @routes.get("/profiles/{id}", response_model=None)
+    @routes.get("/profiles/{id}", response_model=Profile)
     def get_profile(id: str) -> Response:
         """One profile with its counts."""
         return Json(lab.profiles.get(id))
 
-    @routes.put("/profiles/{id}", response_model=None)
+    @routes.put("/profiles/{id}", response_model=Profile)
     def update_profile(id: str, body: ProfilePatch) -> Response:
         """Change what is given."""
         if body.language is not None:
@@ -83,7 +85,7 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
                 del fields[name]
         return Json(lab.profiles.update(id, fields))
 
-    @routes.delete("/profiles/{id}", response_model=None, dependencies=owner)
+    @routes.delete("/profiles/{id}", response_model=DeletedProfile, dependencies=owner)
     def delete_profile(id: str, keep_generations: bool = False) -> Response:
         """A profile with its takes, files and story items; or its takes become unassigned."""
         gone = lab.delete_profile(id, keep_generations)
@@ -98,25 +100,25 @@ def _check_engine(lab: VoiceLab, name: str | None) -> None:
 def _samples(routes: APIRouter, lab: VoiceLab) -> None:
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
-    @routes.delete("/profiles/samples/{sid}", response_model=None, dependencies=owner)
+    @routes.delete("/profiles/samples/{sid}", response_model=Message, dependencies=owner)
     def delete_sample(sid: str) -> Response:
         """Delete a clip."""
         lab.profiles.delete_sample(sid)
         return Json({"message": "Sample deleted successfully"})
 
-    @routes.get("/profiles/samples/{sid}/audio", response_model=None)
+    @routes.get("/profiles/samples/{sid}/audio", **files("audio/wav"))
     def sample_audio(sid: str) -> Response:
         """A clip as it is used: 24 kHz mono WAV."""
         path = lab.files.path(lab.profiles.sample(sid)["audio_path"])
         headers = {"X-Content-Type-Options": "nosniff"}
         return FileResponse(path, media_type="audio/wav", headers=headers)
 
-    @routes.get("/profiles/{id}/samples", response_model=None)
+    @routes.get("/profiles/{id}/samples", response_model=list[Sample])
     def list_samples(id: str) -> Response:
         """The clips of a profile, oldest first."""
         return Json(lab.profiles.samples(id))
 
-    @routes.post("/profiles/{id}/samples", response_model=None)
+    @routes.post("/profiles/{id}/samples", response_model=Sample)
     def add_sample(
         id: str,
         file: Annotated[UploadFile, File(description="2-30 s of one voice")],
@@ -130,14 +132,14 @@ def _samples(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _archives(routes: APIRouter, lab: VoiceLab) -> None:
-    @routes.get("/profiles/{id}/export", response_model=None)
+    @routes.get("/profiles/{id}/export", **files("application/zip"))
     def export_profile(id: str) -> Response:
         """A profile with its clips as a ZIP that the studio and we can import."""
         name, content = lab.export_profile(id)
         headers = {"Content-Disposition": attachment(name)}
         return Response(content, media_type="application/zip", headers=headers)
 
-    @routes.post("/profiles/import", response_model=None)
+    @routes.post("/profiles/import", response_model=Profile)
     def import_profile(file: Annotated[UploadFile, File()]) -> Response:
         """Add the profile of a ZIP."""
         if not file.size:
@@ -148,7 +150,7 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
 def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
-    @routes.get("/profiles/{id}/avatar", response_model=None)
+    @routes.get("/profiles/{id}/avatar", **files("image/png"))
     def get_avatar(id: str) -> Response:
         """The picture, as PNG."""
         path = lab.profiles.get(id)["avatar_path"]
@@ -157,14 +159,14 @@ def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
         headers = {"X-Content-Type-Options": "nosniff"}
         return FileResponse(lab.files.path(path), media_type="image/png", headers=headers)
 
-    @routes.post("/profiles/{id}/avatar", response_model=None)
+    @routes.post("/profiles/{id}/avatar", response_model=Profile)
     def set_avatar(id: str, file: Annotated[UploadFile, File()]) -> Response:
         """Show a picture beside the name."""
         if not file.size:
             raise InvalidInput("The file is empty.", param="file")
         return Json(lab.profiles.set_avatar(id, file.file.read()))
 
-    @routes.delete("/profiles/{id}/avatar", response_model=None, dependencies=owner)
+    @routes.delete("/profiles/{id}/avatar", response_model=Profile, dependencies=owner)
     def delete_avatar(id: str) -> Response:
         """Remove the picture."""
         return Json(lab.profiles.delete_avatar(id))

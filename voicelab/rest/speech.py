@@ -26,6 +26,7 @@ from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.rest.desk import Desk
 from voicelab.rest.errors import envelope
+from voicelab.rest.openapi import SPOKEN, STREAMED
 from voicelab.rest.schemas import SpeechBody
 from voicelab.rest.streams import AudioFile, MadeResponse
 from voicelab.rest.uploads import clip_file
@@ -83,15 +84,16 @@ def router(lab: VoiceLab) -> APIRouter:
     multipart = {"requestBody": {"required": True, "content": _upload_schema()}}
     for path in ("/v1/audio/speech", "/audio/speech", "/tts"):
         shown = path.startswith("/v1/")
-        routes.add_api_route(
-            path, speech, methods=["POST"], include_in_schema=shown, response_model=None
-        )
+        routes.add_api_route(path, speech, methods=["POST"], include_in_schema=shown, **SPOKEN)
     for path in ("/v1/audio/speech/stream", "/audio/speech/stream", "/tts/stream"):
         shown = path.startswith("/v1/")
         routes.add_api_route(
-            path, speech_stream, methods=["POST"], include_in_schema=shown, response_model=None
+            path, speech_stream, methods=["POST"], include_in_schema=shown, **STREAMED
         )
-    for name, endpoint in (("upload", speech_upload), ("stream/upload", stream_upload)):
+    for name, endpoint, told in (
+        ("upload", speech_upload, SPOKEN),
+        ("stream/upload", stream_upload, STREAMED),
+    ):
         for family in ("/v1/audio/speech", "/audio/speech", "/tts"):
             shown = family.startswith("/v1/")
             routes.add_api_route(
@@ -100,7 +102,7 @@ def router(lab: VoiceLab) -> APIRouter:
                 methods=["POST"],
                 include_in_schema=shown,
                 openapi_extra=multipart,
-                response_model=None,
+                **told,
             )
     return routes
 

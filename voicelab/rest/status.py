@@ -8,12 +8,25 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
+from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 import voicelab
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
+from voicelab.rest.models import Message
+from voicelab.rest.openapi import files
+from voicelab.rest.reports import (
+    Cleared,
+    Health,
+    Info,
+    Progress,
+    Request,
+    RequestLog,
+    RequestStatus,
+    Statistics,
+)
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.status import memory_info
 
@@ -26,30 +39,44 @@ Aliases = tuple[str, ...]
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
     routes = APIRouter(tags=["status"])
-    table: list[tuple[str, Aliases, Callable[..., Any]]] = [
-        ("/status", ("/v1/status", "/processing", "/processing/status"), _status(lab)),
-        ("/status/progress", ("/v1/status/progress", "/progress"), _progress(lab)),
-        ("/status/statistics", ("/v1/status/statistics", "/stats"), _statistics(lab)),
-        ("/status/history", ("/v1/status/history",), _history(lab)),
-        ("/status/stream", ("/v1/status/stream",), _stream(lab)),
-        ("/info", ("/v1/info", "/api/info"), _info(lab)),
-        ("/health", ("/v1/health",), _health(lab)),
-        ("/metrics", (), _metrics(lab)),
+    table: list[tuple[str, Aliases, Callable[..., Any], dict[str, Any]]] = [
+        (
+            "/status",
+            ("/v1/status", "/processing", "/processing/status"),
+            _status(lab),
+            _json(RequestStatus),
+        ),
+        ("/status/progress", ("/v1/status/progress", "/progress"), _progress(lab), _json(Progress)),
+        (
+            "/status/statistics",
+            ("/v1/status/statistics", "/stats"),
+            _statistics(lab),
+            _json(Statistics),
+        ),
+        ("/status/history", ("/v1/status/history",), _history(lab), _json(RequestLog)),
+        ("/status/stream", ("/v1/status/stream",), _stream(lab), files("text/event-stream")),
+        ("/info", ("/v1/info", "/api/info"), _info(lab), _json(Info)),
+        ("/health", ("/v1/health",), _health(lab), _json(Health)),
+        ("/metrics", (), _metrics(lab), files("text/plain")),
     ]
-    for path, aliases, endpoint in table:
+    for path, aliases, endpoint, told in table:
         for each in (path, *aliases):
             shown = each == path or each.startswith("/v1/")
-            routes.add_api_route(each, endpoint, include_in_schema=shown, response_model=None)
+            routes.add_api_route(each, endpoint, include_in_schema=shown, **told)
     for path in ("/status/history/clear", "/v1/status/history/clear"):
         routes.add_api_route(
             path,
             _clear(lab),
             methods=["POST"],
-            response_model=None,
+            response_model=Cleared,
             dependencies=[Depends(refuse_when_exposed(lab.settings))],
         )
     _one_request(routes, lab)
     return routes
+
+
+def _json(model: type[BaseModel]) -> dict[str, Any]:
+    return {"response_model": model}
 
 
 def _status(lab: VoiceLab) -> Callable[..., Any]:
@@ -212,12 +239,12 @@ async def _events(lab: VoiceLab, listeners: Listeners) -> AsyncIterator[bytes]:
 
 
 def _one_request(routes: APIRouter, lab: VoiceLab) -> None:
-    @routes.get("/status/{request_id}", response_model=None)
+    @routes.get("/status/{request_id}", response_model=Request)
     def request_status(request_id: str) -> Response:
         """One request, live or finished."""
         return Json(lab.status.request(request_id))
 
-    @routes.post("/status/{request_id}/cancel", response_model=None)
+    @routes.post("/status/{request_id}/cancel", response_model=Message)
     def cancel_request(request_id: str) -> Response:
         """Stop it within one decoding step; 409 when it has ended."""
         lab.cancel(request_id)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy
 from voicelab.rest.json import Json
+from voicelab.rest.reports import Cleanup, PolicyInForce, Usage
 from voicelab.rest.security import refuse_when_exposed
 
 __all__ = ["router"]
@@ -35,22 +36,22 @@ def router(lab: VoiceLab) -> APIRouter:
     routes = APIRouter(tags=["storage"])
     refuse = refuse_when_exposed(lab.settings)
 
-    @routes.get("/storage", response_model=None)
+    @routes.get("/storage", response_model=Usage)
     def storage() -> Response:
         """Bytes by folder, by profile and by age, and what is free."""
         return Json(lab.storage.usage())
 
-    @routes.get("/storage/policy", response_model=None)
+    @routes.get("/storage/policy", response_model=PolicyInForce)
     def get_policy() -> Response:
         """The policy in force."""
         return Json(asdict(lab.storage.policy()))
 
-    @routes.put("/storage/policy", response_model=None, dependencies=[Depends(refuse)])
+    @routes.put("/storage/policy", response_model=PolicyInForce, dependencies=[Depends(refuse)])
     def set_policy(body: PolicyBody) -> Response:
         """Put a policy in force."""
         return Json(asdict(lab.storage.set_policy(Policy(**body.model_dump()))))
 
-    @routes.post("/storage/cleanup", response_model=None)
+    @routes.post("/storage/cleanup", response_model=Cleanup)
     def cleanup(
         dry_run: bool = True,
         expected: Annotated[

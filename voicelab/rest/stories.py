@@ -15,6 +15,8 @@ from voicelab.lab import VoiceLab
 from voicelab.mix import EXPORTS
 from voicelab.rest.desk import Desk
 from voicelab.rest.json import Json
+from voicelab.rest.models import Message, Story, StoryItem, StoryLine
+from voicelab.rest.openapi import files
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import made
 from voicelab.rest.uploads import attachment, made_file
@@ -129,33 +131,33 @@ def _stories(routes: APIRouter, lab: VoiceLab) -> None:
     desk = Desk(lab.settings)
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
-    @routes.get("/stories", response_model=None)
+    @routes.get("/stories", response_model=list[StoryLine])
     def list_stories() -> Response:
         """All stories, the newest first."""
         return Json(lab.stories.list())
 
-    @routes.post("/stories", response_model=None)
+    @routes.post("/stories", response_model=Story)
     def create_story(body: StoryBody) -> Response:
         """A new story."""
         return Json(lab.stories.create(body.name, body.description or ""))
 
-    @routes.get("/stories/{id}", response_model=None)
+    @routes.get("/stories/{id}", response_model=Story)
     def get_story(id: str) -> Response:
         """A story with its items in time order."""
         return Json(lab.stories.get(id))
 
-    @routes.put("/stories/{id}", response_model=None)
+    @routes.put("/stories/{id}", response_model=Story)
     def update_story(id: str, body: StoryPatch) -> Response:
         """Rename or describe it."""
         return Json(lab.stories.update(id, body.name, body.description))
 
-    @routes.delete("/stories/{id}", response_model=None, dependencies=owner)
+    @routes.delete("/stories/{id}", response_model=Message, dependencies=owner)
     def delete_story(id: str) -> Response:
         """A story; its takes stay."""
         lab.stories.delete(id)
         return Json({"message": "Story deleted successfully"})
 
-    @routes.post("/stories/{id}/generate", response_model=None)
+    @routes.post("/stories/{id}/generate", response_model=Story)
     async def generate_story(id: str, body: ScriptBody, request: Request) -> Response:
         """Speak a dialogue and put it behind what the story has."""
         dialogue = Dialogue(lab, id, body.spoken())
@@ -165,12 +167,12 @@ def _stories(routes: APIRouter, lab: VoiceLab) -> None:
 def _items(routes: APIRouter, lab: VoiceLab) -> None:
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
-    @routes.post("/stories/{id}/items", response_model=None)
+    @routes.post("/stories/{id}/items", response_model=StoryItem)
     def add_item(id: str, body: ItemBody) -> Response:
         """Put a take into a story."""
         return Json(lab.stories.add_item(id, **body.model_dump()))
 
-    @routes.put("/stories/{id}/items/reorder", response_model=None)
+    @routes.put("/stories/{id}/items/reorder", response_model=Story)
     def reorder_items(id: str, body: ReorderBody) -> Response:
         """Lay the items of a track one after the other in this order."""
         return Json(lab.stories.reorder(id, body.item_ids))
@@ -186,24 +188,24 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
         change_item.__doc__ = sentence
         change_item.__name__ = f"{kind}_item"
         path = f"/stories/{{id}}/items/{{iid}}/{kind}"
-        routes.add_api_route(path, change_item, methods=["PUT"], response_model=None)
+        routes.add_api_route(path, change_item, methods=["PUT"], response_model=StoryItem)
 
     change("move", MoveBody, "Another start or track.")
     change("trim", TrimBody, "Leave out a part at either end; fade in and out.")
     change("volume", VolumeBody, "0 is silence, 1 as it was made, 2 twice as loud.")
     change("version", VersionBody, "Pin a version, or follow the take's default.")
 
-    @routes.post("/stories/{id}/items/{iid}/split", response_model=None)
+    @routes.post("/stories/{id}/items/{iid}/split", response_model=list[StoryItem])
     def split_item(id: str, iid: str, body: SplitBody) -> Response:
         """Cut an item in two; both."""
         return Json(lab.stories.split(id, iid, body.split_time_ms))
 
-    @routes.post("/stories/{id}/items/{iid}/duplicate", response_model=None)
+    @routes.post("/stories/{id}/items/{iid}/duplicate", response_model=StoryItem)
     def duplicate_item(id: str, iid: str) -> Response:
         """The same once more, behind the last item of its track."""
         return Json(lab.stories.duplicate(id, iid))
 
-    @routes.delete("/stories/{id}/items/{iid}", response_model=None, dependencies=owner)
+    @routes.delete("/stories/{id}/items/{iid}", response_model=Message, dependencies=owner)
     def remove_item(id: str, iid: str) -> Response:
         """Take an item out; its take stays."""
         lab.stories.remove_item(id, iid)
@@ -237,10 +239,10 @@ def _files(routes: APIRouter, lab: VoiceLab) -> None:
             export_story_audio,
             methods=[method],
             include_in_schema=method == "GET",
-            response_model=None,
+            **files(*EXPORTS.values()),
         )
 
-    @routes.get("/stories/{id}/export", response_model=None)
+    @routes.get("/stories/{id}/export", **files("application/zip"))
     def export_story(id: str) -> Response:
         """The story with its takes as a ZIP."""
         name = f"story-{lab.stories.get(id)['name'][:30].strip()}.voicelab.zip"
@@ -251,7 +253,7 @@ def _files(routes: APIRouter, lab: VoiceLab) -> None:
 
         return made_file(write, name, "application/zip")
 
-    @routes.post("/stories/import", response_model=None)
+    @routes.post("/stories/import", response_model=Story)
     def import_story(file: Annotated[UploadFile, File()]) -> Response:
         """Add the story of a ZIP with its takes."""
         if not file.size:

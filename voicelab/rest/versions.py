@@ -13,6 +13,8 @@ from voicelab.audio import wav_bytes
 from voicelab.effects import EFFECTS
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
+from voicelab.rest.models import Effects, Message, Preset, Version
+from voicelab.rest.openapi import files
 from voicelab.rest.security import refuse_when_exposed
 
 __all__ = ["router"]
@@ -67,12 +69,12 @@ def router(lab: VoiceLab) -> APIRouter:
 def _versions(routes: APIRouter, lab: VoiceLab) -> None:
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
-    @routes.get("/generations/{id}/versions", response_model=None)
+    @routes.get("/generations/{id}/versions", response_model=list[Version])
     def list_versions(id: str) -> Response:
         """The versions of a take, oldest first."""
         return Json(lab.history.get(id)["versions"])
 
-    @routes.post("/generations/{id}/versions/apply-effects", response_model=None)
+    @routes.post("/generations/{id}/versions/apply-effects", response_model=Version)
     def apply_effects(id: str, body: ApplyBody) -> Response:
         """A new version through effects."""
         version = lab.versions.apply(
@@ -84,12 +86,12 @@ def _versions(routes: APIRouter, lab: VoiceLab) -> None:
         )
         return Json(version)
 
-    @routes.put("/generations/{id}/versions/{vid}/set-default", response_model=None)
+    @routes.put("/generations/{id}/versions/{vid}/set-default", response_model=Version)
     def set_default_version(id: str, vid: str) -> Response:
         """Make a version the sound of its take."""
         return Json(lab.versions.set_default(id, vid))
 
-    @routes.delete("/generations/{id}/versions/{vid}", response_model=None, dependencies=owner)
+    @routes.delete("/generations/{id}/versions/{vid}", response_model=Message, dependencies=owner)
     def delete_version(id: str, vid: str) -> Response:
         """Delete a version; the oldest takes over when it was the default."""
         lab.versions.delete(id, vid)
@@ -97,12 +99,12 @@ def _versions(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _effects(routes: APIRouter, lab: VoiceLab) -> None:
-    @routes.get("/effects/available", response_model=None)
+    @routes.get("/effects/available", response_model=Effects)
     async def available_effects() -> Response:
         """Types of effects, their parameters, ranges and defaults."""
         return Json({"effects": [asdict(effect) for effect in EFFECTS.values()]})
 
-    @routes.post("/effects/preview/{id}", response_model=None)
+    @routes.post("/effects/preview/{id}", **files("audio/wav"))
     def preview_effects(id: str, body: PreviewBody) -> Response:
         """How a take would sound: a WAV that is kept nowhere."""
         pcm, rate = lab.versions.preview(id, body.effects_chain, body.source_version_id)
@@ -112,22 +114,22 @@ def _effects(routes: APIRouter, lab: VoiceLab) -> None:
 def _presets(routes: APIRouter, lab: VoiceLab) -> None:
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
-    @routes.get("/effects/presets", response_model=None)
+    @routes.get("/effects/presets", response_model=list[Preset])
     def list_presets() -> Response:
         """Built-in chains first, then one's own."""
         return Json(lab.presets.list())
 
-    @routes.post("/effects/presets", response_model=None)
+    @routes.post("/effects/presets", response_model=Preset)
     def create_preset(body: PresetBody) -> Response:
         """Keep a chain under a name."""
         return Json(lab.presets.create(**body.model_dump()))
 
-    @routes.put("/effects/presets/{pid}", response_model=None)
+    @routes.put("/effects/presets/{pid}", response_model=Preset)
     def update_preset(pid: str, body: PresetBody) -> Response:
         """Change one's own preset; built-in ones are read-only."""
         return Json(lab.presets.update(pid, **body.model_dump()))
 
-    @routes.delete("/effects/presets/{pid}", response_model=None, dependencies=owner)
+    @routes.delete("/effects/presets/{pid}", response_model=Message, dependencies=owner)
     def delete_preset(pid: str) -> Response:
         """Delete one's own preset; built-in ones are read-only."""
         lab.presets.delete(pid)

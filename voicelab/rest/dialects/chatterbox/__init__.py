@@ -24,8 +24,7 @@ def router(lab: VoiceLab) -> APIRouter:
                 endpoint,
                 methods=[method],
                 include_in_schema=each == path,
-                response_model=None,
-                **options,
+                **{"response_model": dict[str, Any], **options},
             )
 
     memory.add_routes(lab, add)

@@ -22,6 +22,7 @@ from voicelab.rest.dialects.chatterbox.jobs import SORTS, SOURCE, Jobs
 from voicelab.rest.history import download, utc
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
+from voicelab.rest.openapi import SOUNDS, files
 from voicelab.rest.schemas import SpeechBody
 from voicelab.rest.security import refuse_when_exposed
 
@@ -279,7 +280,7 @@ def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
     add("GET", f"{LONG}/{{job_id}}", get_job)
     add("PATCH", f"{LONG}/{{job_id}}", update_job)
     add("GET", f"{LONG}/{{job_id}}/details", job_details)
-    add("GET", f"{LONG}/{{job_id}}/download", download_job)
+    add("GET", f"{LONG}/{{job_id}}/download", download_job, **files(*SOUNDS))
 
 
 def _work(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
@@ -322,7 +323,7 @@ def _work(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
     add("PUT", f"{LONG}/{{job_id}}/resume", resume_job)
     add("DELETE", f"{LONG}/{{job_id}}", cancel_job, dependencies=[Depends(refuse)])
     add("POST", f"{LONG}/{{job_id}}/retry", retry_job)
-    add("GET", f"{LONG}/{{job_id}}/sse", job_events)
+    add("GET", f"{LONG}/{{job_id}}/sse", job_events, **files("text/event-stream"))
 
 
 async def _events(lab: VoiceLab, jobs: Jobs, listeners: Listeners, id: str) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ from voicelab.errors import BadClip, NotFound
 from voicelab.lab import VoiceLab
 from voicelab.library.voices import default_voice, library_item
 from voicelab.rest.json import Json
+from voicelab.rest.openapi import files
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.uploads import attachment, clip_file
 
@@ -111,12 +112,12 @@ def _voices(lab: VoiceLab, add: Add) -> None:
         return Response(content, media_type="audio/wav", headers=headers)
 
     owner = [Depends(refuse_when_exposed(lab.settings))]
-    add("POST", "/voices", add_voice)
+    add("POST", "/voices", add_voice, status_code=201)
     add("GET", "/voices/all-names", all_names)
     add("GET", "/voices/{voice_name}", get_voice)
     add("PUT", "/voices/{voice_name}", rename_voice)
     add("DELETE", "/voices/{voice_name}", delete_voice, dependencies=owner)
-    add("GET", "/voices/{voice_name}/download", download_voice)
+    add("GET", "/voices/{voice_name}/download", download_voice, **files("audio/wav"))
 
 
 def _aliases(lab: VoiceLab, add: Add) -> None:
@@ -147,5 +148,5 @@ def _aliases(lab: VoiceLab, add: Add) -> None:
 
     owner = [Depends(refuse_when_exposed(lab.settings))]
     add("GET", "/voices/{voice_name}/aliases", list_aliases)
-    add("POST", "/voices/{voice_name}/aliases", add_alias)
+    add("POST", "/voices/{voice_name}/aliases", add_alias, status_code=201)
     add("DELETE", "/voices/{voice_name}/aliases/{alias}", remove_alias, dependencies=owner)

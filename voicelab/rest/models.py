@@ -1,0 +1,245 @@
+"""What routes answer: profiles, takes, versions, stories. For /docs; answers are not validated.
+
+A field without a default is always there. Clients must expect further fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from voicelab.records import Generation, SpokenChunk
+from voicelab.rest.reports import FinishedRequest
+
+__all__ = [
+    "Changed",
+    "Deleted",
+    "DeletedProfile",
+    "Effects",
+    "Favorite",
+    "Imported",
+    "Message",
+    "Preset",
+    "Profile",
+    "Sample",
+    "Story",
+    "StoryItem",
+    "StoryLine",
+    "TakeItem",
+    "TakePage",
+    "TakeRecord",
+    "Version",
+]
+
+
+class Message(BaseModel):
+    """What was done."""
+
+    message: str
+    id: str = ""
+
+
+class Deleted(BaseModel):
+    """How many takes went."""
+
+    deleted: int
+
+
+class Changed(BaseModel):
+    """How many takes were changed."""
+
+    changed: int
+
+
+class Favorite(BaseModel):
+    """What it is now."""
+
+    is_favorited: bool
+
+
+class DeletedProfile(Message):
+    """What went with it, and how many takes were moved."""
+
+    generations: int
+    samples: int
+    moved: int
+
+
+class Effect(BaseModel):
+    """One effect of a chain; see /effects/available."""
+
+    type: str
+    enabled: bool
+    params: Mapping[str, float]
+
+
+class EffectParameter(BaseModel):
+    """A number that an effect takes."""
+
+    name: str
+    label: str
+    default: float
+    minimum: float
+    maximum: float
+    step: float
+    unit: str
+
+
+class EffectKind(BaseModel):
+    """A type of effect."""
+
+    type: str
+    label: str
+    description: str
+    parameters: list[EffectParameter]
+
+
+class Effects(BaseModel):
+    """All types of effects."""
+
+    effects: list[EffectKind]
+
+
+class Preset(BaseModel):
+    """A chain of effects under a name."""
+
+    id: str
+    name: str
+    description: str
+    effects_chain: list[Effect]
+    is_builtin: bool
+    created_at: str | None
+
+
+class Profile(BaseModel):
+    """A voice."""
+
+    id: str
+    name: str
+    description: str
+    language: str
+    voice_type: Literal["default", "cloned", "preset"]
+    default_engine: str | None
+    effects_chain: list[Effect] | None
+    avatar_path: str | None
+    aliases: list[str]
+    is_default_voice: bool
+    created_at: str
+    updated_at: str
+    generation_count: int
+    sample_count: int
+    warnings: list[str] = []
+
+
+class Sample(BaseModel):
+    """A clip of a profile; its duration is in seconds."""
+
+    id: str
+    profile_id: str
+    audio_path: str
+    reference_text: str
+    duration: float
+    created_at: str
+
+
+class Version(BaseModel):
+    """A sound of a take; its duration is in seconds."""
+
+    id: str
+    generation_id: str
+    label: str
+    audio_path: str
+    effects_chain: list[Effect] | None
+    source_version_id: str | None
+    is_default: bool
+    created_at: str
+    duration: float
+    size_bytes: int
+    seed: int | None
+    chunks: list[SpokenChunk]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeItem(Generation):
+    """A take in a list; its duration is in seconds."""
+
+    __pydantic_config__: ClassVar = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    profile_name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeRecord(TakeItem):
+    """A take with its versions, oldest first."""
+
+    versions: list[Version]
+
+
+class TakePage(BaseModel):
+    """Takes, and the finished requests."""
+
+    items: list[TakeItem]
+    total: int
+    limit: int
+    request_history: list[FinishedRequest]
+    total_records: int
+
+
+class ImportedTake(BaseModel):
+    """A take that came in."""
+
+    id: str
+    profile_id: str
+    profile_name: str
+    text: str
+
+
+class Imported(ImportedTake):
+    """The first take of an archive, and all of them."""
+
+    message: str
+    imported: list[ImportedTake]
+
+
+class StoryLine(BaseModel):
+    """A story in a list."""
+
+    id: str
+    name: str
+    description: str
+    created_at: str
+    updated_at: str
+    item_count: int
+
+
+class StoryItem(BaseModel):
+    """A take in a story."""
+
+    id: str
+    story_id: str
+    generation_id: str
+    version_id: str | None
+    start_time_ms: int
+    track: int
+    trim_start_ms: int
+    trim_end_ms: int
+    volume: float
+    fade_in_ms: int
+    fade_out_ms: int
+    created_at: str
+    text: str
+    profile_id: str
+    profile_name: str
+    engine: str
+    source_duration_ms: int
+    duration_ms: int
+
+
+class Story(StoryLine):
+    """A story with its items in time order."""
+
+    duration_ms: int
+    items: list[StoryItem]

@@ -1,0 +1,413 @@
+"""What routes answer of requests, engines and storage. For /docs; answers are not validated.
+
+A field without a default is always there. Clients must expect further fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+__all__ = [
+    "Cleanup",
+    "Cleared",
+    "Config",
+    "EngineState",
+    "FinishedRequest",
+    "Health",
+    "Info",
+    "Languages",
+    "MemoryInfo",
+    "Models",
+    "PolicyInForce",
+    "Progress",
+    "Request",
+    "RequestLog",
+    "RequestStatus",
+    "Statistics",
+    "TakeTotals",
+    "Usage",
+    "Voices",
+]
+
+
+class MemoryInfo(BaseModel):
+    """Memory of this process and of the GPU that torch uses."""
+
+    cpu_memory_mb: float
+    cpu_memory_percent: float
+    gpu_memory_allocated_mb: float
+    gpu_memory_reserved_mb: float
+    gpu_memory_max_allocated_mb: float
+
+
+class ChunkProgress(BaseModel):
+    """How far a request is; times are Unix time in seconds."""
+
+    current_chunk: int
+    total_chunks: int
+    current_step: str
+    progress_percentage: float
+    estimated_completion: float | None
+
+
+class _Request(BaseModel):
+    status: str
+    is_processing: bool
+    request_id: str
+    start_time: float
+    duration_seconds: float
+    text_length: int
+    text_preview: str
+    progress: ChunkProgress
+    error_message: str | None
+    memory_usage: Any
+    voice: str
+    voice_source: str
+    parameters: Mapping[str, Any]
+    source: str
+    engine: str
+    generation_id: str | None = None
+    audio_seconds: float | None = None
+    elapsed_seconds: float | None = None
+
+
+class Request(_Request):
+    """A request, live or finished; start and end are Unix time in seconds."""
+
+    end_time: float | None = None
+    cancelled: bool = False
+
+
+class FinishedRequest(_Request):
+    """A request of the log."""
+
+    end_time: float
+    cancelled: bool
+
+
+class Statistics(BaseModel):
+    """Totals of all requests ever recorded; success in percent."""
+
+    total_requests: int
+    completed_requests: int
+    error_requests: int
+    cancelled_requests: int
+    active_requests: int
+    queued_requests: int
+    success_rate: float
+    average_duration_seconds: float
+    average_text_length: float
+    is_processing: bool
+    current_memory: MemoryInfo | None = None
+
+
+class RequestStatus(BaseModel):
+    """The request that has run longest, or idle with null in its fields."""
+
+    status: str
+    is_processing: bool
+    request_id: str | None
+    start_time: float | None
+    duration_seconds: float | None
+    text_length: int | None
+    text_preview: str | None
+    voice: str | None
+    voice_source: str | None
+    parameters: Mapping[str, Any] | None
+    progress: ChunkProgress | None
+    error_message: str | None
+    memory_usage: Any
+    message: str | None
+    source: str | None = None
+    engine: str | None = None
+    total_requests: int
+    active_requests: int
+    queued_requests: int
+    memory_info: MemoryInfo | None = None
+    request_history: list[FinishedRequest] | None = None
+    statistics: Statistics | None = None
+
+
+class Progress(BaseModel):
+    """For polling; idle, it has the first two fields and a message."""
+
+    is_processing: bool
+    status: str
+    message: str = ""
+    request_id: str = ""
+    duration_seconds: float = 0.0
+    text_preview: str = ""
+    current_chunk: int = 0
+    total_chunks: int = 0
+    current_step: str = ""
+    progress_percentage: float = 0.0
+    estimated_completion: float | None = None
+
+
+class RequestLog(BaseModel):
+    """Finished requests, newest first."""
+
+    request_history: list[FinishedRequest]
+    total_records: int
+    limit: int
+
+
+class Cleared(BaseModel):
+    """What was forgotten, or how to have it forgotten."""
+
+    message: str
+    success: bool = False
+    warning: str = ""
+
+
+class Uptime(BaseModel):
+    """Figures since the server started."""
+
+    total_requests: int
+    success_rate: float
+    is_processing: bool
+    uptime_seconds: float
+
+
+class Info(BaseModel):
+    """All that the status routes say, in one answer."""
+
+    api_name: str
+    version: str
+    status: str
+    tts_status: RequestStatus
+    statistics: Statistics
+    memory_info: MemoryInfo
+    recent_requests: list[FinishedRequest]
+    uptime_info: Uptime
+
+
+class HealthConfig(BaseModel):
+    """Which engine speaks, and the limits."""
+
+    engine: str
+    engine_reason: str
+    version: str
+    max_text: int
+    max_chunk_chars: int
+
+
+class Health(BaseModel):
+    """Whether it can speak and keep takes."""
+
+    status: str
+    model_loaded: bool
+    device: str
+    config: HealthConfig
+    memory_info: MemoryInfo
+    initialization_state: str
+    initialization_progress: str | None
+    initialization_error: str | None
+    storage_error: str | None
+
+
+class TakeTotals(BaseModel):
+    """Totals of all takes; days are UTC."""
+
+    total_generations: int
+    total_duration_seconds: float
+    generations_by_profile: Mapping[str, int]
+    by_engine: Mapping[str, int]
+    by_status: Mapping[str, int]
+    by_day: Mapping[str, int]
+    by_language: Mapping[str, int]
+    total_size_bytes: int
+    average_real_time_factor: float
+
+
+class ProfileUsage(BaseModel):
+    """What the takes of a profile weigh."""
+
+    profile_id: str
+    profile_name: str
+    takes: int
+    size_bytes: int
+
+
+class AgeUsage(BaseModel):
+    """What the takes of an age weigh."""
+
+    label: str
+    takes: int
+    size_bytes: int
+
+
+class Usage(BaseModel):
+    """What all weighs."""
+
+    total_bytes: int
+    takes_bytes: int
+    clips_bytes: int
+    profiles_bytes: int
+    cache_bytes: int
+    records_bytes: int
+    free_bytes: int | None
+    takes: int
+    orphan_files: int
+    orphan_bytes: int
+    by_profile: list[ProfileUsage]
+    by_age: list[AgeUsage]
+
+
+class PolicyInForce(BaseModel):
+    """The storage policy; null is no limit."""
+
+    max_age_days: float | None
+    max_takes: int | None
+    max_total_mb: float | None
+    quota_mb: float | None
+    quota_action: Literal["refuse", "evict"]
+    flac_after_days: float | None
+
+
+class GoneTake(BaseModel):
+    """A take that the policy sends away, and which rule does."""
+
+    id: str
+    created_at: str
+    size_bytes: int
+    text: str
+    reason: str
+
+
+class CompressedVersion(BaseModel):
+    """A version that becomes FLAC; what it saves is null until it is done."""
+
+    id: str
+    version_id: str
+    size_bytes: int
+    saved_bytes: int | None
+
+
+class FailedVersion(BaseModel):
+    """A version that stays a WAV, and why."""
+
+    id: str
+    version_id: str
+    error: str
+
+
+class OrphanFile(BaseModel):
+    """A file of no record."""
+
+    path: str
+    size_bytes: int
+
+
+class MissingFile(BaseModel):
+    """A version whose file is not there."""
+
+    id: str
+    generation_id: str
+    audio_path: str
+
+
+class Cleanup(BaseModel):
+    """What a clean-up does, or would do."""
+
+    dry_run: bool
+    deleted: list[GoneTake]
+    compressed: list[CompressedVersion]
+    not_compressed: list[FailedVersion]
+    orphan_files: list[OrphanFile]
+    missing_files: list[MissingFile]
+    restored: list[str]
+    freed_bytes: int
+    audio_files: int
+    going_files: int
+
+
+class Model(BaseModel):
+    """An engine, in OpenAI's shape."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class Models(BaseModel):
+    """The engines, in OpenAI's shape."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+class Voices(BaseModel):
+    """The profiles, in the shapes of both servers."""
+
+    voices: list[Mapping[str, Any]]
+    data: list[Mapping[str, Any]]
+    count: int
+    default_voice: str
+    openai_aliases: list[str]
+
+
+class Config(BaseModel):
+    """Defaults and limits."""
+
+    version: str
+    engine: str
+    engine_reason: str
+    device: str
+    sample_rate: int
+    max_text: int
+    max_chunk_chars: int
+    gap_ms: int
+    crossfade_ms: int
+    response_formats: list[str]
+    defaults: Mapping[str, float]
+
+
+class Language(BaseModel):
+    """A language by its BCP 47 code."""
+
+    code: str
+    name: str
+
+
+class Languages(BaseModel):
+    """Of the default engine."""
+
+    languages: list[Language]
+    count: int
+    engine: str
+    model_type: str
+
+
+class EngineParameter(BaseModel):
+    """A number that an engine takes."""
+
+    name: str
+    label: str
+    default: float
+    minimum: float
+    maximum: float
+    step: float
+    help: str
+
+
+class EngineState(BaseModel):
+    """An engine, and whether it can be used here."""
+
+    name: str
+    label: str
+    description: str
+    default: bool
+    installed: bool
+    weights_present: bool
+    reason: str
+    state: str
+    languages: Mapping[str, str]
+    sample_rate: int
+    clones_voices: bool
+    event_tags: list[str]
+    parameters: list[EngineParameter]
