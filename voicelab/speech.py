@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,38 @@ class Speech:
     def id(self) -> str:
         """Of the take."""
         return self.record["id"]
+
+    def export(self, path: str | Path, *, progress: bool = True) -> Path:
+        """Write it in another format, with a bar in seconds of sound; the file.
+
+        Args:
+            path: its suffix says the format: one of `voicelab.encoding.FORMATS`, or m4b.
+            progress: show a bar (tqdm).
+
+        Raises:
+            InvalidInput: no such format.
+            StoreFull, StorageError: nothing is left at `path`.
+        """
+        from tqdm.auto import tqdm
+
+        from voicelab.audio import write_whole
+        from voicelab.codecs import blocks
+        from voicelab.encoding import encoded
+
+        target = Path(path)
+        sound, rate, frames = blocks(self.path)
+        with tqdm(total=round(frames / rate), unit="s", disable=not progress) as bar:
+
+            def heard() -> Iterator[Any]:
+                done = 0
+                for block in sound:
+                    yield block
+                    done += len(block)
+                    bar.update(done // rate - bar.n)
+
+            name = target.suffix.removeprefix(".").lower()
+            write_whole(target, encoded(heard(), rate, name, frames=frames))
+        return target
 
     def _repr_html_(self) -> str:
         """A player with the audio inside, at its own loudness (IPython's normalises)."""

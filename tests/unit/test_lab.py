@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -299,3 +300,26 @@ def test_a_list_without_a_search_reads_the_names_of_voices_once(lab: VoiceLab, m
     lab.history.list()
     assert len(read) == 1
     assert lab.history.search("default") == [] and len(read) == 3
+
+
+@pytest.mark.parametrize("name", ["wav", "flac", "mp3", "opus", "m4b"])
+def test_a_speech_is_exported_with_a_bar(
+    lab: VoiceLab, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speech = lab.generate("The fjord was quiet. " * 20, progress=False)
+    path = speech.export(tmp_path / f"fjord.{name.upper()}")
+    duration_s = speech.record["duration"]
+    with av.open(str(path)) as container:
+        frames = sum(frame.samples for frame in container.decode(audio=0))
+        rate = container.streams.audio[0].rate
+    assert frames / rate == pytest.approx(duration_s, abs=0.15)
+    assert f"{int(duration_s)}/{round(duration_s)}" in capsys.readouterr().err
+    assert [found.name for found in tmp_path.iterdir() if found.is_file()] == [path.name]
+
+
+def test_a_speech_is_not_exported_to_what_is_no_format(lab: VoiceLab, tmp_path: Path) -> None:
+    speech = lab.generate("The fjord was quiet.", progress=False)
+    for name in ("fjord.midi", "fjord"):
+        with pytest.raises(InvalidInput, match="not a format"):
+            speech.export(tmp_path / name, progress=False)
+    assert not any(found.is_file() for found in tmp_path.iterdir())
