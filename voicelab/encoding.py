@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -33,7 +34,7 @@ class Format:
     Attributes:
         content_type, suffix: of its files.
         codec, container: ffmpeg's names; None where libsndfile or we write it.
-        rates: of the codec in Hz; a take of another rate is resampled to the last one.
+        rates: of the format in Hz, a take of another is resampled to the last; none for any.
         bit_rate: in bits a second; None is the codec's own.
         codec_options, options: of codec and container.
     """
@@ -48,8 +49,8 @@ class Format:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def rate(self, sample_rate: int) -> int:
-        """The rate it is encoded at: the sound's own where the codec has it."""
-        return sample_rate if sample_rate in self.rates else self.rates[-1]
+        """The rate of the file in Hz: the sound's own where the format has it."""
+        return self.rates[-1] if self.rates and sample_rate not in self.rates else sample_rate
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
@@ -64,7 +65,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "opus": Format("audio/ogg; codecs=opus", ".opus", "libopus", "ogg", (48_000,)),
         "ogg": Format("audio/ogg", ".ogg"),
         "aac": Format("audio/aac", ".aac", "aac", "adts", AAC_RATES),
-        "pcm": Format("application/octet-stream", ".pcm"),
+        "pcm": Format("audio/pcm; rate=24000; channels=1", ".pcm", rates=(24_000,)),
     }
 )
 
@@ -165,8 +166,24 @@ def _plain(
 ) -> Iterator[bytes]:
     if name == "wav":
         yield wav_header(sample_rate, None if frames is None else 2 * frames)
-    for block in _short(blocks, sample_rate):
+    for block in _at_rate(_short(blocks, sample_rate), sample_rate, FORMATS[name]):
         yield block.tobytes()
+
+
+def _at_rate(blocks: Iterable[Pcm], sample_rate: int, form: Format) -> Iterator[Pcm]:
+    """The blocks at the format's rate, none of them empty."""
+    rate = form.rate(sample_rate)
+    if rate == sample_rate:
+        yield from filter(len, blocks)
+        return
+    import av
+
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
+    placed = _placed(blocks)
+    frames = (_frame(block, sample_rate, position) for position, block in placed)
+    for frame in itertools.chain(frames, [None]):
+        for ready in resampler.resample(frame):
+            yield ready.to_ndarray()[0]
 
 
 def _short(blocks: Iterable[Pcm], sample_rate: int) -> Iterator[Pcm]:

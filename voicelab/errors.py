@@ -85,6 +85,10 @@ class TextTooLong(InvalidInput):
     type = "text_too_long"
 
 
+class NoText(InvalidInput):
+    """There is nothing to speak."""
+
+
 class BadClip(InvalidInput):
     """A voice clip that cannot be decoded or is too short, too long, silent."""
 

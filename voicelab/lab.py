@@ -81,7 +81,7 @@ class VoiceLab:
         store = self.store = store or open_known(settings.place(), settings.durability, files)
         files.check = store.check
         self.replicas = Replicas(store)
-        self.profiles = Profiles(store, files)
+        self.profiles = Profiles(store, files, settings.aliases())
         self.presets = Presets(store)
         self.versions = Versions(store, files)
         self.history = History(store, files, self.profiles, self.versions, self.replicas.id)

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["EngineName", "Settings"]
@@ -106,6 +106,16 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "", description="further host names that may stand in a request, separated by commas"
     )
+    default_format: Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"] = Field(
+        "wav",
+        description="format of speech where a request names none; mp3 for clients of OpenAI that "
+        "expect its default",
+    )
+    voice_aliases: str = Field(
+        "",
+        description="voice names that clients send, and which profile each is, as "
+        "alloy=Anna,af_heart=Default",
+    )
     max_text: int = Field(100_000, ge=1, le=2_000_000, description="characters in one request")
     max_chunk_chars: int = Field(
         280, ge=100, le=1000, description="longest chunk of text given to the engine at once"
@@ -177,6 +187,16 @@ class Settings(BaseSettings):
             pairs.append((user, password))
         return pairs
 
+    @field_validator("voice_aliases")
+    @classmethod
+    def _check_aliases(cls, given: str) -> str:
+        _pairs(given)
+        return given
+
+    def aliases(self) -> dict[str, str]:
+        """The name of a profile for each name of `voice_aliases`, which is case-folded."""
+        return _pairs(self.voice_aliases)
+
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach `host`."""
@@ -193,3 +213,13 @@ class Settings(BaseSettings):
     def key(self) -> str | None:
         """The API key, when one is set."""
         return self.api_key.get_secret_value() if self.api_key else None
+
+
+def _pairs(given: str) -> dict[str, str]:
+    pairs = {}
+    for entry in filter(str.strip, given.split(",")):
+        name, _, profile = (part.strip() for part in entry.partition("="))
+        if not (name and profile):
+            raise ValueError("it takes name=profile, several with commas between")
+        pairs[name.casefold()] = profile
+    return pairs

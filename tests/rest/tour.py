@@ -168,6 +168,7 @@ class Tour:
         self.ids["id"] = take
 
     def _reading(self) -> None:
+        take = self.ids["id"]
         self.ask("GET", "/history?limit=500")
         for path in (
             "/history/stats",
@@ -198,12 +199,18 @@ class Tour:
         for path in ("/v1/models", "/v1/audio/voices", "/voices", "/v1/config", "/languages"):
             self.ask("GET", path)
         self.ask("GET", "/engines")
+        self.ids["id"] = "tone"
+        self.ask("GET", "/v1/models/{id}")
+        self.ids["id"] = take
 
     def _chatterbox(self) -> None:
         for path in ("/ping", "/memory?cleanup=true", "/memory/config", "/memory/recommendations"):
             self.ask("GET", path)
         self.ask("POST", "/memory/config?cpu_memory_percent=60")
         self.ask("POST", "/memory/reset?confirm=true")
+        self.ask("POST", "/tts", json={"text": TEXT, "output_format": "opus"})
+        for path in ("/get_predefined_voices", "/get_reference_files"):
+            self.ask("GET", path)
 
     def _deleting(self) -> None:
         for family in ("/status", "/v1/status"):

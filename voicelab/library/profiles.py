@@ -21,6 +21,7 @@ from voicelab.library.pictures import check_picture
 from voicelab.library.versions import GENERATIONS
 from voicelab.library.voices import (
     OPENAI_VOICES,
+    aliased,
     check_free,
     default_voice,
     find_voice,
@@ -43,11 +44,17 @@ Record = dict[str, Any]
 
 
 class Profiles:
-    """The profiles of a store; "Default", the engine's own voice, is always one of them."""
+    """The profiles of a store; "Default", the engine's own voice, is always one of them.
 
-    def __init__(self, store: Store, files: Files):
+    Args:
+        store, files: where they are.
+        aliases: a profile's name for each case-folded name that clients may send for it.
+    """
+
+    def __init__(self, store: Store, files: Files, aliases: Mapping[str, str] | None = None):
         self._store = store
         self._files = files
+        self._aliases = aliases or {}
         if store.get(PROFILES, DEFAULT_PROFILE) is None:
             with contextlib.suppress(Conflict):  # another replica was as fast
                 default = _profile(DEFAULT_PROFILE, "Default", "The engine's own voice.")
@@ -73,6 +80,8 @@ class Profiles:
         """
         profiles = self._all()
         found = find_voice(profiles, name) if name else default_voice(profiles)
+        if found is None and name:
+            found = find_voice(profiles, aliased(self._aliases, name))
         if found is None and name and name.strip().casefold() in OPENAI_VOICES:
             found = default_voice(profiles)
         if found is None:

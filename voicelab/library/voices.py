@@ -11,6 +11,7 @@ from voicelab.records import DEFAULT_PROFILE
 
 __all__ = [
     "OPENAI_VOICES",
+    "aliased",
     "check_free",
     "default_voice",
     "find_voice",
@@ -38,6 +39,11 @@ def find_voice(profiles: Sequence[Record], name: str) -> Record | None:
         if folded in (known.casefold() for known in _names(profile)):
             return profile
     return None
+
+
+def aliased(aliases: Mapping[str, str], name: str) -> str:
+    """What a client's name stands for by setting, case-folded; else the name itself."""
+    return aliases.get(name.strip().casefold(), name)
 
 
 def default_voice(profiles: Sequence[Record]) -> Record:

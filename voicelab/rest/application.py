@@ -18,8 +18,9 @@ from voicelab.rest import (
     stories,
     versions,
 )
-from voicelab.rest.dialects import chatterbox
+from voicelab.rest.dialects import chatterbox, chatterbox_server, openai
 from voicelab.rest.errors import exception_handlers
+from voicelab.rest.head import Head
 from voicelab.rest.openapi import describe
 from voicelab.rest.polls import polls
 from voicelab.rest.security import Guard
@@ -40,6 +41,9 @@ def build(lab: VoiceLab) -> FastAPI:
     application.state.lab = lab
     for module in (
         status,
+        # Before /audio/{id}: they have /audio/voices and /audio/models.
+        catalog,
+        openai,
         history,
         versions,
         speech,
@@ -47,11 +51,12 @@ def build(lab: VoiceLab) -> FastAPI:
         profiles,
         stories,
         storage,
-        catalog,
         chatterbox,
+        chatterbox_server,
     ):
         application.include_router(module.router(lab))
     # Before all others: a hundred pollers are answered without FastAPI's machinery.
     application.router.routes[:0] = polls(lab, guard)
     describe(application)
+    application.add_middleware(Head)
     return application

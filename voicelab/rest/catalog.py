@@ -1,4 +1,4 @@
-"""What there is: models, voices, engines, languages, configuration."""
+"""What there is: voices, engines, languages, configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voicelab.encoding import FORMATS
 from voicelab.lab import VoiceLab
 from voicelab.library.voices import OPENAI_VOICES, default_voice, library_item
 from voicelab.rest.json import Json
-from voicelab.rest.reports import Config, EngineState, Languages, Models, Voices
+from voicelab.rest.reports import Config, EngineState, Languages, Voices
 
 __all__ = ["router"]
 
@@ -23,14 +23,6 @@ OBJECT = {"object": "voice"}
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
     routes = APIRouter(tags=["catalog"])
-
-    async def models() -> Response:
-        """The engines, in OpenAI's shape."""
-        data = [
-            {"id": name, "object": "model", "created": 0, "owned_by": "voicelab"}
-            for name in lab.rack.names
-        ]
-        return Json({"object": "list", "data": data})
 
     def voices() -> Response:
         """The profiles, in the shapes of both servers."""
@@ -65,8 +57,7 @@ def router(lab: VoiceLab) -> APIRouter:
         return Json([_engine(lab, name) for name in lab.rack.names])
 
     table = (
-        ("/v1/models", (), models, Models),
-        ("/v1/audio/voices", ("/voices", "/v1/voices"), voices, Voices),
+        ("/v1/audio/voices", ("/audio/voices", "/voices", "/v1/voices"), voices, Voices),
         ("/v1/config", (), config, Config),
         ("/languages", ("/v1/languages",), languages, Languages),
         ("/engines", (), engines, list[EngineState]),

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 STATUS: Mapping[type[errors.VoicelabError], int] = MappingProxyType(
     {
         errors.TextTooLong: 400,
+        errors.NoText: 400,
         errors.BadArchive: 400,
         errors.Protected: 400,
         errors.InvalidInput: 422,

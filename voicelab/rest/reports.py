@@ -332,13 +332,15 @@ class Model(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
+    name: str
 
 
 class Models(BaseModel):
-    """The engines, in OpenAI's shape."""
+    """The engines: `data` for OpenAI's clients, `models` for Open WebUI."""
 
     object: Literal["list"]
     data: list[Model]
+    models: list[Model]
 
 
 class Voices(BaseModel):

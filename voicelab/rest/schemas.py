@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from voicelab.records import MAX_SEED, RANDOM_SEED, GenerationRequest
 from voicelab.rest.warnings import unknown_fields
@@ -20,6 +27,8 @@ __all__ = [
     "SeedBody",
     "SpeechBody",
 ]
+
+FormatName = Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"]
 
 PARAMETERS = (
     *("exaggeration", "cfg_weight", "temperature", "top_p", "min_p", "top_k"),
@@ -133,18 +142,42 @@ class _Body(Body):
         }
 
 
+VOICE_OBJECT = {
+    "type": "object",
+    "properties": {"id": {"type": "string"}},
+    "required": ["id"],
+}
+
+
+def _voice_id(given: Any) -> Any:
+    """OpenAI's own voices are names, those of a customer objects with an id."""
+    return given["id"] if isinstance(given, dict) and "id" in given else given
+
+
 class SpeechBody(_Body):
     """POST /v1/audio/speech: OpenAI's fields, Chatterbox's parameters, ours."""
 
     input: str = Field(description="the text; 1 character up to VOICELAB_MAX_TEXT")
-    voice: str | None = Field(None, max_length=200, description="a profile, or an OpenAI name")
-    model: str | None = Field(None, max_length=200, description="accepted for OpenAI's clients")
-    response_format: Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"] = "wav"
+    voice: Annotated[str | None, BeforeValidator(_voice_id)] = Field(
+        None,
+        max_length=200,
+        description="a profile, or an OpenAI name",
+        json_schema_extra={"anyOf": [{"type": "string"}, VOICE_OBJECT, {"type": "null"}]},
+    )
+    model: str | None = Field(
+        None, max_length=200, description="an engine; ignored with a warning when it is none"
+    )
+    response_format: FormatName | None = Field(None, description="--default-format if null")
     speed: float = Field(1.0, ge=0.25, le=4)
     stream_format: Literal["audio", "sse"] = "audio"
     profile_id: str | None = Field(None, max_length=100)
     instructions: str | None = Field(None, max_length=2000)
     store: bool = True
+    stream: bool | None = Field(
+        None, description="true: from the first sample on; false: one body; null: as it comes"
+    )
+    lang_code: str | None = Field(None, max_length=20, description="Kokoro's code of a language")
+    volume_multiplier: float = Field(1.0, ge=0.01, le=100, description="a gain effect at the end")
 
     def request(self, clip: Path | None = None) -> GenerationRequest:
         """What the lab is asked for."""

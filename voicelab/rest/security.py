@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from voicelab.errors import Forbidden, TooLarge, Unauthorized
 from voicelab.rest.bodies import BodyTimeout
 from voicelab.rest.errors import ErrorShield
+from voicelab.rest.head import Head
 from voicelab.settings import Settings
 
 __all__ = ["Guard", "middleware", "refuse_when_exposed"]
@@ -182,6 +183,7 @@ def middleware(settings: Settings, share: bool = False) -> list[Middleware]:
         hosts = frozenset((*LOOPBACK_HOSTS, settings.host, *(name for name in named if name)))
         layers.append(Middleware(HostGuard, hosts=hosts))
     layers.append(Middleware(OwnSources))
+    layers.append(Middleware(Head))
     layers.append(Middleware(BodyLimit, max_bytes=settings.max_upload_mb << 20))
     layers.append(Middleware(BodyTimeout, timeout_s=settings.body_timeout_s))
     return layers

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import itertools
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -17,14 +18,16 @@ from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
+from voicelab.codecs import blocks
 from voicelab.encoding import FORMATS, encoded
 from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.rest.desk import Desk
+from voicelab.rest.dialects.openai import requested
 from voicelab.rest.errors import envelope
 from voicelab.rest.openapi import SPOKEN, STREAMED
 from voicelab.rest.schemas import SpeechBody
@@ -33,7 +36,9 @@ from voicelab.rest.uploads import clip_file
 from voicelab.rest.warnings import warning_header
 from voicelab.take import Take
 
-__all__ = ["Answers", "router"]
+__all__ = ["Answers", "router", "validated"]
+
+Model = TypeVar("Model", bound=BaseModel)
 
 WHOLE_WITHIN_S = 0.25
 """A take that is finished so soon after its first sound is one body with its length."""
@@ -50,39 +55,35 @@ def router(lab: VoiceLab) -> APIRouter:
     desk = Desk(lab.settings)
     answers = Answers(lab, desk)
 
-    async def answer(take: Take, body: SpeechBody, request: Request) -> Response:
-        if body.stream_format == "sse":
-            return answers.events(take)
-        return await answers.sound(take, body.response_format, request)
+    async def begun(body: SpeechBody, clip: Path | None = None, listening: bool = False) -> Take:
+        def begin() -> Take:
+            wanted = requested(lab, body, clip)
+            return lab.stream(replace(wanted, listening=listening or wanted.listening))
+
+        return await desk.run(begin)
 
     async def speech(body: SpeechBody, request: Request) -> Response:
         """Speak a text: sound as it is made, or events with stream_format=sse."""
-        take = await desk.run(lambda: lab.stream(body.request()))
-        return await answer(take, body, request)
+        return await answers.speech(await begun(body), body, request)
 
     async def speech_stream(body: SpeechBody) -> Response:
         """Speak a text: a WAV that begins before the take is finished."""
-        _check_streamable(body)
-        request = replace(body.request(), listening=True)
-        take = await desk.run(lambda: lab.stream(request))
-        return answers.live(take, body.response_format)
+        kind = _streamable(body)
+        return answers.live(await begun(body, listening=True), kind)
 
     async def speech_upload(request: Request) -> Response:
         """Speak like a voice clip: multipart with voice_file, or JSON."""
         async with _form(request) as (body, clip):
-            take = await desk.run(lambda: lab.stream(body.request(clip)))
-            return await answer(take, body, request)
+            return await answers.speech(await begun(body, clip), body, request)
 
     async def stream_upload(request: Request) -> Response:
         """Speak like a voice clip: a WAV that begins before the take is finished."""
         async with _form(request) as (body, clip):
-            _check_streamable(body)
-            wanted = replace(body.request(clip), listening=True)
-            take = await desk.run(lambda: lab.stream(wanted))
-            return answers.live(take, body.response_format)
+            kind = _streamable(body)
+            return answers.live(await begun(body, clip, listening=True), kind)
 
     multipart = {"requestBody": {"required": True, "content": _upload_schema()}}
-    for path in ("/v1/audio/speech", "/audio/speech", "/tts"):
+    for path in ("/v1/audio/speech", "/audio/speech"):
         shown = path.startswith("/v1/")
         routes.add_api_route(path, speech, methods=["POST"], include_in_schema=shown, **SPOKEN)
     for path in ("/v1/audio/speech/stream", "/audio/speech/stream", "/tts/stream"):
@@ -119,7 +120,18 @@ class Answers:
         self._lab = lab
         self._desk = desk
 
-    async def sound(self, take: Take, kind: str, request: Request) -> Response:
+    async def speech(self, take: Take, body: SpeechBody, request: Request) -> Response:
+        """What a body asks for of its take; the arguments are those of `sound`."""
+        if body.stream_format == "sse":
+            return self.events(take, body.response_format or "pcm")
+        kind = body.response_format or self._lab.settings.default_format
+        if body.stream:
+            return self.live(take, kind)
+        return await self.sound(take, kind, request, at_once=body.stream is False)
+
+    async def sound(
+        self, take: Take, kind: str, request: Request, *, at_once: bool = False
+    ) -> Response:
         """The sound of a take in a format of `voicelab.encoding`, each part as soon as it is made.
 
         What is there at once (see WHOLE_WITHIN_S) is one body with its length and its real-time
@@ -130,12 +142,14 @@ class Answers:
             take: from `VoiceLab.stream`, not yet iterated over; it is closed here.
             kind: the format.
             request: of the client.
+            at_once: one body, whatever it takes to make it.
 
         Raises:
             As the iteration over a `Take`, while nothing was sent.
         """
         try:
-            early, whole = await self._desk.wait(request, lambda: _early(take), take.cancel)
+            work = functools.partial(_all_of if at_once else _early, take)
+            early, whole = await self._desk.wait(request, work, take.cancel)
             if whole:
                 return await self._desk.run(lambda: self._finished(take, early, kind))
         except BaseException:
@@ -154,7 +168,7 @@ class Answers:
         heard = itertools.chain(early, (piece.pcm for piece in take))
         parts = encoded(heard, take.sample_rate, kind)
         form = FORMATS[kind].content_type
-        return MadeResponse(self._desk, parts, form, _headers(take), take.close)
+        return MadeResponse(self._desk, parts, form, _headers(take, kind), take.close)
 
     def events(self, take: Take, kind: str = "pcm") -> Response:
         """A take as server-sent events, in OpenAI's shape; a failure is an event, too.
@@ -168,19 +182,30 @@ class Answers:
 
     def _finished(self, take: Take, pieces: Sequence[Pcm], kind: str) -> Response:
         record = take.record
-        headers = _headers(take) | {"X-Real-Time-Factor": str(record["real_time_factor"])}
+        headers = _headers(take, kind) | {"X-Real-Time-Factor": str(record["real_time_factor"])}
         form = FORMATS[kind].content_type
-        if kind == "wav" and take.kept:
-            path = self._lab.files.path(record["audio_path"])
-            return AudioFile(path, media_type=form, headers=headers)
+        sound: Iterable[Pcm] = pieces
         frames = sum(map(len, pieces))
-        content = b"".join(encoded(pieces, take.sample_rate, kind, frames=frames))
+        if take.kept:
+            path = self._lab.files.path(record["audio_path"])
+            if kind == "wav":
+                return AudioFile(path, media_type=form, headers=headers)
+            sound, _, frames = blocks(path)
+        content = b"".join(encoded(sound, take.sample_rate, kind, frames=frames))
         return Response(content, media_type=form, headers=headers)
 
 
-def _headers(take: Take) -> dict[str, str]:
-    ids = {"X-Generation-Id": take.id, "X-Request-Id": take.request_id}
-    return ids | warning_header(take.warnings)
+def _headers(take: Take, kind: str = "") -> dict[str, str]:
+    headers = {"X-Generation-Id": take.id, "X-Request-Id": take.request_id}
+    if kind == "pcm":
+        headers["X-Sample-Rate"] = str(FORMATS[kind].rate(take.sample_rate))
+    return headers | warning_header(take.warnings)
+
+
+def _all_of(take: Take) -> tuple[list[Pcm], bool]:
+    """A take made to its end; what is heard of it, unless its file holds that."""
+    made = [piece.pcm if not take.kept else piece.pcm[:0] for piece in take]
+    return made, True
 
 
 def _early(take: Take) -> tuple[list[Pcm], bool]:
@@ -199,15 +224,16 @@ def _early(take: Take) -> tuple[list[Pcm], bool]:
     return pieces, False
 
 
-def _check_streamable(body: SpeechBody) -> None:
-    if body.response_format not in ("wav", "pcm"):
-        raise InvalidInput(
-            f"A stream is wav or pcm, not {body.response_format}.", param="response_format"
-        )
+def _streamable(body: SpeechBody) -> str:
+    kind = body.response_format or "wav"
+    if kind not in ("wav", "pcm"):
+        raise InvalidInput(f"A stream is wav or pcm, not {kind}.", param="response_format")
+    return kind
 
 
 def _sse(take: Take, kind: str) -> Iterator[bytes]:
-    info = {"sample_rate": take.sample_rate, "channels": 1, "bits_per_sample": 16}
+    info: dict[str, Any] = {"sample_rate": FORMATS[kind].rate(take.sample_rate), "channels": 1}
+    info |= {"bits_per_sample": 16} if kind == "pcm" else {"format": kind}
     yield _event("speech.audio.info", **info)
     try:
         for part in encoded((piece.pcm for piece in take), take.sample_rate, kind):
@@ -236,18 +262,20 @@ async def _form(request: Request) -> AsyncIterator[tuple[SpeechBody, Path | None
             fields = orjson.loads(await request.body())
         except orjson.JSONDecodeError as error:
             raise InvalidInput("The body is not JSON.") from error
-        yield _validated(fields), None
+        yield validated(SpeechBody, fields), None
         return
     async with request.form(max_files=1, max_fields=100) as form:
-        body = _validated({key: value for key, value in form.items() if isinstance(value, str)})
+        fields = {key: value for key, value in form.items() if isinstance(value, str)}
+        body = validated(SpeechBody, fields)
         upload = form.get("voice_file")
         with clip_file(upload if isinstance(upload, UploadFile) else None) as clip:
             yield body, clip
 
 
-def _validated(fields: Any) -> SpeechBody:
+def validated(model: type[Model], fields: Any) -> Model:
+    """A body read by hand, its errors those of one that FastAPI reads."""
     try:
-        return SpeechBody.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
         located = [{**e, "loc": ("body", *e["loc"])} for e in error.errors()]
         raise RequestValidationError(located) from error

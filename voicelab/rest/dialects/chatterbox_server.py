@@ -1,0 +1,129 @@
+"""The Chatterbox TTS Server's /tts and its lists of voices, as SillyTavern's provider uses them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Request
+from pydantic import Field
+from starlette.responses import Response
+
+from voicelab.lab import VoiceLab
+from voicelab.records import GenerationRequest
+from voicelab.rest import schemas
+from voicelab.rest.desk import Desk
+from voicelab.rest.dialects.openai import requested
+from voicelab.rest.json import Json
+from voicelab.rest.openapi import SPOKEN
+from voicelab.rest.schemas import SpeechBody
+from voicelab.rest.speech import Answers, validated
+
+__all__ = ["router"]
+
+WHOLE_CHARS = 1000
+"""The longest chunk there is: what comes nearest to a text that is not split."""
+
+
+class TtsBody(schemas.Body):
+    """POST /tts as that server takes it; the ranges are its own."""
+
+    text: str
+    voice_mode: Literal["predefined", "clone"] = "predefined"
+    predefined_voice_id: str | None = Field(None, max_length=200)
+    reference_audio_filename: str | None = Field(None, max_length=200)
+    output_format: Literal["wav", "opus", "mp3"] = "wav"
+    split_text: bool = True
+    chunk_size: int = Field(120, ge=50, le=500)
+    temperature: float | None = Field(None, ge=0, le=1.5)
+    exaggeration: float | None = Field(None, ge=0, le=3)
+    cfg_weight: float | None = Field(None, ge=0, le=1)
+    seed: schemas.Seed = None
+    speed_factor: float = Field(1.0, ge=0.25, le=4)
+    language: str | None = Field(None, max_length=20)
+
+    def request(self) -> GenerationRequest:
+        """What the lab is asked for; what lies outside of its ranges comes with a warning."""
+        warnings = list(self.warnings)
+
+        def within(name: str, value: float, least: float, most: float) -> float:
+            held = min(max(value, least), most)
+            if held != value:
+                warnings.append(f"{name} is {value:g}; {held:g} is the nearest there is.")
+            return held
+
+        parameters = {
+            name: within(name, value, least, most)
+            for name, least, most in (("temperature", 0.05, 5), ("exaggeration", 0.25, 2))
+            if (value := getattr(self, name)) is not None
+        }
+        if self.cfg_weight is not None:
+            parameters["cfg_weight"] = self.cfg_weight
+        size = int(within("chunk_size", self.chunk_size, 100, WHOLE_CHARS))
+        if not self.split_text:
+            size = WHOLE_CHARS
+            if len(self.text) > size:
+                warnings.append(f"split_text is false; over {size} characters it is split.")
+        return GenerationRequest(
+            text=self.text,
+            voice=self._voice(),
+            language=self.language,
+            seed=self.seed or None,  # 0 draws one there
+            speed=self.speed_factor,
+            max_chunk_chars=size,
+            parameters=parameters,
+            source="rest",
+            warnings=tuple(warnings),
+        )
+
+    def _voice(self) -> str | None:
+        cloned = self.voice_mode == "clone"
+        return self.reference_audio_filename if cloned else self.predefined_voice_id
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab."""
+    routes = APIRouter(tags=["chatterbox"])
+    desk = Desk(lab.settings)
+    answers = Answers(lab, desk)
+
+    @routes.post("/tts", **SPOKEN)
+    async def tts(body: Annotated[dict[str, Any], Body()], request: Request) -> Response:
+        """Speak: that server's body (text), or the one of /v1/audio/speech (input)."""
+        if "text" not in body or "input" in body:
+            speech = validated(SpeechBody, body)
+            take = await desk.run(lambda: lab.stream(requested(lab, speech)))
+            return await answers.speech(take, speech, request)
+        given = validated(TtsBody, body)
+        take = await desk.run(lambda: lab.stream(_named(lab, given.request())))
+        return await answers.sound(take, given.output_format, request)
+
+    @routes.get("/get_predefined_voices", response_model=list[dict[str, str]])
+    def get_predefined_voices() -> Response:
+        """The profiles."""
+        profiles = lab.profiles.list()
+        return Json(
+            [
+                {"display_name": each["name"], "filename": each["name"], "voice_id": each["name"]}
+                | {"language": each["language"]}
+                for each in profiles
+            ]
+        )
+
+    @routes.get("/get_reference_files", response_model=list[str])
+    def get_reference_files() -> Response:
+        """The profiles that have clips, as files."""
+        profiles = lab.profiles.list()
+        return Json([f"{each['name']}.wav" for each in profiles if each["sample_count"]])
+
+    return routes
+
+
+def _named(lab: VoiceLab, request: GenerationRequest) -> GenerationRequest:
+    """The voice without the suffix of its file, unless a profile has that name."""
+    name = request.voice
+    if name and PurePath(name).suffix.lower() in (".wav", ".mp3"):
+        known = lab.profiles.names().values()
+        return request if name in known else replace(request, voice=PurePath(name).stem)
+    return request
