@@ -7,9 +7,11 @@ import io
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -104,6 +106,33 @@ def test_events_hold_the_sound(client: openai.OpenAI, tone_lab: VoiceLab) -> Non
     assert told[-1]["type"] == "speech.audio.done" and told[-1]["usage"]["total_tokens"] > 0
     stored, _ = soundfile.read(tone_lab.audio_path(told[-1]["generation_id"]), dtype="int16")
     assert np.array_equal(np.frombuffer(pcm, "<i2"), stored)
+
+
+def test_head_is_answered_with_the_headers_of_get(client: openai.OpenAI) -> None:
+    root = str(client.base_url).removesuffix("/v1/")
+    with httpx.Client(headers={"Authorization": "Bearer secret"}) as browser:
+        for path in ("/v1/models", "/v1/audio/voices", "/history", "/voices", "/status/stream"):
+            head = browser.head(root + path)
+            assert head.status_code == 200 and not head.content, path
+            assert head.headers["content-type"].startswith(("application/json", "text/event")), path
+        assert browser.head(f"{root}/tts").status_code == 405
+
+
+def test_fifty_at_once_are_all_answered(client: openai.OpenAI, tone_lab: VoiceLab) -> None:
+    root = str(client.base_url).removesuffix("/v1/")
+    before = tone_lab.history.list()[1]
+
+    def speak(number: int) -> int:
+        body = {"text": f"Number {number}."}
+        if number % 5 == 0:
+            body["predefined_voice_id"] = "Nobody"
+        headers = {"Authorization": "Bearer secret"}
+        return httpx.post(f"{root}/tts", json=body, headers=headers, timeout=120).status_code
+
+    with ThreadPoolExecutor(50) as pool:
+        codes = list(pool.map(speak, range(50)))
+    assert codes == [404 if number % 5 == 0 else 200 for number in range(50)]
+    assert tone_lab.history.list()[1] == before + 40
 
 
 def test_models_are_the_engines(client: openai.OpenAI) -> None:

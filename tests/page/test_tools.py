@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -155,3 +156,15 @@ def test_a_body_that_is_no_message_is_refused(url: str) -> None:
         headers["Content-Type"] = "application/json"
         refused = httpx.post(f"{url}/gradio_api/mcp/", content=body, headers=headers)
         assert refused.status_code == 400 and len(refused.content) < 10_000
+
+
+def test_on_a_space_a_tool_has_its_name_before_and_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gradio.utils.get_space", lambda: "someone/my.lab")
+    with VoiceLab.open(tmp_path, engine="tone", port=0) as lab:
+        address = lab.launch(quiet=True).local_url.rstrip("/")
+        tools = ask(address, lambda client: client.list_tools()).tools
+        assert {tool.name for tool in tools} == {f"my_lab_{name}" for name in TOOLS}
+        audio, record = answer(call(address, "my_lab_generate", text="Hello."))
+        assert httpx.get(audio).content == lab.audio_path(record["id"]).read_bytes()

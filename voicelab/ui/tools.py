@@ -50,6 +50,7 @@ def numbers(label: str) -> gr.JSON:
 class _Tool:
     """A named endpoint as a tool: its function, and what it takes as a JSON schema."""
 
+    endpoint: str
     function: Callable[..., Any]
     description: str
     schema: Mapping[str, Any]
@@ -109,7 +110,7 @@ async def _answered(
     except Exception as error:
         log.exception("unexpected error in the tool %s", name)
         raise VoicelabError("Something went wrong on the server; see its log.") from error
-    if name != "generate":
+    if tools[name].endpoint != "generate":  # on a Space its name begins with the Space's
         return (value,)
     return _address(server.mcp_server.request_context.request, value[1]), value[1]
 
@@ -117,13 +118,14 @@ async def _answered(
 def _tools(server: GradioMCPServer) -> Iterator[tuple[str, _Tool]]:
     for name, endpoint in server.tool_to_endpoint.items():
         block: Any = server.get_block_fn_from_endpoint_name(endpoint)
-        if endpoint.strip("/") in TOOLS:
+        bare = endpoint.strip("/")
+        if bare in TOOLS:
             description, parameters = server.get_fn_description(block, name)
             schema, files = server.get_input_schema(name, parameters)
             taken = {str(path[-1]) for path in files}
             fields = {k: v for k, v in schema["properties"].items() if k not in taken}
             told = description.split(" If a user passes a file")[0]
-            yield name, _Tool(block.fn, told, {**schema, "properties": fields})
+            yield name, _Tool(bare, block.fn, told, {**schema, "properties": fields})
 
 
 def _check(tool: _Tool, arguments: Mapping[str, Any]) -> None:
