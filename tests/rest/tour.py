@@ -157,6 +157,10 @@ class Tour:
         known = self.ask("GET", "/stories/{id}")["items"]
         order = [item["id"] for item in known if item["track"] == 0]
         self.ask("PUT", f"{items}/reorder", json={"item_ids": order})
+        takes = [item["generation_id"] for item in known]
+        self.ask("PUT", f"{items}/reorder", json={"generation_ids": takes})
+        updates = [{"generation_id": take, "start_time_ms": 9} for take in takes]
+        self.ask("PUT", f"{items}/times", json={"updates": updates})
         for format in ("wav", "mp3", "flac", "m4b", "srt", "vtt"):
             self.ask("GET", f"/stories/{{id}}/export-audio?format={format}")
         self.ask("GET", "/stories/{id}/export")

@@ -68,9 +68,14 @@ class Rack:
         """
         return self.engine(name).info
 
+    def named(self, name: str | None) -> str | None:
+        """The name an engine has here; other servers' clients write underscores in it."""
+        other = (name or "").replace("_", "-")
+        return other if name not in self._factories and other in self._factories else name
+
     def engine(self, name: str | None = None) -> Engine:
         """The engine, perhaps not loaded yet; raises InvalidInput for an unknown name."""
-        name = name or self.default
+        name = self.named(name) or self.default
         if name not in self._factories:
             known = ", ".join(self._factories)
             raise InvalidInput(

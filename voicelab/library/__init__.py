@@ -1,6 +1,7 @@
 """Rules over records: takes, versions, profiles, archives, statistics. No HTTP, no page."""
 
 from voicelab.library.archive import export_archive, export_many, import_archive
+from voicelab.library.audio_import import import_audio
 from voicelab.library.destination import Destination, FailedTake, NewTake, NewVersion, Nowhere
 from voicelab.library.files import Files
 from voicelab.library.history import Filters, History
@@ -38,6 +39,7 @@ __all__ = [
     "export_profile",
     "export_story",
     "import_archive",
+    "import_audio",
     "import_profile",
     "import_story",
     "open_files",

@@ -152,7 +152,9 @@ class History:
         query = self._query(filters or Filters())
         documents, total = self._store.page(GENERATIONS, query, limit=limit, offset=offset)
         names = self._profiles.names()
-        return [self._wire(document, names) for document in documents], total
+        versions = self._versions.listed([document["id"] for document in documents])
+        rows = [self._wire(each, names) | {"versions": versions[each["id"]]} for each in documents]
+        return rows, total
 
     def search(self, words: str, limit: int = 50) -> list[Record]:
         """Takes with all the words, newest first."""

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +19,13 @@ from voicelab.errors import Conflict, InvalidInput, NotFound
 from voicelab.library.files import Files
 from voicelab.library.history import STORY_ITEMS, History
 from voicelab.library.profiles import check_text
+from voicelab.library.story_items import (
+    RANGES,
+    check_field,
+    check_within,
+    ordered_by_takes,
+    starts_by_takes,
+)
 from voicelab.library.versions import GENERATIONS, Versions
 from voicelab.mix import Clip, Cue, captions, mix, mix_frames
 from voicelab.records import now
@@ -32,21 +38,8 @@ GAP_MS = 200
 """Between an item and one that is added behind it."""
 
 MAX_ITEMS = 2000
-MAX_TRACKS = 32
-MAX_START_MS = 12 * 3_600_000
 LEAST_MS = 10
 CAPTION_MS = 300
-RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
-    {
-        "start_time_ms": (0, MAX_START_MS),
-        "track": (0, MAX_TRACKS - 1),
-        "trim_start_ms": (0, MAX_START_MS),
-        "trim_end_ms": (0, MAX_START_MS),
-        "volume": (0, 2),
-        "fade_in_ms": (0, 60_000),
-        "fade_out_ms": (0, 60_000),
-    }
-)
 Record = dict[str, Any]
 
 
@@ -168,7 +161,7 @@ class Stories:
         }
         item |= {key: value for key, value in fields.items() if value is not None}
         if item["start_time_ms"] is None:
-            _check("track", track)
+            check_field("track", track)
             item["start_time_ms"] = self._behind(id, track)
         self._check_item(item)
         with self._store.batch():
@@ -210,8 +203,10 @@ class Stories:
         with self._store.batch():
             item = self._item(id, item_id)
             moved = {"start_time_ms": item["start_time_ms"] + ms, "track": item["track"] + tracks}
+            # Tracks above the first are the studio's: a press does not lead there.
+            least = {"start_time_ms": 0, "track": min(0, item["track"])}
             bounded = {
-                key: max(RANGES[key][0], min(RANGES[key][1], value)) for key, value in moved.items()
+                key: max(least[key], min(RANGES[key][1], value)) for key, value in moved.items()
             }
             return self.change_item(id, item_id, **bounded)
 
@@ -223,7 +218,7 @@ class Stories:
         """
         item = self._item(id, item_id)
         length = self._shown(item)[0]["duration_ms"]
-        _check_within("split_time_ms", at_ms, LEAST_MS, length - LEAST_MS)
+        check_within("split_time_ms", at_ms, LEAST_MS, length - LEAST_MS)
         first = {"trim_end_ms": item["trim_end_ms"] + length - at_ms, "fade_out_ms": 0}
         second = item | {
             "id": str(uuid4()),
@@ -259,14 +254,43 @@ class Stories:
         expected = {each for each, item in items.items() if item["track"] in tracks}
         if len(tracks) != 1 or set(item_ids) != expected or len(item_ids) != len(expected):
             raise InvalidInput("item_ids are all items of one track, each once.", param="item_ids")
-        start = min(items[each]["start_time_ms"] for each in item_ids)
-        shown = self._shown(*(items[each] for each in item_ids))
+        self._lay(id, [items[each] for each in item_ids])
+        return self.get(id)
+
+    def reorder_takes(self, id: str, generation_ids: Sequence[str]) -> list[Record]:
+        """Lay all items one after the other, in the order of their takes; the items.
+
+        Raises:
+            NotFound; InvalidInput: see `ordered_by_takes`.
+        """
+        self.get(id)
+        order = ordered_by_takes(self._items(id), generation_ids)
+        self._lay(id, order)
+        shown = {item["id"]: item for item in self.get(id)["items"]}
+        return [shown[item["id"]] for item in order]
+
+    def set_times(self, id: str, updates: Sequence[Mapping[str, Any]]) -> None:
+        """Other starts for items that are named by their takes; all or none.
+
+        Raises:
+            NotFound; InvalidInput: a start out of range; see `starts_by_takes`.
+        """
+        self.get(id)
+        starts = starts_by_takes(self._items(id), updates)
+        for start_ms in starts.values():
+            check_field("start_time_ms", start_ms)
         with self._store.batch():
-            for item in shown:
+            for item_id, start_ms in starts.items():
+                self._store.patch(STORY_ITEMS, item_id, {"start_time_ms": start_ms})
+            self._touch(id)
+
+    def _lay(self, id: str, items: Sequence[Record]) -> None:
+        start = min(item["start_time_ms"] for item in items)
+        with self._store.batch():
+            for item in self._shown(*items):
                 self._store.patch(STORY_ITEMS, item["id"], {"start_time_ms": start})
                 start += item["duration_ms"] + GAP_MS
             self._touch(id)
-        return self.get(id)
 
     def remove_item(self, id: str, item_id: str) -> None:
         """Take an item out; its take stays. Raises NotFound."""
@@ -339,12 +363,24 @@ class Stories:
         """Items with what a list needs of their takes."""
         ids = list(dict.fromkeys(item["generation_id"] for item in items))
         takes = {take["id"]: take for take in self._store.get_many(GENERATIONS, ids)}
-        names = self._history.profile_names()
-        return [self._told(item, takes.get(item["generation_id"], {}), names) for item in items]
+        names, versions = self._history.profile_names(), self._versions.listed(ids)
+        return [
+            self._told(item, takes.get(item["generation_id"], {}), names)
+            | {"versions": versions[item["generation_id"]]}
+            for item in items
+        ]
 
     def _told(self, item: Record, take: Record, names: Mapping[str, str]) -> Record:
-        length = self._heard(item, take).duration_ms
+        heard = self._heard(item, take)
+        length = heard.duration_ms
         return item | {
+            "language": take["language"],
+            "audio_path": heard.path,
+            "duration": round(length / 1000, 3),
+            "seed": take["seed"],
+            "instruct": take["instruct"],
+            "generation_created_at": take["created_at"],
+            "active_version_id": take["active_version_id"],
             "text": take["text"],
             "profile_id": take["profile_id"],
             "profile_name": names.get(take["profile_id"], ""),
@@ -383,7 +419,7 @@ class Stories:
 
     def _check_item(self, item: Record) -> None:
         for name in RANGES:
-            _check(name, item[name])
+            check_field(name, item[name])
         length = self._heard(item).duration_ms
         if length - item["trim_start_ms"] - item["trim_end_ms"] < LEAST_MS:
             raise InvalidInput(
@@ -414,18 +450,3 @@ def _chapters(items: Sequence[Record]) -> list[Chapter]:
         Chapter(item["start_time_ms"] / 1000, end, f"{item['profile_name']}: {item['text'][:60]}")
         for item, end in zip(starts, [*ends, last], strict=True)
     ]
-
-
-def _check(name: str, value: Any) -> None:
-    least, most = RANGES[name]
-    _check_within(name, value, least, most, whole=name != "volume")
-
-
-def _check_within(name: str, value: Any, least: float, most: float, whole: bool = True) -> None:
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
-        number = "a whole number" if whole else "a number"
-        raise InvalidInput(
-            f"{name} is {str(value)[:40]}; {number} from {least:g} to {most:g} is allowed.",
-            param=name,
-        )

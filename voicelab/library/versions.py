@@ -7,7 +7,7 @@ duration, chunks and seed are the default version's.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -22,9 +22,16 @@ from voicelab.library.files import Files
 from voicelab.records import now
 from voicelab.store import Query, Store
 
-__all__ = ["GENERATIONS", "VERSIONS", "Versions", "processed", "version_row"]
+__all__ = ["FEW", "GENERATIONS", "VERSIONS", "Versions", "processed", "version_row"]
 
 GENERATIONS, VERSIONS = "generations", "versions"
+LISTED = (
+    *("id", "generation_id", "label", "audio_path", "effects_chain", "source_version_id"),
+    *("is_default", "created_at", "duration", "size_bytes"),
+)
+FEW = 100
+"""Takes whose versions are asked for one by one; those of more are picked out of all."""
+
 FOLLOWED = ("audio_path", "duration", "seed", "chunks")
 Record = dict[str, Any]
 Pcm = NDArray[np.int16]
@@ -41,6 +48,19 @@ class Versions:
         """Of one take, oldest first."""
         query = Query(where={"generation_id": generation_id}, descending=False)
         return self._store.page(VERSIONS, query)[0]
+
+    def listed(self, generation_ids: Collection[str]) -> dict[str, list[Record]]:
+        """Of each of some takes, oldest first: as lists show them, without their chunks."""
+        queries: list[Query | None] = [Query(where={"generation_id": id}) for id in generation_ids]
+        found: dict[str, list[Record]] = {id: [] for id in generation_ids}
+        for query in [None] if len(queries) > FEW else queries:
+            for row in self._store.values(VERSIONS, LISTED, query):
+                version = dict(zip(LISTED, row, strict=True))
+                if version["generation_id"] in found:
+                    found[version["generation_id"]].append(version)
+        for versions in found.values():
+            versions.sort(key=lambda version: (version["created_at"], version["id"]))
+        return found
 
     def get(self, id: str, generation_id: str | None = None) -> Record:
         """One version; raises NotFound, also when it is another take's."""

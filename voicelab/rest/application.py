@@ -18,7 +18,7 @@ from voicelab.rest import (
     stories,
     versions,
 )
-from voicelab.rest.dialects import chatterbox, chatterbox_server, openai
+from voicelab.rest.dialects import chatterbox, chatterbox_server, openai, studio
 from voicelab.rest.errors import exception_handlers
 from voicelab.rest.head import Head
 from voicelab.rest.openapi import describe
@@ -41,6 +41,8 @@ def build(lab: VoiceLab) -> FastAPI:
     application.state.lab = lab
     for module in (
         status,
+        # Before /models/{id}: it has /models/status.
+        studio,
         # Before /audio/{id}: they have /audio/voices and /audio/models.
         catalog,
         openai,

@@ -15,14 +15,18 @@ from voicelab.records import Generation, SpokenChunk
 from voicelab.rest.reports import FinishedRequest
 
 __all__ = [
+    "ActiveTasks",
     "Changed",
     "Deleted",
     "DeletedProfile",
     "Effects",
     "Favorite",
+    "GenerationSettings",
     "Imported",
     "Message",
+    "Models",
     "Preset",
+    "PresetVoices",
     "Profile",
     "Sample",
     "Story",
@@ -145,8 +149,8 @@ class Sample(BaseModel):
     created_at: str
 
 
-class Version(BaseModel):
-    """A sound of a take; its duration is in seconds."""
+class VersionLine(BaseModel):
+    """A sound of a take in a list; its duration is in seconds."""
 
     id: str
     generation_id: str
@@ -158,6 +162,11 @@ class Version(BaseModel):
     created_at: str
     duration: float
     size_bytes: int
+
+
+class Version(VersionLine):
+    """A sound of a take."""
+
     seed: int | None
     chunks: list[SpokenChunk]
 
@@ -178,10 +187,17 @@ class TakeRecord(TakeItem):
     versions: list[Version]
 
 
+@dataclass(frozen=True, kw_only=True)
+class TakeLine(TakeItem):
+    """A take in a list with its versions, oldest first."""
+
+    versions: list[VersionLine]
+
+
 class TakePage(BaseModel):
     """Takes, and the finished requests."""
 
-    items: list[TakeItem]
+    items: list[TakeLine]
     total: int
     limit: int
     request_history: list[FinishedRequest]
@@ -234,8 +250,66 @@ class StoryItem(BaseModel):
     profile_id: str
     profile_name: str
     engine: str
+    language: str
+    audio_path: str
+    duration: float
+    seed: int | None
+    instruct: str | None
+    generation_created_at: str
+    versions: list[VersionLine]
+    active_version_id: str
     source_duration_ms: int
     duration_ms: int
+
+
+class ActiveTake(BaseModel):
+    """A take that waits or is being made."""
+
+    task_id: str
+    profile_id: str
+    text_preview: str
+    started_at: str
+
+
+class ActiveTasks(BaseModel):
+    """The studio's GET /tasks/active."""
+
+    downloads: list[str]
+    generations: list[ActiveTake]
+
+
+class ModelStatus(BaseModel):
+    """An engine, as the studio tells of a model."""
+
+    model_name: str
+    display_name: str
+    hf_repo_id: str | None
+    downloaded: bool
+    downloading: bool
+    size_mb: float | None
+    loaded: bool
+
+
+class Models(BaseModel):
+    """The studio's GET /models/status."""
+
+    models: list[ModelStatus]
+
+
+class GenerationSettings(BaseModel):
+    """The studio's GET /settings/generation."""
+
+    max_chunk_chars: int
+    crossfade_ms: int
+    normalize_audio: bool
+    autoplay_on_generate: bool
+
+
+class PresetVoices(BaseModel):
+    """The studio's GET /profiles/presets/{engine}."""
+
+    engine: str
+    voices: list[str]
 
 
 class Story(StoryLine):

@@ -35,6 +35,8 @@ PARAMETERS = (
     *("repetition_penalty", "rate_wpm", "pitch", "pitch_range", "pitch_hz", "level"),
 )
 
+MAX_CHUNK_CHARS = 1000
+
 
 Seed = Annotated[
     int | None,
@@ -200,11 +202,33 @@ class GenerateBody(_Body):
     profile_id: str | None = Field(None, max_length=100)
     model_size: str | None = Field(None, max_length=60)
     instruct: str | None = Field(None, max_length=2000)
+    max_chunk_chars: int | None = Field(
+        None,
+        ge=100,
+        le=5000,
+        validation_alias=AliasChoices("max_chunk_chars", "max_chunk_length"),
+        description="the studio's clients send up to 5000; at most 1000 are used",
+    )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """As `Body.warnings`, and what of the studio's wishes no engine here follows."""
+        said = list(super().warnings)
+        if (self.max_chunk_chars or 0) > MAX_CHUNK_CHARS:
+            said.append(f"max_chunk_chars is {self.max_chunk_chars}; {MAX_CHUNK_CHARS} are used.")
+        if self.model_size is not None:
+            said.append("model_size is not used: an engine here has one size.")
+        if self.instruct is not None:
+            said.append("instruct is kept as a note: no engine here follows it.")
+        return tuple(said)
 
     def request(self) -> GenerationRequest:
         """What the lab is asked for."""
+        common = self._common()
+        if self.max_chunk_chars is not None:
+            common["max_chunk_chars"] = min(self.max_chunk_chars, MAX_CHUNK_CHARS)
         return GenerationRequest(
-            text=self.text, voice=self.profile_id, instruct=self.instruct, **self._common()
+            text=self.text, voice=self.profile_id, instruct=self.instruct, **common
         )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from voicelab.dialogue import Dialogue, Line, parse_script
-from voicelab.errors import BadArchive
+from voicelab.errors import BadArchive, InvalidInput
 from voicelab.lab import VoiceLab
 from voicelab.mix import EXPORTS
 from voicelab.rest.desk import Desk
@@ -51,7 +51,7 @@ class ItemBody(_Body):
     generation_id: Id
     version_id: Id | None = None
     start_time_ms: Milliseconds | None = Field(None, description="after the track's last if null")
-    track: int | None = Field(None, ge=0, le=31)
+    track: int | None = Field(None, ge=-32, le=31)
     trim_start_ms: Milliseconds | None = None
     trim_end_ms: Milliseconds | None = None
     volume: float | None = Field(None, ge=0, le=2)
@@ -63,7 +63,7 @@ class MoveBody(_Body):
     """PUT .../move."""
 
     start_time_ms: Milliseconds
-    track: int | None = Field(None, ge=0, le=31)
+    track: int | None = Field(None, ge=-32, le=31)
 
 
 class TrimBody(_Body):
@@ -96,7 +96,23 @@ class SplitBody(_Body):
 class ReorderBody(_Body):
     """PUT /stories/{id}/items/reorder."""
 
-    item_ids: list[Id] = Field(min_length=1, max_length=2000)
+    item_ids: list[Id] | None = Field(None, min_length=1, max_length=2000)
+    generation_ids: list[Id] | None = Field(
+        None, min_length=1, max_length=2000, description="in place of item_ids, over all tracks"
+    )
+
+
+class TimeBody(_Body):
+    """One of the starts of PUT /stories/{id}/items/times."""
+
+    generation_id: Id
+    start_time_ms: Milliseconds
+
+
+class TimesBody(_Body):
+    """PUT /stories/{id}/items/times: takes and where they start."""
+
+    updates: list[TimeBody] = Field(min_length=1, max_length=2000)
 
 
 class LineBody(_Body):
@@ -172,10 +188,20 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
         """Put a take into a story."""
         return Json(lab.stories.add_item(id, **body.model_dump()))
 
-    @routes.put("/stories/{id}/items/reorder", response_model=Story)
+    @routes.put("/stories/{id}/items/reorder", response_model=Story | list[StoryItem])
     def reorder_items(id: str, body: ReorderBody) -> Response:
-        """Lay the items of a track one after the other in this order."""
-        return Json(lab.stories.reorder(id, body.item_ids))
+        """Lay the items of a track one after the other in this order; by takes, all items."""
+        if body.item_ids is not None:
+            return Json(lab.stories.reorder(id, body.item_ids))
+        if body.generation_ids is None:
+            raise InvalidInput("Send item_ids, or generation_ids.", param="item_ids")
+        return Json(lab.stories.reorder_takes(id, body.generation_ids))
+
+    @routes.put("/stories/{id}/items/times", response_model=Message)
+    def set_item_times(id: str, body: TimesBody) -> Response:
+        """Other starts for items that are named by their takes."""
+        lab.stories.set_times(id, body.model_dump()["updates"])
+        return Json({"message": "Item timecodes updated successfully"})
 
     def change(kind: str, body_type: type[_Body], sentence: str) -> None:
         def change_item(id: str, iid: str, body: _Body) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from voicelab.library.stories import MAX_TRACKS
+from voicelab.library.story_items import MAX_TRACKS
 from voicelab.ui.components.templates import render
 
 __all__ = ["story_exports", "story_item", "timeline"]
@@ -31,8 +31,8 @@ def timeline(story: Record, selected: str) -> str:
     """
     items = story["items"]
     length_ms = max(1000, round(story["duration_ms"] * 1.1))
-    last = max((item["track"] for item in items), default=0)
-    tracks = range(min(MAX_TRACKS, last + 2))
+    used = [0, *(item["track"] for item in items)]
+    tracks = range(min(used), min(MAX_TRACKS, max(used) + 2))
     return render("timeline", items=items, tracks=tracks, length_ms=length_ms, selected=selected)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -11,19 +11,19 @@ from typing import Annotated, Any, Literal
 import orjson
 from anyio import to_thread
 from fastapi import Body, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
 from voicelab.errors import Conflict, InvalidInput, NotFound, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
+from voicelab.rest import schemas
 from voicelab.rest.desk import Desk
 from voicelab.rest.dialects.chatterbox.jobs import SORTS, SOURCE, Jobs
 from voicelab.rest.history import download, utc
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
 from voicelab.rest.openapi import SOUNDS, files
-from voicelab.rest.schemas import SpeechBody
 from voicelab.rest.security import refuse_when_exposed
 
 __all__ = ["add_routes"]
@@ -39,36 +39,30 @@ Offset = Annotated[int, Query(ge=0, le=2**53)]
 Session = Annotated[str | None, Query(max_length=200, description="not used: all jobs are shown")]
 
 
-class LongBody(SpeechBody):
+class LongBody(schemas.SpeechBody):
     """POST /audio/speech/long: as for /audio/speech, mp3 when no format is named."""
 
     response_format: Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"] = "mp3"
     session_id: str | None = Field(None, max_length=200)
 
 
-class UpdateBody(BaseModel):
+class UpdateBody(schemas.Body):
     """PATCH /audio/speech/long/{job_id}: what is given is set."""
-
-    model_config = ConfigDict(extra="ignore")
 
     display_name: str | None = Field(None, max_length=200)
     is_archived: bool | None = None
     tags: list[Annotated[str, Field(max_length=50)]] | None = Field(None, max_length=20)
 
 
-class RetryBody(BaseModel):
+class RetryBody(schemas.Body):
     """POST .../retry: from the chunks there are, unless it is to be made all anew."""
-
-    model_config = ConfigDict(extra="ignore")
 
     preserve_chunks: bool = True
     force_restart: bool = False
 
 
-class BulkBody(BaseModel):
+class BulkBody(schemas.Body):
     """POST /audio/speech/long/bulk."""
-
-    model_config = ConfigDict(extra="ignore")
 
     job_ids: list[Annotated[str, Field(max_length=100)]] = Field(min_length=1, max_length=100)
     action: Literal["delete", "archive", "unarchive", "retry"]
@@ -85,7 +79,7 @@ def add_routes(lab: VoiceLab, add: Add) -> None:
     _work(lab, jobs, add)
 
 
-def _started(jobs: Jobs, record: Record, message: str) -> Response:
+def _started(jobs: Jobs, record: Record, message: str, warnings: Sequence[str]) -> Response:
     return Json(
         {
             "job_id": record["id"],
@@ -95,7 +89,8 @@ def _started(jobs: Jobs, record: Record, message: str) -> Response:
             "total_chunks": max(1, jobs.metadata(record)["total_chunks"]),
             "status_url": f"{LONG}/{record['id']}",
             "sse_url": f"{LONG}/{record['id']}/sse",
-        }
+        },
+        warnings=warnings,
     )
 
 
@@ -104,7 +99,7 @@ def _start(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
         """Speak a text in the background; its job."""
         kept = {"source": SOURCE, "response_format": body.response_format, "store": True}
         record = lab.submit(replace(body.request(), **kept, listening=False))
-        return _started(jobs, record, "Job submitted for processing")
+        return _started(jobs, record, "Job submitted for processing", record["warnings"])
 
     add("POST", LONG, start_job)
 
@@ -221,7 +216,8 @@ def _many(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
                 "failed_jobs": [each["job_id"] for each in results if not each["success"]],
                 "results": results,
                 "message": f"Bulk {body.action}: {good}/{len(results)} successful",
-            }
+            },
+            warnings=body.warnings,
         )
 
     owner = [Depends(refuse)]
@@ -266,7 +262,8 @@ def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
         """Name it, tag it, put it away."""
         record = jobs.change(job_id, body.display_name, body.tags, body.is_archived)
         message = "Job metadata updated successfully"
-        return Json({"success": True, "message": message, "status": jobs.status(record)})
+        told = {"success": True, "message": message, "status": jobs.status(record)}
+        return Json(told, warnings=body.warnings)
 
     async def download_job(job_id: str, request: Request) -> Response:
         """Its sound, in the format that was asked for."""
@@ -307,8 +304,9 @@ def _work(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
 
     def retry_job(job_id: str, body: Annotated[RetryBody | None, Body()] = None) -> Response:
         """Make a job that failed, or was stopped, after all."""
-        record = _retry(lab, jobs, job_id, body or RetryBody())
-        return _started(jobs, record, "Retry job created successfully")
+        wanted = body or RetryBody()
+        record = _retry(lab, jobs, job_id, wanted)
+        return _started(jobs, record, "Retry job created successfully", wanted.warnings)
 
     async def job_events(job_id: str) -> Response:
         """Server-sent events: `progress` until the job has ended, then `completed` or `error`."""

@@ -1,0 +1,79 @@
+"""Any audio file as a take: music and noises for stories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+from voicelab.audio import to_pcm16
+from voicelab.codecs import decode
+from voicelab.errors import BadClip
+from voicelab.library.files import Files
+from voicelab.library.profiles import CONTROLS, Profiles
+from voicelab.library.versions import GENERATIONS, VERSIONS, version_row
+from voicelab.records import Generation, now
+from voicelab.store import Store
+
+__all__ = ["import_audio"]
+
+IMPORTED = "Imported Audio"
+"""The profile of what nobody here has spoken."""
+
+
+def import_audio(
+    path: Path,
+    name: str,
+    *,
+    store: Store,
+    files: Files,
+    profiles: Profiles,
+    check_quota: Callable[[str], None],
+) -> str:
+    """Keep the sound of a file as a take; its id.
+
+    Args:
+        path: the file, of at most ten minutes.
+        name: of the file: its text, without the suffix.
+        store, files, profiles: of the lab.
+        check_quota: raises TooLarge when a profile has no room for more.
+
+    Raises:
+        BadClip: it cannot be decoded, or holds no sound; StoreFull, StorageError: nothing is left.
+    """
+    samples, rate = decode(path)
+    if not len(samples):
+        raise BadClip("The file holds no sound.", param="file")
+    profile = profiles.named(IMPORTED, "Audio files that became takes.")
+    check_quota(profile["id"])
+    version_id, pcm = str(uuid4()), to_pcm16(samples)
+    record = Generation(
+        id=str(uuid4()),
+        profile_id=profile["id"],
+        text=CONTROLS.sub("", Path(name).stem)[:200].strip() or IMPORTED,
+        language="en",
+        audio_path=files.take_path(version_id),
+        duration=round(len(pcm) / rate, 4),
+        seed=None,
+        instruct=None,
+        engine="import",
+        model_size=None,
+        status="completed",
+        error=None,
+        is_favorited=False,
+        created_at=now(),
+        sample_rate=rate,
+        size_bytes=44 + pcm.nbytes,
+        source="import",
+        voice=profile["name"],
+        active_version_id=version_id,
+    )
+    document = record.document()
+    with files.kept(document["audio_path"]):
+        with files.writer(document["audio_path"], rate) as wav:
+            wav.write(pcm)
+            wav.commit()
+        with store.batch():
+            store.insert(GENERATIONS, document)
+            store.insert(VERSIONS, version_row(document))
+    return record.id

@@ -1,0 +1,151 @@
+"""The voice studio's routes that its page needs besides ours, in its words."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, UploadFile
+from pydantic import Field
+from starlette.responses import Response
+
+from voicelab.errors import BadClip
+from voicelab.lab import VoiceLab
+from voicelab.library import Filters, import_audio
+from voicelab.rest.json import Json
+from voicelab.rest.models import (
+    ActiveTasks,
+    GenerationSettings,
+    Models,
+    PresetVoices,
+    Profile,
+    Sample,
+    TakeRecord,
+)
+from voicelab.rest.openapi import files
+from voicelab.rest.schemas import Body
+from voicelab.rest.streams import AudioFile
+from voicelab.rest.uploads import clip_file
+
+__all__ = ["router"]
+
+
+class EffectsBody(Body):
+    """PUT /profiles/{id}/effects: for its new takes; null takes them away."""
+
+    effects_chain: list[dict[str, Any]] | None = Field(max_length=20)
+
+
+class SampleBody(Body):
+    """PUT /profiles/samples/{sid}: what is said in the clip."""
+
+    reference_text: str = Field(min_length=1, max_length=2000)
+
+
+def router(lab: VoiceLab) -> APIRouter:
+    """The routes over a lab."""
+    routes = APIRouter(tags=["studio"])
+    _profiles(routes, lab)
+    _takes(routes, lab)
+    _state(routes, lab)
+    return routes
+
+
+def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/profiles/presets/{engine}", response_model=PresetVoices)
+    def preset_voices(engine: str) -> Response:
+        """The voices an engine is shipped with: none here can be chosen by name."""
+        return Json({"engine": engine[:60], "voices": []})
+
+    @routes.put("/profiles/{id}/effects", response_model=Profile)
+    def set_profile_effects(id: str, body: EffectsBody) -> Response:
+        """Effects for the new takes of a profile, or none."""
+        profile = lab.profiles.update(id, {"effects_chain": body.effects_chain})
+        return Json(profile, warnings=body.warnings)
+
+    @routes.put("/profiles/samples/{sid}", response_model=Sample)
+    def describe_sample(sid: str, body: SampleBody) -> Response:
+        """What is said in a clip."""
+        sample = lab.profiles.describe_sample(sid, body.reference_text)
+        return Json(sample, warnings=body.warnings)
+
+    @routes.get("/samples/{sid}", **files("audio/wav"))
+    def sample_audio(sid: str) -> Response:
+        """A clip as it is used: 24 kHz mono WAV."""
+        path = lab.files.path(lab.profiles.sample(sid)["audio_path"])
+        headers = {"X-Content-Type-Options": "nosniff"}
+        return AudioFile(path, media_type="audio/wav", headers=headers)
+
+
+def _takes(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.post("/generate/import", response_model=TakeRecord)
+    def import_sound(
+        file: Annotated[UploadFile, File(description="audio of at most ten minutes")],
+    ) -> Response:
+        """An audio file as a take, for stories."""
+        lab.files.check_free()
+        with clip_file(file) as path:
+            if path is None:
+                raise BadClip("There is no file in the request.", param="file")
+            id = import_audio(
+                path,
+                file.filename or "",
+                store=lab.store,
+                files=lab.files,
+                profiles=lab.profiles,
+                check_quota=lab.storage.check_quota,
+            )
+        return Json(lab.history.get(id))
+
+
+def _state(routes: APIRouter, lab: VoiceLab) -> None:
+    @routes.get("/models/status", response_model=Models)
+    def model_status() -> Response:
+        """The engines: which are here, which are loaded."""
+        return Json({"models": [_model(lab, name) for name in lab.rack.names]})
+
+    @routes.get("/tasks/active", response_model=ActiveTasks)
+    def active_tasks() -> Response:
+        """Takes that wait or are being made; weights are fetched by the engines themselves."""
+        live = {snapshot["request_id"]: snapshot for snapshot in lab.status.live()}
+        pending = lab.history.each(Filters(status="pending"))
+        tasks = [
+            _task(take, live[take["request_id"]]) for take in pending if take["request_id"] in live
+        ]
+        return Json({"downloads": [], "generations": tasks})
+
+    @routes.get("/settings/generation", response_model=GenerationSettings)
+    async def generation_settings() -> Response:
+        """How takes are made where a request does not say; set when the server is started."""
+        settings = lab.settings
+        return Json(
+            {
+                "max_chunk_chars": settings.max_chunk_chars,
+                "crossfade_ms": settings.crossfade_ms,
+                "normalize_audio": False,
+                "autoplay_on_generate": True,
+            }
+        )
+
+
+def _model(lab: VoiceLab, name: str) -> dict[str, Any]:
+    presence, state = lab.rack.presence(name), lab.rack.state(name)
+    return {
+        "model_name": name,
+        "display_name": lab.rack.info(name).label,
+        "hf_repo_id": None,
+        "downloaded": presence.installed and presence.weights,
+        "downloading": state.state == "initializing",
+        "size_mb": None,
+        "loaded": state.state == "ready",
+    }
+
+
+def _task(take: dict[str, Any], live: dict[str, Any]) -> dict[str, Any]:
+    started = datetime.fromtimestamp(live["start_time"], UTC)
+    return {
+        "task_id": take["id"],
+        "profile_id": take["profile_id"],
+        "text_preview": live["text_preview"],
+        "started_at": started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    }
