@@ -24,6 +24,7 @@ FLOORS = {
     "settings": 0,
     "records": 0,
     "text": 1,
+    "names": 1,
     "audio": 1,
     "codecs": 1.5,
     "encoding": 1.5,

@@ -6,9 +6,15 @@ test_stories.py; archives that drop versions or take junk in test_archive.py.
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tests.conftest import held, wait_for
 from voicelab.engines import tone
@@ -140,3 +146,103 @@ def test_many_takes_are_changed_at_once(client) -> None:
     imported = client.post("/history/import", files={"file": archive.content}).json()
     assert len(imported["imported"]) == 2
     assert client.post("/history/export", json={"ids": ["none"]}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("bytes=abc", "bytes=5-2", "bytes=-", "lines=1-2", "bytes", "=", "", "bytes=1-2-3"),
+        *("bytes=--5", "bytes=0-1;2", "bytes=0x1-", "bytes=0-" + "9" * 2000, b"bytes=\xd9\xa1-"),
+        "bytes=" + ",".join(f"{n}-{n}" for n in range(200)),
+    ],
+)
+def test_a_range_that_cannot_be_read_is_ignored(client, header: str | bytes) -> None:
+    id = speak(client)
+    whole = client.get(f"/audio/{id}").content
+    answer = client.get(f"/audio/{id}", headers={"Range": header})
+    assert answer.status_code == 200 and answer.content == whole
+
+
+@pytest.mark.parametrize("header", ["bytes=99999999-", "bytes=-0", "bytes=99999999-99999999999"])
+def test_a_range_beyond_the_end_is_416_in_our_shape(client, header: str) -> None:
+    id = speak(client)
+    size = len(client.get(f"/audio/{id}").content)
+    answer = client.get(f"/audio/{id}", headers={"Range": header})
+    assert answer.status_code == 416 and set(answer.json()) == {"error"}
+    assert answer.headers["content-range"] == f"bytes */{size}"
+
+
+def test_ranges_are_what_was_asked_for(client) -> None:
+    id = speak(client)
+    whole = client.get(f"/audio/{id}").content
+    for header, part in (
+        ("bytes=0-1", whole[:2]),
+        ("bytes= 5-9", whole[5:10]),
+        ("bytes=-7", whole[-7:]),
+        ("bytes=44-", whole[44:]),
+        ("bytes=0-99999999", whole),
+    ):
+        answer = client.get(f"/audio/{id}", headers={"Range": header})
+        assert (answer.status_code, answer.content) == (206, part), header
+
+
+def _png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + check
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0" * 1000)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)
+
+
+def _picture(mode: str, form: str, **options: object) -> bytes:
+    sink = io.BytesIO()
+    Image.new(mode, (600, 30)).save(sink, form, **options)
+    return sink.getvalue()
+
+
+def _texts() -> PngInfo:
+    info = PngInfo()
+    for number in range(80):
+        info.add_text(f"a{number}", "b" * 1_000_000, zip=True)
+    return info
+
+
+FRAMES = [Image.new("RGB", (600, 30), (n, 0, 0)) for n in range(1, 30)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(_png(60_000, 60_000), _png(10_000, 10_000), _png(0, 0), _png(2**31 - 1, 1)),
+        *(_png(100, 100), _picture("RGB", "JPEG")[:300], _picture("RGB", "WEBP")[:50]),
+        *(_picture("RGB", "PNG", pnginfo=_texts()), b"<svg/>", b"", _picture("RGB", "TIFF")),
+    ],
+    ids=lambda content: f"{len(content)}",
+)
+def test_a_picture_that_is_a_bomb_or_broken_is_refused(client, content: bytes) -> None:
+    anna = client.post("/profiles", json={"name": "Anna"}).json()["id"]
+    answer = client.post(f"/profiles/{anna}/avatar", files={"file": content})
+    assert answer.status_code == 422 and set(answer.json()) == {"error"}
+    assert client.get(f"/profiles/{anna}").json()["avatar_path"] is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(_picture("CMYK", "JPEG"), _picture("L", "PNG"), _picture("I;16", "PNG")),
+        *(_picture("1", "PNG"), _picture("P", "GIF"), _picture("LA", "PNG")),
+        *(
+            _picture("RGB", form, save_all=True, append_images=FRAMES)
+            for form in ("GIF", "WEBP", "PNG")
+        ),
+    ],
+    ids=lambda content: f"{len(content)}",
+)
+def test_a_picture_of_any_kind_becomes_a_small_png(client, content: bytes) -> None:
+    anna = client.post("/profiles", json={"name": "Anna"}).json()["id"]
+    assert client.post(f"/profiles/{anna}/avatar", files={"file": content}).status_code == 200
+    with Image.open(io.BytesIO(client.get(f"/profiles/{anna}/avatar").content)) as shown:
+        assert (shown.format, shown.mode, max(shown.size)) == ("PNG", "RGBA", 512)
+        assert getattr(shown, "n_frames", 1) == 1

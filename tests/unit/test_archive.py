@@ -22,6 +22,7 @@ from voicelab.encoding import encode
 from voicelab.errors import BadArchive, Conflict, StoreFull, TooLarge
 from voicelab.lab import VoiceLab
 from voicelab.library.zips import Budget
+from voicelab.names import clean_name
 from voicelab.records import GenerationRequest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "voicebox"
@@ -32,6 +33,7 @@ TAKE_KEYS = (
 VERSION_KEYS = ("label", "is_default", "effects_chain", "duration", "seed", "chunks")
 GAIN = [{"type": "gain", "params": {"gain_db": -6}}]
 words = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=30)
+names = words.map(lambda text: clean_name(text, "")).filter(bool)
 
 
 def made(lab: VoiceLab, text: str = "A short take.", **fields) -> str:
@@ -66,8 +68,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory):
 
 @given(
     text=words.filter(lambda text: any(c.isalnum() for c in text)),
-    profile=words.filter(str.strip),
-    tags=st.lists(words.filter(str.strip).map(str.strip), max_size=4, unique=True),
+    profile=names,
+    tags=st.lists(names, max_size=4, unique=True),
     versions=st.lists(st.sampled_from(["gain", "again"]), max_size=3),
     default=st.integers(0, 3),
     favorite=st.booleans(),

@@ -29,6 +29,7 @@ from voicelab.library.history import History, Record
 from voicelab.library.profiles import Profiles
 from voicelab.library.versions import GENERATIONS, VERSIONS
 from voicelab.library.zips import Budget, Lenient, Sound, decoded, entry, manifest, opened
+from voicelab.names import clean_name
 from voicelab.records import MAX_SEED, Generation, SpokenChunk, now
 from voicelab.store import Store
 
@@ -329,7 +330,7 @@ def _read_sounds(
 def _record(take: ArchivedTake, rows: Sequence[Record], profiles: Profiles) -> Generation:
     given = take.manifest.generation
     default = next(row for row in rows if row["is_default"])
-    profile = profiles.named(take.manifest.profile.name)
+    profile = profiles.named(clean_name(take.manifest.profile.name, "Imported voice"))
     sounds = dict(
         zip((row["id"] for row in rows), (sound for _, sound in take.sounds), strict=True)
     )
@@ -353,8 +354,8 @@ def _record(take: ArchivedTake, rows: Sequence[Record], profiles: Profiles) -> G
         sample_rate=sounds[default["id"]].sample_rate,
         size_bytes=sum(row["size_bytes"] for row in rows),
         source="import",
-        tags=tuple(given.tags),
-        label=given.label,
+        tags=tuple(tag for each in given.tags if (tag := clean_name(each, ""))),
+        label=clean_name(given.label or "", "") or None,
         voice=profile["name"],
         active_version_id=default["id"],
     )
@@ -369,7 +370,7 @@ def _version_row(take: ArchivedTake, version: _Version, files: Files) -> dict[st
     chunks = given.chunks if version.chunks is None else version.chunks
     return {
         "id": id,
-        "label": version.label,
+        "label": clean_name(version.label, "original"),
         "audio_path": files.take_path(id),
         "effects_chain": None if chain is None else [effect.model_dump() for effect in chain],
         "source_version_id": version.source_version_id,

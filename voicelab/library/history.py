@@ -11,6 +11,7 @@ from voicelab.errors import InvalidInput, NotFound, StorageError
 from voicelab.library.files import Files
 from voicelab.library.profiles import Profiles
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
+from voicelab.names import check_name
 from voicelab.records import Generation
 from voicelab.store import Query, Store, Term
 
@@ -395,10 +396,11 @@ def _changes(is_favorited: bool | None, tags: Sequence[str] | None, label: str |
     if is_favorited is not None:
         fields["is_favorited"] = is_favorited
     if tags is not None:
-        cleaned = list(dict.fromkeys(tag.strip() for tag in tags if tag.strip()))
-        if len(cleaned) > 50 or any(len(tag) > 50 for tag in cleaned):
-            raise InvalidInput("At most 50 tags of 50 characters are allowed.", param="tags")
+        named = (check_name("tags", tag, 0, 50) for tag in tags)
+        cleaned = list(dict.fromkeys(tag for tag in named if tag))
+        if len(cleaned) > 50:
+            raise InvalidInput("At most 50 tags are allowed.", param="tags")
         fields["tags"] = cleaned
     if label is not None:
-        fields["label"] = label[:200]
+        fields["label"] = check_name("label", label, 0, 200)
     return fields

@@ -7,6 +7,8 @@ from uuid import uuid4
 
 from voicelab.effects import PRESETS, check_chain
 from voicelab.errors import Conflict, InvalidInput, NotFound, Protected
+from voicelab.library.profiles import check_text
+from voicelab.names import check_name
 from voicelab.records import now
 from voicelab.store import Query, Store
 
@@ -68,16 +70,18 @@ class Presets:
             raise Protected("A built-in preset cannot be changed: keep it under another name.")
 
     def _checked(self, name: str, chain: Any, description: str, id: str | None = None) -> Record:
-        name = name.strip()
-        if not 1 <= len(name) <= 100 or "\x00" in name:
-            raise InvalidInput("A preset's name has 1 to 100 characters.", param="name")
+        name = check_name("name", name, 1, 100)
         for other in self.list():
             if other["name"].casefold() == name.casefold() and other["id"] != id:
                 raise Conflict(f"There is a preset '{other['name']}' already.")
         effects = check_chain(chain)
         if not effects:
             raise InvalidInput("A preset needs at least one effect.", param="effects_chain")
-        return {"name": name, "description": description[:500], "effects_chain": effects}
+        return {
+            "name": name,
+            "description": check_text("description", description, 0, 500),
+            "effects_chain": effects,
+        }
 
 
 def _built_in() -> list[Record]:

@@ -22,6 +22,7 @@ from voicelab.library.files import Files
 from voicelab.library.pictures import check_picture
 from voicelab.library.profiles import Profiles
 from voicelab.library.zips import Lenient, entry, manifest, opened
+from voicelab.names import clean_name
 from voicelab.store import Store
 
 __all__ = ["export_profile", "import_profile"]
@@ -93,6 +94,7 @@ def import_profile(file: BinaryIO, *, store: Store, profiles: Profiles, files: F
         clips = _read_clips(archive)
         picture = _read_picture(archive)
     fields = described.model_dump() | {"description": described.description or ""}
+    named = clean_name(described.name, "Imported voice")
     with files.kept() as written:
         rows = []
         for clip in clips:
@@ -101,7 +103,7 @@ def import_profile(file: BinaryIO, *, store: Store, profiles: Profiles, files: F
         avatar = profiles.written_avatar(picture) if picture else None
         written += [avatar] if avatar else []
         with store.batch():  # nobody takes the name meanwhile
-            name = profiles.free_name(described.name)
+            name = profiles.free_name(named)
             profile = profiles.create(**(fields | {"name": name}))
             for row in rows:
                 profiles.insert_sample(profile["id"], row)

@@ -27,6 +27,7 @@ from voicelab.library.voices import (
     find_voice,
     unknown_voice,
 )
+from voicelab.names import check_name
 from voicelab.records import DEFAULT_PROFILE, now
 from voicelab.store import Query, Store
 
@@ -120,7 +121,7 @@ class Profiles:
         with self._store.batch():  # nobody takes a name meanwhile
             profile = self._one(id)
             before = profile.get("aliases", [])
-            aliases = [check_text("alias", alias, 1, 100) for alias in change(list(before))]
+            aliases = [check_name("alias", alias, 1, 100) for alias in change(list(before))]
             if len(aliases) > MAX_ALIASES:
                 raise Conflict(f"A profile has at most {MAX_ALIASES} aliases.")
             if len(set(aliases)) < len(aliases):
@@ -384,13 +385,13 @@ class Profiles:
         if "description" in checked:
             checked["description"] = check_text("description", checked["description"] or "", 0, 500)
         if "language" in checked:
-            checked["language"] = check_text("language", checked["language"], 1, 20)
+            checked["language"] = check_name("language", checked["language"], 1, 20)
         if checked.get("effects_chain") is not None:
             checked["effects_chain"] = check_chain(checked["effects_chain"]) or None
         return checked
 
     def _free_name(self, name: Any, id: str | None) -> str:
-        name = check_text("name", name, 1, 100)
+        name = check_name("name", name, 1, 100)
         check_free(self._all(), name, id)
         return name
 

@@ -28,6 +28,7 @@ from voicelab.library.story_items import (
 )
 from voicelab.library.versions import GENERATIONS, Versions
 from voicelab.mix import Clip, Cue, captions, mix, mix_frames
+from voicelab.names import check_name
 from voicelab.records import now
 from voicelab.store import Query, Store
 
@@ -87,7 +88,7 @@ class Stories:
         moment = now()
         story = {
             "id": str(uuid4()),
-            "name": check_text("name", name, 1, 100),
+            "name": check_name("name", name, 1, 100),
             "description": check_text("description", description, 0, 500),
             "created_at": moment,
             "updated_at": moment,
@@ -113,7 +114,7 @@ class Stories:
         self.get(id)
         fields = {}
         if name is not None:
-            fields["name"] = check_text("name", name, 1, 100)
+            fields["name"] = check_name("name", name, 1, 100)
         if description is not None:
             fields["description"] = check_text("description", description, 0, 500)
         self._store.patch(STORIES, id, {**fields, "updated_at": now()})

@@ -24,6 +24,7 @@ from voicelab.library.profiles import Profiles
 from voicelab.library.stories import Stories
 from voicelab.library.versions import Versions
 from voicelab.library.zips import Budget, Lenient, entry, manifest, opened
+from voicelab.names import clean_name
 from voicelab.store import Store
 
 __all__ = ["export_story", "import_story"]
@@ -138,7 +139,9 @@ def _made(
     described: _Manifest, renamed: dict[str, str], versions: Versions, stories: Stories
 ) -> Record:
     try:
-        story = stories.create(described.story.name, described.story.description)
+        story = stories.create(
+            clean_name(described.story.name, "Imported story"), described.story.description
+        )
         for item in described.items:
             fields = item.model_dump(exclude={"generation_id", "version"})
             id = renamed[item.generation_id]

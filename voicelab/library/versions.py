@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from voicelab.audio import to_float, to_pcm16
 from voicelab.codecs import read
 from voicelab.effects import apply_chain, check_chain, describe
-from voicelab.errors import Conflict, InvalidInput, NotFound, Protected
+from voicelab.errors import Conflict, NotFound, Protected
 from voicelab.library.files import Files
+from voicelab.names import check_name
 from voicelab.records import now
 from voicelab.store import Query, Store
 
@@ -155,8 +156,7 @@ class Versions:
         effects = check_chain(chain)
         source = self._source(generation_id, source_version_id)
         pcm, rate = self._processed(source, effects)
-        if label is not None and not 1 <= len(label) <= 200:
-            raise InvalidInput("A label has 1 to 200 characters.", param="label")
+        label = label if label is None else check_name("label", label, 1, 200)
         row = processed(source, self._files, effects, len(pcm), rate)
         row |= {"label": label or describe(effects), "is_default": set_as_default}
         with self._files.writer(row["audio_path"], rate) as wav:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from voicelab.errors import BadArchive, BadClip, InvalidInput, NotFound
 from voicelab.lab import VoiceLab
@@ -14,6 +14,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.models import DeletedProfile, Message, Profile, Sample
 from voicelab.rest.openapi import files
 from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.streams import AudioFile
 from voicelab.rest.uploads import attachment, clip_file
 
 __all__ = ["router"]
@@ -111,7 +112,7 @@ def _samples(routes: APIRouter, lab: VoiceLab) -> None:
         """A clip as it is used: 24 kHz mono WAV."""
         path = lab.files.path(lab.profiles.sample(sid)["audio_path"])
         headers = {"X-Content-Type-Options": "nosniff"}
-        return FileResponse(path, media_type="audio/wav", headers=headers)
+        return AudioFile(path, media_type="audio/wav", headers=headers)
 
     @routes.get("/profiles/{id}/samples", response_model=list[Sample])
     def list_samples(id: str) -> Response:
@@ -157,7 +158,7 @@ def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
         if not path:
             raise NotFound("This profile has no avatar.")
         headers = {"X-Content-Type-Options": "nosniff"}
-        return FileResponse(lab.files.path(path), media_type="image/png", headers=headers)
+        return AudioFile(lab.files.path(path), media_type="image/png", headers=headers)
 
     @routes.post("/profiles/{id}/avatar", response_model=Profile)
     def set_avatar(id: str, file: Annotated[UploadFile, File()]) -> Response:

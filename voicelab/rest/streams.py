@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 from anyio import CancelScope, to_thread
 from fastapi import Request
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -15,10 +19,54 @@ from voicelab.rest.desk import Desk
 __all__ = ["AudioFile", "MadeResponse", "made"]
 
 
+RANGES = re.compile(r"bytes=[ \t]*(\d*-\d*(?:[ \t]*,[ \t]*\d*-\d*)*)[ \t]*", re.ASCII)
+MAX_RANGES = 16
+
+
 class AudioFile(FileResponse):
-    """A file in steps of 1 MiB: each step is a trip to another thread."""
+    """A file, or the parts of it that are asked for, in steps of 1 MiB: each goes to a thread.
+
+    A Range header that cannot be read, or wants many parts, is ignored (RFC 9110, 14.2).
+    """
 
     chunk_size = 1 << 20
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wanted = Headers(scope=scope).get("range")
+        if wanted is not None:
+            ranges = _ranges(wanted)
+            size = (await to_thread.run_sync(os.stat, self.path)).st_size
+            if ranges and not any(_satisfiable(*each, size) for each in ranges):
+                raise HTTPException(
+                    416,
+                    f"The file has {size:,} bytes, and none of that range.",
+                    {"Content-Range": f"bytes */{size}"},
+                )
+            if not ranges:
+                kept = [pair for pair in scope["headers"] if pair[0].lower() != b"range"]
+                scope = {**scope, "headers": kept}
+        await super().__call__(scope, receive, send)
+
+
+def _ranges(header: str) -> list[tuple[int | None, int | None]]:
+    """First and last byte of each range; nothing when the header is to be ignored."""
+    match = RANGES.fullmatch(header) if len(header) < 1000 else None
+    if match is None:
+        return []
+    pairs = [pair.strip().split("-") for pair in match[1].split(",")]
+    found = [(int(first) if first else None, int(last) if last else None) for first, last in pairs]
+    sound = all(_sound(first, last) for first, last in found)
+    return found if sound and len(found) <= MAX_RANGES else []
+
+
+def _sound(first: int | None, last: int | None) -> bool:
+    if first is None or last is None:
+        return first is not last
+    return first <= last
+
+
+def _satisfiable(first: int | None, last: int | None, size: int) -> bool:
+    return bool(last) and size > 0 if first is None else first < size
 
 
 class MadeResponse(StreamingResponse):
