@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -125,7 +126,14 @@ def _tools(server: GradioMCPServer) -> Iterator[tuple[str, _Tool]]:
             taken = {str(path[-1]) for path in files}
             fields = {k: v for k, v in schema["properties"].items() if k not in taken}
             told = description.split(" If a user passes a file")[0]
-            yield name, _Tool(bare, block.fn, told, {**schema, "properties": fields})
+            yield name, _Tool(bare, block.fn, told, _schema(block.fn, fields))
+
+
+def _schema(function: Callable[..., Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What it takes; gradio 6.8 does not say what cannot be left out."""
+    wanted = inspect.signature(function).parameters.values()
+    required = [each.name for each in wanted if each.default is each.empty and each.name in fields]
+    return {"type": "object", "properties": dict(fields), "required": required}
 
 
 def _check(tool: _Tool, arguments: Mapping[str, Any]) -> None:
