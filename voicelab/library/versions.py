@@ -33,6 +33,9 @@ LISTED = (
 FEW = 100
 """Takes whose versions are asked for one by one; those of more are picked out of all."""
 
+PAGE = 500
+"""The most takes of a list: an indexed question each costs less than a look at all versions."""
+
 FOLLOWED = ("audio_path", "duration", "seed", "chunks")
 Record = dict[str, Any]
 Pcm = NDArray[np.int16]
@@ -54,7 +57,7 @@ class Versions:
         """Of each of some takes, oldest first: as lists show them, without their chunks."""
         queries: list[Query | None] = [Query(where={"generation_id": id}) for id in generation_ids]
         found: dict[str, list[Record]] = {id: [] for id in generation_ids}
-        for query in [None] if len(queries) > FEW else queries:
+        for query in [None] if len(queries) > PAGE else queries:
             for row in self._store.values(VERSIONS, LISTED, query):
                 version = dict(zip(LISTED, row, strict=True))
                 if version["generation_id"] in found:
