@@ -1,4 +1,4 @@
-"""`python -m voicelab` serves as `python app.py` does; `storage`, `db`, `doctor` look after it."""
+"""`python -m voicelab` serves as `python app.py` does; `db`, `storage` and others look after it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from voicelab import database, doctor
+from voicelab import audit, database, doctor
 from voicelab.errors import StorageError, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import History, Profiles, Storage, Versions, open_files
@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
             return database.main(words[1:])
         if words[:1] == ["doctor"]:
             return doctor.main(words[1:])
+        if words[:1] == ["check-takes"]:
+            return audit.main(words[1:])
         if words[:1] == ["storage"]:
             _storage(words[1:])
         else:

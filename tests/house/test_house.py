@@ -43,6 +43,7 @@ FLOORS = {
     "checks": 3.7,
     "speech": 3.7,
     "database": 3,
+    "audit": 3.7,
     "lab": 4,
     "dialogue": 4.5,
     "ui": 5,
