@@ -3,11 +3,13 @@
 `demo` stands at module level because hot reload and Spaces look for it there.
 """
 
+import atexit
 import logging
 import sys
 
 import voicelab
 from voicelab.server import Lab, gr
+from voicelab.signals import end_in_order
 
 if gr.NO_RELOAD:
     # Once a process: the data folder is locked, and weights take seconds to load.
@@ -15,9 +17,13 @@ if gr.NO_RELOAD:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         started = __name__ == "__main__"
+        if started:
+            end_in_order()
         lab = voicelab.VoiceLab(voicelab.Settings.from_arguments() if started else None)
     except voicelab.VoicelabError as error:
         sys.exit(f"voicelab: {error.message}")
+    # Whoever launches `demo`: the journal is folded, what runs can be resumed.
+    atexit.register(lab.close)
 
 demo = Lab(lab)
 

@@ -17,6 +17,7 @@ from voicelab.errors import StorageError, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import History, Profiles, Storage, Versions, open_files
 from voicelab.settings import Settings
+from voicelab.signals import end_in_order
 from voicelab.store import open_store
 
 __all__ = ["main"]
@@ -26,7 +27,7 @@ LISTED = 20
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Open the page and serve until Ctrl+C, or run a command; the exit status.
+    """Open the page and serve until Ctrl+C or SIGTERM, or run a command; the exit status.
 
     Args:
         arguments: options; those of the process when None.
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _serve(arguments: list[str] | None) -> None:
     settings = Settings.from_arguments(arguments)
+    end_in_order()
     # Gradio takes seconds to import, a large store one to open: both at once.
     threading.Thread(target=importlib.import_module, args=("voicelab.server",)).start()
     with VoiceLab(settings) as lab:

@@ -15,6 +15,7 @@
     +-- Cancelled                 stopped on request
     +-- Unavailable               not now: starting, closing, queue full
     |   +-- EngineUnavailable     not installed, weights missing or broken
+    |   +-- Interrupted           the app ended while it was being made
     +-- SpeechFailed              the engine failed on one sentence, which is named
     +-- StorageError
         +-- StoreLocked           another process has the data folder
@@ -36,6 +37,7 @@ __all__ = [
     "Conflict",
     "EngineUnavailable",
     "Forbidden",
+    "Interrupted",
     "InvalidInput",
     "NotFound",
     "Protected",
@@ -168,6 +170,15 @@ class EngineUnavailable(Unavailable):
     """The engine is not installed, or its weights are missing or broken."""
 
     type = "engine_unavailable"
+
+
+class Interrupted(Unavailable):
+    """The app ended while it was being made; records say "interrupted"."""
+
+    type = "interrupted"
+
+    def __init__(self, message: str = "The app was stopped while this was being made."):
+        super().__init__(message)
 
 
 class SpeechFailed(VoicelabError):

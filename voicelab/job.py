@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.errors import Cancelled, VoicelabError
+from voicelab.errors import Cancelled, Interrupted, VoicelabError
 from voicelab.text import Chunk
 
 __all__ = ["LOOKAHEAD_CHUNKS", "ChunkAudio", "Job"]
@@ -109,7 +109,7 @@ class Job:
         with self._changed:
             if self._error is None:
                 self._error = error
-                if isinstance(error, Cancelled):
+                if isinstance(error, Cancelled | Interrupted):
                     self._done.clear()
             self.cancelled.set()
             self._changed.notify_all()
@@ -126,6 +126,11 @@ class Job:
     def attach(self, wake: Callable[[], None]) -> None:
         """Whom to tell when there is room for more; called by the runner."""
         self._wake = wake
+
+    @property
+    def error(self) -> VoicelabError | None:
+        """What ended it; None as long as nothing has."""
+        return self._error
 
     @property
     def finished(self) -> bool:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from voicelab.cache import ChunkCache
 from voicelab.checks import Checks, check_seed
 from voicelab.engines import Engine, EngineInfo, Rack
-from voicelab.errors import Conflict, NotFound, StorageError
+from voicelab.errors import Conflict, NotFound
 from voicelab.library import (
+    INTERRUPTED,
     FailedTake,
     Filters,
     History,
+    InterruptedTake,
     NewTake,
     NewVersion,
     Nowhere,
@@ -38,6 +40,7 @@ from voicelab.library import (
 )
 from voicelab.library.sweep import YOUNG_S, open_known
 from voicelab.records import GenerationRequest
+from voicelab.resumption import Resumption
 from voicelab.runner import Runner
 from voicelab.settings import Settings
 from voicelab.speech import Speech
@@ -64,7 +67,8 @@ class VoiceLab:
     Raises:
         StoreLocked, StoreCorrupt, StorageError: the data folder cannot be used.
 
-    Closed by `close` or by leaving its `with` block.
+    Closed by `close` or by leaving its `with` block; from the moment that `ending` is set nothing
+    new is begun.
     """
 
     def __init__(
@@ -95,7 +99,8 @@ class VoiceLab:
         self.runner = Runner(self.rack, self.cache, settings.max_queue, idle_s)
         self.checks = Checks(settings, self.rack, self.history, self.profiles, files, self.storage)
         self._page: Lab | None = None
-        self._closing = threading.Event()
+        self.ending, self._closing = threading.Event(), threading.Event()
+        self._resumption = Resumption(self.history, self._resume_by_itself)
         self.files.sweep_temporary(YOUNG_S if self.store.shared else 0)
         self._recover()
         self.replicas.watch(self._recover)
@@ -248,6 +253,12 @@ class VoiceLab:
             raise Conflict("This take is finished: there is nothing to resume.")
         return self._after_all(record, use_cache=True)
 
+    def resume_interrupted(self) -> None:
+        """Begin to resume, in the background, what a stop or a crash interrupted, if the settings
+        say so; takes that another process leaves are resumed as well."""
+        if self.settings.resume_interrupted:
+            self._resumption.start()
+
     def cancel(self, request_id: str) -> None:
         """Stop a running request; raises NotFound, or Conflict when it has ended."""
         self.status.cancel(request_id)
@@ -324,18 +335,6 @@ class VoiceLab:
         """Totals of the takes, and of the requests."""
         return self.history.stats() | {"requests": self.status.statistics()}
 
-    def trouble(self) -> tuple[str, str] | None:
-        """What keeps the lab from keeping takes: "error" or "degraded", and why in a sentence."""
-        try:
-            self.store.check()
-        except StorageError as error:
-            return "error", error.message
-        try:
-            self.files.check_free()
-        except StorageError as error:
-            return "degraded", error.message
-        return None
-
     def launch(self, **arguments: Any) -> Lab:
         """Open the page, with REST beside it, over this lab; launching again replaces it.
 
@@ -350,13 +349,22 @@ class VoiceLab:
         self._page.launch(**{"prevent_thread_lock": True, **arguments})
         return self._page
 
+    def interrupt(self) -> None:
+        """Begin nothing new, and end what runs as interrupted: the first step of `close`."""
+        self.ending.set()
+        self.runner.interrupt()
+        self.status.interrupt()
+        self.status.changed()
+
     def close(self) -> None:
         """Stop what runs, write what is due, release the data folder."""
         if self._closing.is_set():
             return
         self._closing.set()
+        self.interrupt()
         if self._page is not None:
             self._page.close()
+        self._resumption.end()
         self.runner.close()
         self.rack.close()
         self.replicas.leave()
@@ -378,7 +386,12 @@ class VoiceLab:
         """Pending records of a process that died: nobody makes them any more."""
         for record in self.history.recover(self.replicas.alive()):
             live = self.status.begin(record["text"], source=record["source"])
-            live.finish(error="interrupted", generation_id=record["id"])
+            live.finish(error=INTERRUPTED, generation_id=record["id"])
+            self._resumption.look()
+
+    def _resume_by_itself(self, record: dict[str, Any]) -> None:
+        destination = InterruptedTake(self.history, self.versions)
+        self.drain(self._again(self._ended(record["id"]), record["seed"], destination, True))
 
     def _stop(self, request_id: str) -> None:
         try:

@@ -103,7 +103,8 @@ class Generation:
     """The record of a take; the order of the fields is the order in every answer.
 
     `seed` is None only for imported takes whose archive has none. `replica` is the process that
-    makes the take, where several share the records.
+    makes the take, where several share the records. `resumptions` counts how often it was begun
+    again by itself after a crash.
     """
 
     id: str
@@ -139,6 +140,7 @@ class Generation:
     active_version_id: str | None = None
     replica: str | None = None
     response_format: str | None = None
+    resumptions: int = 0
 
     def document(self) -> dict[str, Any]:
         """As the store keeps it: lists for tuples, all numbers finite."""

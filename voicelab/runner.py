@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from voicelab.audio import is_silent, trim_silence
 from voicelab.cache import ChunkCache, chunk_key
 from voicelab.engines import Engine, Rack, Spoken, Utterance
-from voicelab.errors import Cancelled, SpeechFailed, Unavailable, VoicelabError
+from voicelab.errors import Cancelled, Interrupted, SpeechFailed, Unavailable, VoicelabError
 from voicelab.job import ChunkAudio, Job
 from voicelab.records import MAX_SEED
 from voicelab.text import Chunk, halves
@@ -71,8 +71,10 @@ class Runner:
                 )
 
     def submit(self, job: Job) -> Job:
-        """Queue a job; raises as `check`."""
+        """Queue a job; raises as `check`, but Interrupted when the lab is closing."""
         with self._changed:
+            if self._closing:
+                raise Interrupted
             self.check()
             job.attach(self._notify)
             self._jobs.append(job)
@@ -85,14 +87,18 @@ class Runner:
             self._preload = engine
             self._changed.notify_all()
 
-    def close(self) -> None:
-        """Cancel what runs and wait for the thread."""
+    def interrupt(self) -> None:
+        """End what runs as interrupted, and refuse what comes; the thread ends by itself."""
         with self._changed:
             self._closing = True
             jobs = list(self._jobs)
         for job in jobs:
-            job.fail(Cancelled("the lab was closed"))
+            job.fail(Interrupted())
         self._notify()
+
+    def close(self) -> None:
+        """As `interrupt`, and wait for the thread."""
+        self.interrupt()
         self._thread.join()
 
     def _notify(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 # Both are read when gradio is imported.
@@ -12,12 +13,14 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
 
 import gradio as gr
+from gradio.tunneling import CURRENT_TUNNELS
 
 from voicelab import rest, ui
 from voicelab.errors import Unavailable
 from voicelab.lab import VoiceLab
 from voicelab.library.files import TAKES
 from voicelab.settings import Settings
+from voicelab.signals import end_in_order
 
 if TYPE_CHECKING:
     from gradio.mcp import GradioMCPServer
@@ -87,6 +90,7 @@ class Lab(gr.Blocks):
         }
         _warn_when_open(settings)
         self.lab.runner.preload(self.lab.rack.default)
+        self.lab.resume_interrupted()
         try:
             return super().launch(*args, **{**defaults, **ui.appearance(), **arguments, **fixed})
         except OSError as error:
@@ -94,6 +98,18 @@ class Lab(gr.Blocks):
             raise Unavailable(
                 f"Port {port} cannot be used ({error}). Choose another with --port."
             ) from error
+
+    def block_thread(self) -> None:
+        """Serve until a signal or Ctrl+C; what runs ends first, so that no stream is waited for."""
+        end_in_order()
+        try:
+            while self.is_running:
+                time.sleep(0.1)
+        except (KeyboardInterrupt, SystemExit):
+            self.lab.interrupt()
+            self.close()
+            for tunnel in CURRENT_TUNNELS:
+                tunnel.kill()
 
 
 def _free_port(host: str) -> int:

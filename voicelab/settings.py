@@ -143,6 +143,9 @@ class Settings(BaseSettings):
         description="chunks kept to be used again when a text is edited or a take resumed, in "
         "MiB; 0 keeps none",
     )
+    resume_interrupted: bool = Field(
+        True, description="make takes whole that a stop or a crash interrupted, at the next start"
+    )
     request_log: int = Field(1000, ge=50, le=100_000, description="finished requests remembered")
     tone_delay_s: float = Field(
         0.0, ge=0, le=60, description="tone engine: seconds of work for each chunk"

@@ -41,6 +41,7 @@ class LiveRequest:
         self.request_id = request_id
         self._owner = status
         self._cancel: Callable[[], None] = lambda: None
+        self._interrupt: Callable[[], None] = lambda: None
         self._began = status.clock()
         self._text_length = len(text)
         preview = text[:PREVIEW_CHARS]
@@ -70,6 +71,14 @@ class LiveRequest:
         """Ask for it to be stopped; the record then says why."""
         self.reason = reason
         self._cancel()
+
+    def on_interrupt(self, interrupt: Callable[[], None]) -> None:
+        """What to do when the app ends."""
+        self._interrupt = interrupt
+
+    def interrupt(self) -> None:
+        """Stop it, because the app ends; it has ended when this comes back."""
+        self._interrupt()
 
     def step(self, state: str, line: str) -> None:
         """Enter one of ACTIVE_STATES."""
@@ -301,6 +310,11 @@ class Status:
             ended.wait()
         finally:
             leave()
+
+    def interrupt(self) -> None:
+        """Stop all, because the app ends; they have ended when this comes back."""
+        for live in self._active():
+            live.interrupt()
 
     def statistics(self) -> Snapshot:
         """The body of /status/statistics: all requests ever recorded."""

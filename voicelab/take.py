@@ -29,9 +29,16 @@ from voicelab.audio import (
 )
 from voicelab.codecs import stretch
 from voicelab.effects import apply_chain
-from voicelab.errors import Cancelled, NotFound, SpeechFailed, StorageError, VoicelabError
+from voicelab.errors import (
+    Cancelled,
+    Interrupted,
+    NotFound,
+    SpeechFailed,
+    StorageError,
+    VoicelabError,
+)
 from voicelab.job import ChunkAudio, Job
-from voicelab.library import Destination, Files
+from voicelab.library import INTERRUPTED, Destination, Files
 from voicelab.library.versions import processed, version_row
 from voicelab.records import Generation, SpokenChunk
 from voicelab.runner import Runner
@@ -127,14 +134,9 @@ class Take(Iterator[Piece]):
         self._spoken: list[SpokenChunk] = []
         live.plan([len(chunk.text) for chunk in blueprint.plan.chunks])
         live.on_cancel(blueprint.job.cancel)
-        try:
-            blueprint.destination.begin(blueprint.record, live.request_id)
-            runner.submit(blueprint.job)
-        except VoicelabError as error:
-            self._failed(error)
-            raise
         self._iterating = threading.RLock()
         self._pieces = self._make()
+        self._begin(runner)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -182,6 +184,28 @@ class Take(Iterator[Piece]):
         It has stopped when this comes back: a thread that iterates is waited for.
         """
         self.cancel()
+        self._end()
+
+    def interrupt(self) -> None:
+        """As `close`, because the app ends; the record says so, and the take can be resumed."""
+        self._blueprint.job.fail(Interrupted())
+        self._end()
+
+    def _begin(self, runner: Runner) -> None:
+        destination = self._blueprint.destination
+        try:
+            destination.begin(self._blueprint.record, self.request_id)
+        except VoicelabError as error:  # the record is not this take's: another may be making it
+            self._end_live(error.message, cancelled=False)
+            raise
+        self.live.on_interrupt(self.interrupt)
+        try:
+            runner.submit(self._blueprint.job)
+        except VoicelabError as error:
+            self._failed(error)
+            raise
+
+    def _end(self) -> None:
         with self._iterating:
             self._pieces.close()
             if self._record is None and not self.live.ended:
@@ -308,13 +332,17 @@ class Take(Iterator[Piece]):
         if self._record is not None:
             return  # closed after the last piece: the take is whole
         self._blueprint.job.cancel()
+        if isinstance(error, Cancelled):  # whoever left may only have seen the app end
+            error = self._blueprint.job.error or error
         cancelled = isinstance(error, Cancelled)
         message = self.live.reason if cancelled else error.message
+        if isinstance(error, Interrupted):
+            message = INTERRUPTED
         try:
             elapsed_s = round(time.monotonic() - self._began, 3)
             self._blueprint.destination.fail(self._blueprint.record, message, elapsed_s)
-        except (StorageError, NotFound):
-            log.warning("take %s: its failure could not be recorded", self.id, exc_info=True)
+        except (StorageError, NotFound) as told:
+            log.warning("take %s: its failure could not be recorded: %s", self.id, told)
         finally:
             self._end_live(message, cancelled)
 
@@ -322,5 +350,5 @@ class Take(Iterator[Piece]):
         kept = self.id if self._blueprint.destination.keeps else None
         try:
             self.live.finish(error=message, cancelled=cancelled, generation_id=kept)
-        except StorageError:
-            log.warning("request %s could not be logged", self.request_id, exc_info=True)
+        except StorageError as told:
+            log.warning("request %s could not be logged: %s", self.request_id, told)

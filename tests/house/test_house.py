@@ -42,6 +42,8 @@ FLOORS = {
     "take": 3.5,
     "checks": 3.7,
     "speech": 3.7,
+    "resumption": 3.8,
+    "signals": 0,
     "database": 3,
     "audit": 3.7,
     "lab": 4,

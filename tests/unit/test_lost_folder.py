@@ -74,12 +74,13 @@ def test_reads_of_records_go_on_and_files_are_gone(lab, folder: Path, client: Te
     ):
         answer = client.get(path)
         assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found"), path
-    assert client.get("/storage").json()["error"]["type"] == "storage_error"
+    assert client.get("/storage").json()["error"]["type"] == "store_lost"
 
 
 def test_a_running_take_ends_with_the_sentence(lab: VoiceLab, folder: Path) -> None:
     with held(lab) as free:
         record = lab.submit(GenerationRequest("One sentence that is spoken. " * 8))
+        wait_for(lambda: list(folder.glob("generations/.*.tmp")))
         shutil.rmtree(folder)
         free.set()
         wait_for(lambda: lab.history.get(record["id"])["status"] == "failed")

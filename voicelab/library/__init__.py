@@ -2,9 +2,16 @@
 
 from voicelab.library.archive import export_archive, export_many, import_archive
 from voicelab.library.audio_import import import_audio
-from voicelab.library.destination import Destination, FailedTake, NewTake, NewVersion, Nowhere
+from voicelab.library.destination import (
+    Destination,
+    FailedTake,
+    InterruptedTake,
+    NewTake,
+    NewVersion,
+    Nowhere,
+)
 from voicelab.library.files import Files
-from voicelab.library.history import Filters, History
+from voicelab.library.history import INTERRUPTED, Filters, History
 from voicelab.library.policy import Policy
 from voicelab.library.presets import Presets
 from voicelab.library.profile_archive import export_profile, import_profile
@@ -18,11 +25,13 @@ from voicelab.library.tidying import Tidying
 from voicelab.library.versions import Versions
 
 __all__ = [
+    "INTERRUPTED",
     "Destination",
     "FailedTake",
     "Files",
     "Filters",
     "History",
+    "InterruptedTake",
     "NewTake",
     "NewVersion",
     "Nowhere",

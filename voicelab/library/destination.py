@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from voicelab.library.history import History
+from voicelab.library.history import INTERRUPTED, History
 from voicelab.library.versions import Versions, version_row
 from voicelab.records import Generation, now
 
-__all__ = ["Destination", "FailedTake", "NewTake", "NewVersion", "Nowhere"]
+__all__ = ["Destination", "FailedTake", "InterruptedTake", "NewTake", "NewVersion", "Nowhere"]
 
 Record = dict[str, Any]
 
@@ -94,14 +94,31 @@ class FailedTake(NewTake):
 
     def begin(self, record: Generation, request_id: str) -> None:
         """See `Destination`."""
-        fields = {"request_id": request_id, "replica": self.history.replica}
-        self.history.patch(record.id, status="pending", error=None, **fields)
+        self._begin(record, request_id, resumptions=0)
 
     def complete(self, record: Generation, processed: Record | None) -> Record:
         """See `Destination`. Versions whose loss made the take fail are replaced by it."""
         super().complete(record, processed)
         self.versions.forget_lost(record.id)
         return self.history.get(record.id)
+
+    def _begin(self, record: Generation, request_id: str, resumptions: int) -> None:
+        fields = {"request_id": request_id, "replica": self.history.replica}
+        self.history.begin_again(record.id, resumptions=resumptions, **fields)
+
+
+@dataclass(frozen=True)
+class InterruptedTake(FailedTake):
+    """A record that a stop or a crash left, made after all without anybody asking."""
+
+    def begin(self, record: Generation, request_id: str) -> None:
+        """See `Destination`. Counted before it is tried: it may be what ends the process."""
+        self._begin(record, request_id, record.resumptions + 1)
+
+    def fail(self, record: Generation, error: str, elapsed_s: float) -> None:
+        """See `Destination`. A stop in order is no attempt of this take."""
+        tried = record.resumptions + (error != INTERRUPTED)
+        self.history.fail(record.id, error, elapsed_s, resumptions=tried)
 
 
 @dataclass(frozen=True)

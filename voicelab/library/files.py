@@ -187,6 +187,7 @@ class Files:
         try:
             return shutil.disk_usage(self.root).free
         except OSError as error:
+            self.check()
             raise storage_error(error) from error
 
     def folder_bytes(self, audio: Iterable[AudioFile]) -> dict[str, int]:

@@ -18,9 +18,15 @@ from voicelab.store import Query, Store, Term
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["SORTS", "Filters", "History"]
+__all__ = ["INTERRUPTED", "MOST_RESUMPTIONS", "SORTS", "Filters", "History"]
 
 STORY_ITEMS = "story_items"
+INTERRUPTED = "interrupted"
+"""Error of a take whose process ended while it was being made."""
+
+MOST_RESUMPTIONS = 3
+"""Of a take by itself, each ended by a crash: it may be what makes the process crash."""
+
 SORTS = ("created_at", "duration", "text", "size_bytes", "real_time_factor")
 FEW = 100
 """Takes whose versions are asked for one by one; those of more are picked out of all."""
@@ -99,14 +105,32 @@ class History:
         self._store.patch(GENERATIONS, id, self._untold.get(id, {}) | fields)
         self._untold.pop(id, None)
 
-    def fail(self, id: str, error: str, elapsed_s: float) -> None:
+    def begin_again(self, id: str, **fields: Any) -> None:
+        """A failed take is being made after all; raises NotFound, or Conflict when it has not
+        failed (any more): another replica was quicker."""
+        if id in self._untold:
+            self.patch(id)
+        fields |= {"status": "pending", "error": None}
+        self._store.patch(GENERATIONS, id, fields, expected={"status": "failed"})
+
+    def interrupted(self) -> list[Record]:
+        """Takes that may be resumed by themselves, the oldest first."""
+        query = Query(where={"status": "failed", "error": INTERRUPTED}, descending=False)
+        found, _ = self._store.page(GENERATIONS, query)
+        return [
+            record
+            for record in found
+            if record["seed"] is not None and record.get("resumptions", 0) < MOST_RESUMPTIONS
+        ]
+
+    def fail(self, id: str, error: str, elapsed_s: float, **more: Any) -> None:
         """A take has ended without audio.
 
         Raises:
             NotFound; StorageError: it cannot be written. The record says so all the same, as
                 long as this process lives; the next one finds it interrupted.
         """
-        fields = {"status": "failed", "error": error, "elapsed_s": elapsed_s}
+        fields = {"status": "failed", "error": error, "elapsed_s": elapsed_s} | more
         try:
             self.patch(id, **fields)
         except StorageError:
@@ -122,7 +146,7 @@ class History:
             found, _ = self._store.page(GENERATIONS, pending)
             left = [record for record in found if record.get("replica") not in alive]
             for record in left:
-                self.patch(record["id"], status="failed", error="interrupted")
+                self.patch(record["id"], status="failed", error=INTERRUPTED)
         return left
 
     def get(self, id: str) -> Record:

@@ -76,6 +76,18 @@ class Storage:
                 self._store.patch(SETTINGS, POLICY, asdict(policy))
         return policy
 
+    def trouble(self) -> tuple[str, str] | None:
+        """What keeps the lab from keeping takes: "error" or "degraded", and why in a sentence."""
+        try:
+            self._store.check()
+        except StorageError as error:
+            return "error", error.message
+        try:
+            self._files.check_free()
+        except StorageError as error:
+            return "degraded", error.message
+        return None
+
     def usage(self) -> Record:
         """Bytes by folder, by profile and by age of the takes, what is free, what no take has."""
         by_profile = self._by_profile()

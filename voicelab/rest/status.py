@@ -173,7 +173,7 @@ def _health(lab: VoiceLab) -> Callable[..., Any]:
     async def health() -> Response:
         """Whether it can speak and keep takes, with which engine, and why that one."""
         state = lab.rack.state()
-        storage, reason = lab.trouble() or (None, None)
+        storage, reason = lab.storage.trouble() or (None, None)
         words = {"not_started": "starting", "ready": "healthy"}
         return Json(
             {
@@ -232,7 +232,7 @@ def _stream(lab: VoiceLab) -> Callable[..., Any]:
 
 async def _events(lab: VoiceLab, listeners: Listeners) -> AsyncIterator[bytes]:
     changed = True
-    while True:
+    while not lab.ending.is_set():
         version = lab.status.version
         yield b"event: progress\ndata: %b\n\n" % lab.status.body() if changed else HEARTBEAT
         changed = await listeners.wait(version)

@@ -1,0 +1,147 @@
+"""The real app asked to end, or killed, while it speaks; and what the next start makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import wait_for
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+
+ROOT = Path(__file__).parents[2]
+TEXT = "One sentence that is spoken by the tone. " * 30
+
+
+@contextmanager
+def running(
+    folder: Path, *command: str, **settings: str
+) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """The app on a free port, and a client of it."""
+    chosen = {"engine": "tone", "data_dir": str(folder), "port": "0", "min_free_disk_mb": "0"}
+    variables = {f"VOICELAB_{key.upper()}": value for key, value in {**chosen, **settings}.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-u", *command],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        url = next(line.split()[-1] for line in process.stdout if "http://" in line)
+        # Else the process would wait for somebody to read what it says.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        with httpx.Client(base_url=url, timeout=60) as client:
+            yield process, client
+    finally:
+        process.kill()
+        process.wait()
+
+
+def begun(client: httpx.Client) -> str:
+    """The id of a take of which a chunk is spoken."""
+    id = client.post("/generate", json={"text": TEXT}).json()["id"]
+    wait_for(lambda: client.get("/status/progress").json().get("current_chunk", 0) > 1)
+    return id
+
+
+def kept(folder: Path) -> dict[str, tuple[str, str | None]]:
+    """How the takes in db.json ended; there is no journal."""
+    assert not list(folder.glob("db.json.j-*"))
+    records = json.loads((folder / "db.json").read_bytes())["generations"].values()
+    return {record["id"]: (record["status"], record["error"]) for record in records}
+
+
+@pytest.mark.parametrize(
+    ("command", "signals"),
+    [
+        (("app.py",), (signal.SIGTERM,)),
+        (("-m", "voicelab"), (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)),
+        (("-m", "voicelab"), (signal.SIGHUP,)),
+        (("app.py",), (signal.SIGINT, signal.SIGINT)),
+    ],
+    ids=lambda value: "-".join(map(str, value)),
+)
+def test_a_signal_ends_it_in_order(tmp_path: Path, command, signals) -> None:
+    with running(tmp_path / "data", *command, tone_delay_s="0.2") as (process, client):
+        id = begun(client)
+        with client.stream("GET", "/status/stream") as listener:
+            next(listener.iter_bytes())
+            for number in signals:
+                process.send_signal(number)
+            assert process.wait(30) == 0
+    assert kept(tmp_path / "data") == {id: ("failed", "interrupted")}
+
+
+def test_the_next_start_makes_it_whole(tmp_path: Path) -> None:
+    """After a stop in order and after kill -9; not when the setting says no."""
+    folder = tmp_path / "data"
+    with running(folder, "app.py", tone_delay_s="0.2") as (process, client):
+        stopped = begun(client)
+        cancelled = client.post("/generate", json={"text": TEXT}).json()["id"]
+        assert client.post(f"/generate/{cancelled}/cancel").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    with running(folder, "app.py", tone_delay_s="0.2", resume_interrupted="false") as (
+        process,
+        client,
+    ):
+        killed = begun(client)
+        assert client.get(f"/history/{stopped}").json()["error"] == "interrupted"
+        process.kill()
+        process.wait()
+    with running(folder, "app.py") as (process, client):
+        for id in (stopped, killed):
+            wait_for(lambda: client.get(f"/history/{id}").json()["status"] == "completed")  # noqa: B023
+            assert client.get(f"/audio/{id}").status_code == 200
+        assert client.get(f"/history/{cancelled}").json()["error"] == "cancelled"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    ends = {stopped: ("completed", None), killed: ("completed", None)}
+    assert kept(folder) == ends | {cancelled: ("failed", "cancelled")}
+
+
+STUCK = """
+import os, signal, threading
+from voicelab.signals import end_in_order
+end_in_order(0.2)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(60)
+finally:
+    print("closing", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(60)
+    print("closed", flush=True)
+"""
+
+
+def test_what_does_not_end_is_ended() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "closing\n")
+
+
+def test_a_signal_ignored_by_who_started_it_stays_ignored() -> None:
+    code = (
+        "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from voicelab.signals import end_in_order\n"
+        "end_in_order(); os.kill(os.getpid(), signal.SIGHUP); print('lives')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "lives\n")

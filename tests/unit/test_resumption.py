@@ -1,0 +1,236 @@
+"""Takes that a stop or a crash interrupted: told apart from cancelled ones, and made whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import MakeLab, held, wait_for
+from voicelab import Settings
+from voicelab.errors import Conflict, Interrupted, Unavailable
+from voicelab.lab import VoiceLab
+from voicelab.library import INTERRUPTED
+from voicelab.library.history import MOST_RESUMPTIONS
+from voicelab.records import GenerationRequest
+from voicelab.store import MemoryStore
+
+TEXT = "One sentence that is spoken by the tone. " * 4
+
+
+def ends(lab: VoiceLab) -> dict[str, tuple[str, str | None]]:
+    return {record["id"]: (record["status"], record["error"]) for record in lab.history}
+
+
+def interrupted(lab: VoiceLab, count: int = 1) -> list[str]:
+    """The ids of takes that were being made when the lab was closed."""
+    with held(lab):
+        ids = [lab.submit(GenerationRequest(TEXT))["id"] for _ in range(count)]
+        lab.close()
+    return ids
+
+
+def test_a_stop_interrupts_what_runs_and_waits_until_that_is_recorded(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    with held(lab):
+        running = lab.submit(GenerationRequest(TEXT))["id"]
+        listened = lab.stream(GenerationRequest(TEXT))
+        never = lab.stream(GenerationRequest(TEXT))
+        cancelled = lab.stream(GenerationRequest(TEXT))
+        cancelled.close()
+        told: list[Exception] = []
+
+        def listen() -> None:
+            try:
+                list(listened)
+            except Interrupted as error:
+                told.append(error)
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        lab.close()
+        thread.join()
+    assert [str(error) for error in told] == ["The app was stopped while this was being made."]
+    found = ends(make_lab(resume_interrupted=False))
+    assert found == {
+        running: ("failed", "interrupted"),
+        listened.id: ("failed", "interrupted"),
+        never.id: ("failed", "interrupted"),
+        cancelled.id: ("failed", "cancelled"),
+    }
+
+
+def test_a_stop_counts_as_an_error_and_not_as_a_cancellation(make_lab: MakeLab) -> None:
+    interrupted(make_lab())
+    statistics = make_lab().status.statistics()
+    assert (statistics["error_requests"], statistics["cancelled_requests"]) == (1, 0)
+
+
+def test_a_take_that_just_begins_is_interrupted_as_well(make_lab: MakeLab, monkeypatch) -> None:
+    """Its record is there already, its job is not in the queue yet."""
+    lab = make_lab()
+    submit = lab.runner.submit
+
+    def late(job):
+        lab.interrupt()
+        return submit(job)
+
+    monkeypatch.setattr(lab.runner, "submit", late)
+    with pytest.raises(Interrupted):
+        lab.stream(GenerationRequest(TEXT))
+    assert [record["error"] for record in lab.history] == [INTERRUPTED]
+
+
+def test_nothing_begins_after_the_first_step(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    lab.interrupt()
+    with pytest.raises(Unavailable, match="closing"):
+        lab.stream(GenerationRequest(TEXT))
+    assert len(lab.history) == 0
+
+
+def test_interrupted_takes_are_made_whole_at_the_next_start(make_lab: MakeLab) -> None:
+    ids = interrupted(make_lab(), 3)
+    lab = make_lab()
+    order: list[str] = []
+    begin = lab.history.begin_again
+    lab.history.begin_again = lambda id, **fields: (order.append(id), begin(id, **fields))[1]  # type: ignore[method-assign]
+    lab.resume_interrupted()
+    wait_for(lambda: all(status == "completed" for status, _ in ends(lab).values()))
+    assert order == ids
+    assert all(lab.audio_path(id).is_file() for id in ids)
+
+
+def test_only_interrupted_ones_and_only_when_wanted(make_lab: MakeLab) -> None:
+    lab = make_lab(tone_fail_on="boom")
+    with held(lab):
+        cancelled = lab.stream(GenerationRequest(TEXT))
+        cancelled.close()
+    failed = lab.submit(GenerationRequest("This goes boom."))["id"]
+    wait_for(lambda: ends(lab)[failed][0] == "failed")
+    (id,) = interrupted(lab)
+    off = make_lab(resume_interrupted=False)
+    off.resume_interrupted()
+    before = ends(off)
+    off.close()
+    assert before[id] == ("failed", INTERRUPTED)
+    lab = make_lab()
+    lab.resume_interrupted()
+    wait_for(lambda: ends(lab)[id][0] == "completed")
+    lab.close()
+    after = ends(make_lab())
+    assert after == before | {id: ("completed", None)}
+
+
+def test_a_full_queue_is_waited_for(make_lab: MakeLab, monkeypatch) -> None:
+    monkeypatch.setattr("voicelab.resumption.PAUSE_S", 0.01)
+    ids = interrupted(make_lab(), 2)
+    lab = make_lab(max_queue=1)
+    with held(lab) as free:
+        mine = lab.submit(GenerationRequest("Somebody speaks."))["id"]
+        refused: list[int] = []
+        check = lab.runner.check
+
+        def counted() -> None:
+            try:
+                check()
+            except Unavailable:
+                refused.append(1)
+                raise
+
+        lab.runner.check = counted  # type: ignore[method-assign]
+        lab.resume_interrupted()
+        wait_for(lambda: len(refused) > 3)
+        assert {ends(lab)[id] for id in ids} == {("failed", INTERRUPTED)}
+        free.set()
+        wait_for(lambda: all(status == "completed" for status, _ in ends(lab).values()))
+    assert mine in ends(lab)
+
+
+CRASHING = """
+import os, sys
+from pathlib import Path
+from voicelab import Settings, VoiceLab, GenerationRequest
+lab = VoiceLab(Settings(engine="tone", data_dir=Path(sys.argv[1]), min_free_disk_mb=0))
+lab.rack.engine("tone")._work = lambda *_: os._exit(9)
+if not len(lab.history):
+    lab.submit(GenerationRequest("This ends the process."))
+lab.resume_interrupted()
+lab._resumption._thread.join(3)
+print("alive")
+lab.close()
+"""
+
+
+def test_a_take_that_kills_the_process_is_tried_some_times(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+
+    def start() -> int:
+        code = [sys.executable, "-c", CRASHING, str(folder)]
+        return subprocess.run(code, check=False, capture_output=True).returncode
+
+    codes = [start() for _ in range(MOST_RESUMPTIONS + 2)]
+    assert codes == [9] * (1 + MOST_RESUMPTIONS) + [0]
+    with VoiceLab(Settings(engine="tone", data_dir=folder, min_free_disk_mb=0)) as lab:
+        (record,) = lab.history
+        assert (record["error"], record["resumptions"]) == (INTERRUPTED, MOST_RESUMPTIONS)
+        whole = lab.drain(lab.resume(record["id"]))  # by hand it can be, and counts anew
+        assert (whole["status"], whole["resumptions"]) == ("completed", 0)
+
+
+def test_a_stop_in_order_is_no_attempt(make_lab: MakeLab) -> None:
+    (id,) = interrupted(make_lab())
+    for _ in range(MOST_RESUMPTIONS + 1):
+        lab = make_lab()
+        with held(lab):
+            lab.resume_interrupted()
+            wait_for(lambda: ends(lab)[id][0] == "pending")  # noqa: B023
+            lab.close()
+    lab = make_lab()
+    assert lab.history.get(id)["resumptions"] == 0
+    lab.resume_interrupted()
+    wait_for(lambda: ends(lab)[id][0] == "completed")
+
+
+def test_two_replicas_do_not_resume_one_take(tmp_path: Path) -> None:
+    store = MemoryStore()
+    labs = [
+        VoiceLab(
+            Settings(engine="tone", data_dir=tmp_path / str(n), min_free_disk_mb=0), store=store
+        )
+        for n in range(2)
+    ]
+    first, second = labs
+    try:
+        record = first.drain(first.stream(GenerationRequest(TEXT)))
+        first.history.patch(record["id"], status="failed", error=INTERRUPTED)
+        with held(first), held(second):
+            take = first.resume(record["id"])
+            with pytest.raises(Conflict, match="changed meanwhile"):
+                second.history.begin_again(record["id"])
+            assert second.history.get(record["id"])["status"] == "pending"
+            second.resume_interrupted()
+            with pytest.raises(Conflict):
+                second.resume(record["id"])
+            assert first.history.get(record["id"])["status"] == "pending"
+            take.close()
+    finally:
+        for lab in labs:
+            lab.close()
+
+
+def test_who_comes_second_leaves_the_record_as_it_is(lab: VoiceLab, monkeypatch) -> None:
+    """Between the look and the beginning another replica has begun."""
+    record = lab.drain(lab.stream(GenerationRequest(TEXT)))
+    lab.history.patch(record["id"], status="failed", error=INTERRUPTED)
+    seen = lab.history.get(record["id"])
+    lab.history.patch(record["id"], status="pending", error=None, request_id="other")
+    monkeypatch.setattr(lab, "_ended", lambda _: seen)
+    with pytest.raises(Conflict):
+        lab.resume(record["id"])
+    after = lab.history.get(record["id"])
+    assert (after["status"], after["error"], after["request_id"]) == ("pending", None, "other")
+    assert lab.status.current()["status"] == "idle"
