@@ -11,6 +11,7 @@
     +-- Protected                 a built-in thing, or the last of its kind
     +-- TooLarge                  more bytes than the limit
     +-- Unauthorized              no key, or a wrong one
+    +-- TooManyAttempts           too many wrong keys; `retry_after_s` says when to come again
     +-- Forbidden                 known, but not allowed from there
     +-- Cancelled                 stopped on request
     +-- Unavailable               not now: starting, closing, queue full
@@ -49,6 +50,7 @@ __all__ = [
     "StoreLost",
     "TextTooLong",
     "TooLarge",
+    "TooManyAttempts",
     "TooSlow",
     "Unauthorized",
     "Unavailable",
@@ -140,9 +142,27 @@ class TooSlow(VoicelabError):
 
 
 class Unauthorized(VoicelabError):
-    """No key, or a wrong one."""
+    """No key, or a wrong one.
+
+    Args:
+        challenge: schemes that would do, as WWW-Authenticate names them.
+    """
 
     type = "authentication_error"
+
+    def __init__(self, message: str, *, challenge: str = "Bearer"):
+        super().__init__(message)
+        self.challenge = challenge
+
+
+class TooManyAttempts(VoicelabError):
+    """Too many wrong keys from one address."""
+
+    type = "rate_limit_error"
+
+    def __init__(self, message: str, *, retry_after_s: int):
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Forbidden(VoicelabError):

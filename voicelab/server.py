@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
+import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Both are read when gradio is imported.
@@ -14,9 +18,11 @@ os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
 
 import gradio as gr
 from gradio.tunneling import CURRENT_TUNNELS
+from gradio.utils import get_upload_folder
+from pydantic import SecretStr
 
 from voicelab import rest, ui
-from voicelab.errors import Unavailable
+from voicelab.errors import InvalidInput, Unavailable
 from voicelab.lab import VoiceLab
 from voicelab.library.files import TAKES
 from voicelab.settings import Settings
@@ -28,6 +34,12 @@ if TYPE_CHECKING:
 __all__ = ["Lab"]
 
 log = logging.getLogger(__name__)
+
+NOTEBOOKS = (
+    "http://localhost:* http://127.0.0.1:* vscode-webview: "
+    "https://colab.research.google.com https://*.googleusercontent.com"
+)
+"""Who shows the page in a frame when a notebook starts it."""
 
 
 class Lab(gr.Blocks):
@@ -58,19 +70,23 @@ class Lab(gr.Blocks):
     def launch(self, *args: Any, **arguments: Any) -> Any:
         """As `gradio.Blocks.launch`, the settings' values where an argument is silent.
 
+        Args:
+            *args: for Gradio.
+            **arguments: for Gradio; auth as (name, password) or a list of them.
+
         Raises:
             Unavailable: the port is taken.
+            InvalidInput: auth is something else.
         """
-        settings = self.lab.settings
-        share = bool(arguments.get("share", settings.share))
+        settings = self.lab.settings = _settled(self.lab.settings, arguments)
         application = rest.build(self.lab)
+        layers = rest.middleware(settings, share=settings.share, kept=self._kept())
         defaults = {
             "server_name": settings.host,
             "server_port": settings.port or _free_port(settings.host),
-            "share": share,
+            "share": settings.share,
             "inbrowser": settings.open_browser,
             "root_path": settings.root_path or None,
-            "auth": settings.users() or None,
             "max_file_size": settings.max_upload_mb << 20,
             "show_error": True,
             "mcp_server": ui.tools.installed(),
@@ -81,18 +97,22 @@ class Lab(gr.Blocks):
         fixed = {
             # Server-side rendering puts a Node proxy before us that answers /status with a page.
             "ssr_mode": False,
+            # The lock is ours alone: Gradio's own knows no key.
+            "auth": None,
             "app_kwargs": {
                 "routes": application.routes,
                 "exception_handlers": application.exception_handlers,
-                "middleware": rest.middleware(settings, share),
                 "openapi_url": None,
+                **rest.outermost(layers),
             },
         }
         _warn_when_open(settings)
         self.lab.runner.preload(self.lab.rack.default)
         self.lab.resume_interrupted()
         try:
-            return super().launch(*args, **{**defaults, **ui.appearance(), **arguments, **fixed})
+            with _bare_server():
+                given = {**defaults, **ui.appearance(), **arguments, **fixed}
+                return super().launch(*args, **given)
         except OSError as error:
             port = arguments.get("server_port", defaults["server_port"])
             raise Unavailable(
@@ -110,6 +130,60 @@ class Lab(gr.Blocks):
             self.close()
             for tunnel in CURRENT_TUNNELS:
                 tunnel.kill()
+
+    def _kept(self) -> rest.Kept:
+        takes = self.lab.files.target(TAKES)
+        return rest.Kept(Path(get_upload_folder()), takes, self.upload_file_set.__contains__)
+
+
+def _settled(settings: Settings, arguments: dict[str, Any]) -> Settings:
+    """The settings as the arguments of `launch` leave them, so that access is decided by both."""
+    changed: dict[str, Any] = {
+        "share": bool(arguments.get("share", settings.share)),
+        "host": arguments.get("server_name") or settings.host,
+    }
+    users = arguments.pop("auth", None)
+    if users:
+        changed["auth"] = SecretStr(_joined(users))
+    inline = arguments.get("inline")
+    if (inline or (inline is None and "ipykernel" in sys.modules)) and (
+        settings.frame_ancestors == "'self'"
+    ):
+        changed["frame_ancestors"] = f"'self' {NOTEBOOKS}"
+    return settings.model_copy(update=changed)
+
+
+def _joined(users: Any) -> str:
+    """Logins as the setting `auth` writes them.
+
+    Raises:
+        InvalidInput: they cannot be written so.
+    """
+    pairs = [users] if isinstance(users, tuple) and isinstance(users[0], str) else users
+    if callable(pairs) or not all(
+        len(pair) == 2 and all(isinstance(word, str) and word for word in pair) for pair in pairs
+    ):
+        raise InvalidInput("auth takes (name, password), or a list of them.", param="auth")
+    if any("," in "".join(pair) or ":" in pair[0] for pair in pairs):
+        raise InvalidInput("A login has no comma, and its name no colon.", param="auth")
+    return ",".join(f"{name}:{password}" for name, password in pairs)
+
+
+@contextlib.contextmanager
+def _bare_server() -> Iterator[None]:
+    """Uvicorn believes no X-Forwarded-For (that is --trust-proxy's to say), Gradio starts no
+    processes that give out files before our lock."""
+    wanted = {"FORWARDED_ALLOW_IPS": os.environ.get("FORWARDED_ALLOW_IPS", "")}
+    before = {name: os.environ.get(name) for name in (*wanted, "GRADIO_NUM_WORKERS")}
+    os.environ.pop("GRADIO_NUM_WORKERS", None)
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _free_port(host: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,18 @@ __all__ = ["EngineName", "Settings"]
 EngineName = Literal[
     "auto", "chatterbox", "chatterbox-turbo", "chatterbox-multilingual", "espeak", "tone"
 ]
+
+ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
+SOURCES = re.compile(r"[A-Za-z0-9'*:/._ \-]+")
+
+
+def _frames() -> str:
+    """Ourselves; on a Space also the site that shows it, and its own address."""
+    if os.environ.get("SYSTEM") != "spaces":
+        return "'self'"
+    host = os.environ.get("SPACE_HOST", "")
+    own = f" https://{host}" if SOURCES.fullmatch(host) else ""
+    return f"'self' https://huggingface.co{own}"
 
 
 class Settings(BaseSettings):
@@ -98,10 +111,27 @@ class Settings(BaseSettings):
     open_browser: bool = Field(False, description="open the page when the server is up")
     root_path: str = Field("", description="path prefix behind a reverse proxy")
     api_key: SecretStr | None = Field(
-        None, description="REST calls must send it as 'Authorization: Bearer KEY'"
+        None,
+        description="all that is asked for wants it: 'Authorization: Bearer KEY', 'X-API-Key: "
+        "KEY', or once in the page",
     )
     auth: SecretStr | None = Field(
         None, description="page and REST ask for 'user:password' (several separated by commas)"
+    )
+    allow_origins: str = Field(
+        "",
+        description="other sites whose pages may ask here, as http://localhost:3000, separated by "
+        "commas",
+    )
+    trust_proxy: bool = Field(
+        default_factory=lambda: os.environ.get("SYSTEM") == "spaces",
+        description="a reverse proxy is before the server: its X-Forwarded-Host, -Proto and -For "
+        "count; the default on a Space",
+    )
+    frame_ancestors: str = Field(
+        default_factory=_frames,
+        description="sites that may show the page in a frame, separated by spaces; on a Space "
+        "Hugging Face's",
     )
     allowed_hosts: str = Field(
         "", description="further host names that may stand in a request, separated by commas"
@@ -152,6 +182,24 @@ class Settings(BaseSettings):
     )
     tone_fail_on: str = Field("", description="tone engine: text on which it fails, for demos")
 
+    @field_validator("allow_origins")
+    @classmethod
+    def _check_origins(cls, value: str) -> str:
+        for entry in filter(None, (entry.strip() for entry in value.split(","))):
+            if not ORIGIN.fullmatch(entry):
+                raise ValueError(
+                    f"'{entry[:80]}' is no origin: http or https, a host, perhaps a port, nothing "
+                    "behind it"
+                )
+        return value
+
+    @field_validator("frame_ancestors")
+    @classmethod
+    def _check_frames(cls, value: str) -> str:
+        if not value.strip() or not SOURCES.fullmatch(value):
+            raise ValueError("sources separated by spaces, such as 'self' https://example.org")
+        return value
+
     @classmethod
     def from_arguments(cls, arguments: list[str] | None = None) -> Settings:
         """Settings from the command line over the environment; `--help` explains and exits.
@@ -199,6 +247,11 @@ class Settings(BaseSettings):
     def aliases(self) -> dict[str, str]:
         """The name of a profile for each name of `voice_aliases`, which is case-folded."""
         return _pairs(self.voice_aliases)
+
+    def origins(self) -> frozenset[str]:
+        """The origins of `allow_origins`, in small letters."""
+        entries = (entry.strip().lower() for entry in self.allow_origins.split(","))
+        return frozenset(entry for entry in entries if entry)
 
     @property
     def is_loopback(self) -> bool:

@@ -1,6 +1,6 @@
 """The documented routes, as an application of their own; `server.py` grafts it on Gradio's."""
 
 from voicelab.rest.application import build
-from voicelab.rest.security import middleware
+from voicelab.rest.security import Kept, middleware, outermost
 
-__all__ = ["build", "middleware"]
+__all__ = ["Kept", "build", "middleware", "outermost"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 import voicelab
@@ -20,22 +20,21 @@ from voicelab.rest import (
 )
 from voicelab.rest.dialects import chatterbox, chatterbox_server, openai, studio
 from voicelab.rest.errors import exception_handlers
-from voicelab.rest.head import Head
 from voicelab.rest.openapi import describe
 from voicelab.rest.polls import polls
-from voicelab.rest.security import Guard
+from voicelab.rest.security import middleware
 
 __all__ = ["build"]
 
 
 def build(lab: VoiceLab) -> FastAPI:
     """The REST application over a lab; works alone (TestClient) and grafted."""
-    guard = Guard(lab.settings)
     application = FastAPIOffline(
         title="voicelab",
         version=voicelab.__version__,
         description="Speech, its live status and every take kept.",
-        dependencies=[Depends(guard)],
+        # For itself alone: within Gradio's application only its routes are used.
+        middleware=middleware(lab.settings, any_host=True),
         exception_handlers=exception_handlers(),
     )
     application.state.lab = lab
@@ -58,7 +57,6 @@ def build(lab: VoiceLab) -> FastAPI:
     ):
         application.include_router(module.router(lab))
     # Before all others: a hundred pollers are answered without FastAPI's machinery.
-    application.router.routes[:0] = polls(lab, guard)
+    application.router.routes[:0] = polls(lab)
     describe(application)
-    application.add_middleware(Head)
     return application

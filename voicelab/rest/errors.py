@@ -35,18 +35,11 @@ STATUS: Mapping[type[errors.VoicelabError], int] = MappingProxyType(
         errors.Cancelled: 409,
         errors.TooSlow: 408,
         errors.TooLarge: 413,
+        errors.TooManyAttempts: 429,
         errors.Unavailable: 503,
         errors.StoreFull: 507,
         errors.StoreLost: 503,
         errors.VoicelabError: 500,
-    }
-)
-
-HEADERS: Mapping[int, Mapping[str, str]] = MappingProxyType(
-    {
-        401: {"WWW-Authenticate": 'Bearer, Basic realm="voicelab"'},
-        # The rest of the body is not waited for.
-        408: {"Connection": "close"},
     }
 )
 
@@ -76,8 +69,16 @@ def envelope(error: errors.VoicelabError) -> dict[str, Any]:
 
 def answer(error: errors.VoicelabError) -> Response:
     """The whole response."""
-    code = status_code(error)
-    return Json(envelope(error), code, headers=HEADERS.get(code))
+    return Json(envelope(error), status_code(error), headers=_headers(error))
+
+
+def _headers(error: errors.VoicelabError) -> dict[str, str]:
+    if isinstance(error, errors.Unauthorized):
+        return {"WWW-Authenticate": error.challenge}
+    if isinstance(error, errors.TooManyAttempts):
+        return {"Retry-After": str(error.retry_after_s)}
+    # The rest of a slow body is not waited for.
+    return {"Connection": "close"} if isinstance(error, errors.TooSlow) else {}
 
 
 def exception_handlers() -> dict[Any, Callable[..., Any]]:

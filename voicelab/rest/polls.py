@@ -7,7 +7,6 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from voicelab.lab import VoiceLab
-from voicelab.rest.security import Guard
 from voicelab.status import Status
 
 __all__ = ["PROGRESS", "polls"]
@@ -15,33 +14,30 @@ __all__ = ["PROGRESS", "polls"]
 PROGRESS = ("/status/progress", "/v1/status/progress", "/progress")
 
 
-def polls(lab: VoiceLab, guard: Guard) -> list[BaseRoute]:
+def polls(lab: VoiceLab) -> list[BaseRoute]:
     """Routes to stand before all others.
 
     Args:
         lab: whose status.
-        guard: asked before each answer, as by every other route.
     """
-    return [_Poll(path, lab.status, guard) for path in PROGRESS]
+    return [_Poll(path, lab.status) for path in PROGRESS]
 
 
 class _Poll(Route):
     """GET without a query; whatever else is asked there is for the documented route."""
 
-    def __init__(self, path: str, status: Status, guard: Guard):
+    def __init__(self, path: str, status: Status):
         async def progress(_: Request) -> None:
             """Never called: `handle` answers."""
 
         super().__init__(path, progress, methods=["GET"], include_in_schema=False)
         self._status = status
-        self._guard = guard
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         mine = scope["type"] == "http" and scope["method"] == "GET" and not scope["query_string"]
         return super().matches(scope) if mine else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._guard(Request(scope, receive))
         body = self._status.body()
         headers = [
             (b"content-length", b"%d" % len(body)),
