@@ -200,10 +200,16 @@ def peaks(pcm: Pcm, buckets: int = 240) -> list[float]:
     return (np.maximum(np.abs(high), np.abs(low)) / 32768).round(3).tolist()
 
 
-def wav_header(sample_rate: int, data_bytes: int | None) -> bytes:
-    """The 44 bytes before 16-bit mono PCM; None for a stream whose length is not known."""
+def wav_header(sample_rate: int, data_bytes: int | None, chunk_bytes: int = 0) -> bytes:
+    """The 44 bytes before 16-bit mono PCM.
+
+    Args:
+        sample_rate: in Hz.
+        data_bytes: of the samples; None for a stream whose length is not known.
+        chunk_bytes: of the chunks behind the samples.
+    """
     size = 0xFFFFFFFF if data_bytes is None else data_bytes
-    riff = size if data_bytes is None else size + 36
+    riff = size if data_bytes is None else size + 36 + chunk_bytes
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         *(b"RIFF", riff, b"WAVE", b"fmt ", 16, 1, 1),
@@ -291,12 +297,17 @@ class WavWriter:
             raise storage_error(error) from error
         self.frames += len(pcm)
 
-    def commit(self) -> None:
-        """Complete the header, flush to the disk, and give the file its name."""
+    def commit(self, chunks: bytes = b"") -> None:
+        """Complete the header, flush to the disk, and give the file its name.
+
+        Args:
+            chunks: what stands behind the samples, from `metadata.wav_chunks`.
+        """
         assert self._file is not None, "commit outside the with block"
         try:
+            self._file.write(chunks)
             self._file.seek(0)
-            self._file.write(wav_header(self.sample_rate, self.frames * 2))
+            self._file.write(wav_header(self.sample_rate, self.frames * 2, len(chunks)))
             self._file.flush()
             os.fsync(self._file.fileno())
             self._file.close()

@@ -12,6 +12,11 @@ from tqdm import tqdm
 
 from voicelab.audio import storage_error
 from voicelab.errors import StorageError, StoreCorrupt
+from voicelab.library import Files, open_files
+from voicelab.library.files import TAKES
+from voicelab.library.profiles import PROFILES
+from voicelab.library.rebuilding import rebuild, unnamed_files
+from voicelab.library.references import References
 from voicelab.settings import Settings
 from voicelab.store import MemoryStore, Store, TinyStore, open_store
 from voicelab.store.backup import backup, backups, outdated, put_aside, read_backup, replaced, stamp
@@ -65,7 +70,8 @@ def main(arguments: list[str]) -> int:
         command.options(word)
         word.set_defaults(run=command.run)
     chosen = parser.parse_args(arguments)
-    if "data_dir" in chosen and not has_records(chosen.data_dir):
+    is_here = "data_dir" in chosen and not getattr(chosen, "database_url", None)
+    if is_here and not has_records(chosen.data_dir):
         raise StorageError(f"There is no data folder {chosen.data_dir}; name it with --data-dir.")
     try:
         return chosen.run(chosen)
@@ -76,44 +82,108 @@ def main(arguments: list[str]) -> int:
 def _check(chosen: argparse.Namespace) -> int:
     """Read everything; exit status 1 when something is wrong."""
     path = chosen.data_dir / "db.json"
+    if chosen.database_url:
+        with contextlib.closing(open_store(chosen.database_url)) as store:
+            return _told(store, [], chosen.data_dir)
     try:
         with _progress(path) as bar:
             store = TinyStore(chosen.data_dir, read_only=True)
             bar.update(bar.total)
     except StoreCorrupt as error:
         print(error.message)
-        _tell_losses(salvage(System(), path), "could not be read")
+        _tell_losses(salvage(System(), path).lost, "could not be read")
         return 1
-    for table in store.tables():
-        print(f"{table:20}{store.count(table):10,} records")
     print(f"{store.sequence:,} commits")
     for finding in store.findings:
         print(finding)
-    wrong = store.is_edited
-    print("Something is wrong; the next start keeps a copy." if wrong else "All is well.")
-    return int(wrong)
+    edited = ["db.json was edited; the next start keeps a copy"] if store.is_edited else []
+    return _told(store, edited, chosen.data_dir)
+
+
+def _told(store: Store, wrong: list[str], folder: Path) -> int:
+    """Tables, and what is wrong; the exit status."""
+    for table in store.tables():
+        print(f"{table:20}{store.count(table):10,} records")
+    files = _files(folder)
+    wrong = [*wrong, *(each.what for each in References(store, files).dangling())]
+    unnamed, sounds = unnamed_files(store, files)
+    if unnamed:
+        told = f"{unnamed:,} of {sounds:,} sounds are in no record: db repair --from-audio"
+        print(told)
+        wrong += [told] if unnamed * 2 > sounds else []
+    _tell_losses(wrong, "wrong")
+    print("Something is wrong: see db repair." if wrong else "All is well.")
+    return int(bool(wrong))
 
 
 def _repair(chosen: argparse.Namespace) -> int:
-    """Keep what is whole of a damaged store, the damaged files aside, and say what is lost."""
+    """Keep what is whole of a damaged store, the damaged files aside; mend what refers to what is
+    lost, and say all of it."""
+    found = None if chosen.database_url else _salvaged(chosen)
+    with contextlib.closing(_to_mend(chosen, found)) as store:
+        done = _mended(store, chosen)
+    if found is None and not done:
+        print("All is well: nothing to repair.")
+    return 0
+
+
+def _salvaged(chosen: argparse.Namespace) -> Salvaged | None:
+    """What was kept of a damaged file, in its place unless that is only asked for."""
     system, path = System(), chosen.data_dir / "db.json"
     with _locked(chosen.data_dir):
         if _is_sound(chosen.data_dir):
-            print("All is well: nothing to repair.")
-            return 0
+            return None
         found = salvage(system, path)
         kept = sum(map(len, found.tables.values()))
-        if not kept:
+        if not kept and not chosen.from_audio:
             raise StoreCorrupt(f"Nothing in {path} can be read. {advice(path)}")
         print(f"{'would keep' if chosen.dry_run else 'kept'}: {kept:,} records")
-        _tell_losses(found, "lost")
-        if chosen.dry_run:
-            return 0
-        for copy in put_aside(system, path, f"damaged-{stamp()}"):
-            print(f"as it was: {copy}")
-        with _progress(path) as bar:
-            replaced(system, path, found.tables, found.meta, bar.update)
-    return 0
+        _tell_losses(found.lost, "lost")
+        if not chosen.dry_run:
+            for copy in put_aside(system, path, f"damaged-{stamp()}"):
+                print(f"as it was: {copy}")
+            with _progress(path) as bar:
+                replaced(system, path, found.tables, found.meta, bar.update)
+    return found
+
+
+def _to_mend(chosen: argparse.Namespace, found: Salvaged | None) -> Store:
+    """The store; for a dry run what it would hold, in memory."""
+    place = chosen.database_url or chosen.data_dir
+    if not chosen.dry_run:
+        return open_store(place)
+    memory = MemoryStore()
+    if found is not None:
+        for table, rows in found.tables.items():
+            for row in rows.values():
+                memory.insert(table, row)
+        return memory
+    is_here = not chosen.database_url
+    opened = TinyStore(chosen.data_dir, read_only=True) if is_here else open_store(place)
+    with contextlib.closing(opened) as store:
+        for table in store.tables():
+            for row in store.get_many(table, [id for (id,) in store.values(table, ("id",))]):
+                memory.insert(table, row)
+    return memory
+
+
+def _mended(store: Store, chosen: argparse.Namespace) -> bool:
+    """Whether anything was, or would be, mended or made again."""
+    files, would = _files(chosen.data_dir), "would be " if chosen.dry_run else ""
+    done = References(store, files).mend()
+    _tell_losses(done, f"{would}mended")
+    if not chosen.from_audio:
+        return bool(done)
+    sizes = sum(size for _, size, _ in files.audio_files((TAKES, PROFILES)))
+    with tqdm(total=sizes, unit="B", unit_scale=True, leave=False) as bar:
+        made = rebuild(store, files, bar.update)
+    print(
+        f"{would}made again from sounds: {made.takes:,} takes ({made.nameless:,} of them say "
+        f"nothing of themselves), {made.versions:,} versions, {made.profiles:,} profiles, "
+        f"{made.clips:,} clips of voices"
+    )
+    _tell_losses(made.passed_over, "passed over")
+    return True
 
 
 def _compact(chosen: argparse.Namespace) -> int:
@@ -228,6 +298,17 @@ def _copy(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _sources(options: argparse.ArgumentParser) -> None:
+    text = "postgresql:// URL, where the records are there and only the audio in the data folder"
+    options.add_argument("--database-url", metavar="URL", help=text)
+
+
+def _ways(options: argparse.ArgumentParser) -> None:
+    _sources(options)
+    text = "also make records again of sounds that none names"
+    options.add_argument("--from-audio", action="store_true", help=text)
+
+
 def _places(options: argparse.ArgumentParser) -> None:
     options.add_argument("source", metavar="FROM", help="folder with db.json, or database URL")
     options.add_argument("target", metavar="TO", help="folder or database without records")
@@ -251,8 +332,8 @@ def _which(options: argparse.ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "check": Command(_check),
-    "repair": Command(_repair),
+    "check": Command(_check, _sources),
+    "repair": Command(_repair, _ways),
     "compact": Command(_compact),
     "backup": Command(_backup, _to),
     "restore": Command(_restore, _which),
@@ -288,11 +369,15 @@ def _is_sound(folder: Path) -> bool:
         return False
 
 
-def _tell_losses(found: Salvaged, what: str) -> None:
-    for sentence in found.lost[:LISTED]:
+def _files(folder: Path) -> Files:
+    return open_files(folder, Settings.from_environment().audio_place())
+
+
+def _tell_losses(sentences: list[str], what: str) -> None:
+    for sentence in sentences[:LISTED]:
         print(f"{what}: {sentence}")
-    if len(found.lost) > LISTED:
-        print(f"and {len(found.lost) - LISTED:,} more")
+    if len(sentences) > LISTED:
+        print(f"and {len(sentences) - LISTED:,} more")
 
 
 def _weights(path: Path) -> tuple[int, int]:

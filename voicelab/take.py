@@ -39,7 +39,9 @@ from voicelab.errors import (
 )
 from voicelab.job import ChunkAudio, Job
 from voicelab.library import INTERRUPTED, Destination, Files
+from voicelab.library.descriptions import described
 from voicelab.library.versions import processed, version_row
+from voicelab.metadata import wav_chunks
 from voicelab.records import Generation, SpokenChunk
 from voicelab.runner import Runner
 from voicelab.status import LiveRequest
@@ -283,7 +285,12 @@ class Take(Iterator[Piece]):
         if wav is None:
             self._record = self._blueprint.destination.complete(record, None)
         else:
-            wav.commit()
+            row = version_row(
+                record.document(), label=self._blueprint.destination.label, is_default=not effects
+            )
+            chunks = wav_chunks(described(record.document(), row))
+            record = replace(record, size_bytes=record.size_bytes + len(chunks))
+            wav.commit(chunks)
             self._record = self._keep(record, heard if effects else None)
         self.live.finish(
             generation_id=self.id if wav else None,
@@ -306,9 +313,11 @@ class Take(Iterator[Piece]):
             source = version_row(record.document())
             effects = self._blueprint.effects
             row = processed(source, self._files, effects, len(heard), self.sample_rate)
+            chunks = wav_chunks(described(record.document(), row))
+            row["size_bytes"] += len(chunks)
             with self._files.writer(row["audio_path"], self.sample_rate) as wav:
                 wav.write(heard)
-                wav.commit()
+                wav.commit(chunks)
             with self._files.kept(row["audio_path"]):
                 return self._blueprint.destination.complete(record, row)
 

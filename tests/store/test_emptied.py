@@ -25,11 +25,11 @@ def take(folder: Path, name: str = "take.wav", place: str = "generations") -> Pa
 
 @pytest.fixture
 def kept(opened: Opened, tmp_path: Path) -> Path:
-    """The folder of a store that was closed, with a take's sound in it."""
+    """The folder of a store that was closed, with the clip of a voice in it."""
     store = opened()
     fill(store, 3)
     store.close()
-    take(tmp_path)
+    take(tmp_path, place="profiles")
     return tmp_path
 
 
@@ -59,7 +59,10 @@ def test_no_records_beside_takes_are_no_new_store(kept: Path, content: bytes | N
     (kept / "db.json").unlink()
     if content is not None:
         (kept / "db.json").write_bytes(content)
-    refused(kept, r"db\.json (is gone|holds no records), .*: there are takes, owner\.txt in it")
+    refused(
+        kept,
+        r"db\.json (is gone|holds no records), .* clips of voices, owner\.txt in it",
+    )
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_a_take_of_one_is_listed_played_exported_and_changed_by_the_other(
     with clip.open("rb") as file:
         sample = first.post(f"/profiles/{anna}/samples", files={"file": file}).json()
     assert second.get(f"/profiles/samples/{sample['id']}/audio").content[:4] == b"RIFF"
-    assert second.post("/profiles", json={"name": "anna"}).status_code == 409
+    assert second.post("/profiles", json={"name": "Anna"}).status_code == 409
     assert second.get("/status/statistics").json()["total_requests"] == 2
 
     assert second.get("/storage").json()["takes_bytes"] > len(spoken.content)

@@ -28,7 +28,7 @@ from voicelab.records import GenerationRequest
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "voicebox"
 TAKE_KEYS = (
     *("text", "language", "duration", "seed", "instruct", "engine", "model_size", "parameters"),
-    *("chunks", "is_favorited", "tags", "label", "sample_rate", "profile_name", "size_bytes"),
+    *("chunks", "is_favorited", "tags", "label", "sample_rate", "profile_name"),
 )
 VERSION_KEYS = ("label", "is_default", "effects_chain", "duration", "seed", "chunks")
 GAIN = [{"type": "gain", "params": {"gain_db": -6}}]

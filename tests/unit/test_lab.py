@@ -70,7 +70,7 @@ def test_a_take_is_a_record_and_a_file_of_the_streamed_samples(lab: VoiceLab) ->
 def test_a_take_made_again_from_its_record_is_the_same(lab: VoiceLab) -> None:
     first = lab.generate(TEXT, progress=False)
     again = lab.generate(TEXT, seed=first.record["seed"], progress=False)
-    assert first.path.read_bytes() == again.path.read_bytes()
+    assert np.array_equal(read(first.path)[0], read(again.path)[0])
 
 
 def test_the_record_is_pending_before_the_engine_starts(lab: VoiceLab) -> None:
@@ -177,7 +177,8 @@ def test_a_clip_is_kept_for_its_takes_and_goes_with_the_last(lab: VoiceLab, voic
     plain = lab.generate("Hello.", seed=1, progress=False)
     first = lab.generate("Hello.", seed=1, voice_clip=voice, progress=False)
     second = lab.generate("Hello.", seed=1, voice_clip=voice, progress=False)
-    assert first.path.read_bytes() == second.path.read_bytes() != plain.path.read_bytes()
+    sounds = [read(speech.path)[0].tobytes() for speech in (plain, first, second)]
+    assert sounds[1] == sounds[2] != sounds[0]
     clip = lab.files.root / first.record["clip"]
     lab.delete(first.record["id"])
     assert clip.exists()

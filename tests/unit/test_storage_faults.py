@@ -20,6 +20,7 @@ from voicelab.codecs import read
 from voicelab.errors import Conflict, InvalidInput, NotFound, Protected, TooLarge
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy, Storage, flac
+from voicelab.metadata import Metadata, read_metadata
 from voicelab.store import Query
 
 LATER_S = 30 * 86_400
@@ -76,8 +77,8 @@ def test_an_action_without_a_quota_is_no_policy(lab, later) -> None:
 
 def test_a_take_made_again_is_not_evicted_for_itself(lab: VoiceLab) -> None:
     first, second = made(lab)["id"], made(lab)["id"]
-    size = lab.history.get(first)["size_bytes"]
-    lab.storage.set_policy(Policy(quota_mb=2 * size / 2**20, quota_action="evict"))
+    size = sum(lab.history.get(id)["size_bytes"] for id in (first, second))
+    lab.storage.set_policy(Policy(quota_mb=size / 2**20, quota_action="evict"))
     lab.drain(lab.regenerate(first))
     assert len(lab.history.get(first)["versions"]) == 2
     assert [r["id"] for r in lab.history] == [first] != [second]
@@ -272,15 +273,17 @@ def test_two_clean_ups_may_make_the_same_flac(lab, monkeypatch) -> None:
     """On two machines, say: process and thread have the same number there."""
     source = lab.audio_path(made(lab)["id"])
     target, encode = source.with_suffix(".flac"), flac._encode
+    said = Metadata({"title": "A take"}, b"{}")
 
     def meanwhile(*given: Path) -> None:
         encode(*given)
         monkeypatch.setattr(flac, "_encode", encode)
-        flac._write(source, target)
+        flac._write(source, target, said)
 
     monkeypatch.setattr(flac, "_encode", meanwhile)
-    flac._write(source, target)
+    flac._write(source, target, said)
     assert np.array_equal(read(target)[0], read(source)[0])
+    assert read_metadata(target) == said
     assert sorted(takes_folder(lab).iterdir()) == [target, source]
 
 

@@ -24,17 +24,21 @@ from pydantic import Field
 from voicelab.audio import wav_bytes
 from voicelab.codecs import read
 from voicelab.errors import BadArchive, Conflict
+from voicelab.library.descriptions import described
 from voicelab.library.files import Files
 from voicelab.library.history import History, Record
 from voicelab.library.profiles import Profiles
 from voicelab.library.versions import GENERATIONS, VERSIONS
 from voicelab.library.zips import Budget, Lenient, Sound, decoded, entry, manifest, opened
+from voicelab.metadata import wav_chunks
 from voicelab.names import clean_name
 from voicelab.records import MAX_SEED, Generation, SpokenChunk, now
 from voicelab.store import Store
 
 __all__ = [
     "ArchivedTake",
+    "ManifestTake",
+    "ManifestVersion",
     "archive_name",
     "export_archive",
     "export_many",
@@ -64,7 +68,9 @@ class _Chunk(Lenient):
 Chunks = Annotated[list[_Chunk], Field(max_length=20_000)]
 
 
-class _Generation(Lenient):
+class ManifestTake(Lenient):
+    """A take as archives tell it."""
+
     text: Text
     language: Annotated[str, Field(max_length=20)] = "en"
     duration: Annotated[float, Field(ge=0, le=1e6)] | None = None
@@ -93,7 +99,9 @@ class _Effect(Lenient):
     params: dict[str, float | int] = Field(default_factory=dict, max_length=50)
 
 
-class _Version(Lenient):
+class ManifestVersion(Lenient):
+    """A version as archives tell it."""
+
     id: Annotated[str, Field(max_length=100)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=200)] = "original"
     is_default: bool = False
@@ -107,16 +115,16 @@ class _Version(Lenient):
 
 class _Manifest(Lenient):
     version: Annotated[str, Field(pattern=r"^1\.\d{1,3}\z")] = "1.0"
-    generation: _Generation
+    generation: ManifestTake
     profile: _Profile = Field(default_factory=_Profile)
-    versions: list[_Version] = Field(default_factory=list, max_length=200)
+    versions: list[ManifestVersion] = Field(default_factory=list, max_length=200)
 
 
-class _PageManifest(_Generation):
+class _PageManifest(ManifestTake):
     """generation.json of the documentation: the fields at the top, or under "generation"."""
 
     text: Text = "-"
-    generation: _Generation | None = None
+    generation: ManifestTake | None = None
     profile: _Profile = Field(default_factory=_Profile)
 
 
@@ -125,7 +133,7 @@ class ArchivedTake:
     """A take read from an archive and found good; nothing of it is kept yet."""
 
     manifest: _Manifest
-    sounds: list[tuple[_Version, Sound]]
+    sounds: list[tuple[ManifestVersion, Sound]]
 
 
 def archive_name(text: str) -> str:
@@ -223,13 +231,16 @@ def kept_sounds(takes: Sequence[ArchivedTake], files: Files) -> Iterator[list[li
     with files.kept() as written:
         versions = []
         for take in takes:
-            rows = [_version_row(take, version, files) for version, _ in take.sounds]
+            owner: Record = {"generation_id": str(uuid4())}
+            rows = [owner | _version_row(take, version, files) for version, _ in take.sounds]
             _link_sources(take, rows)
             for row, (_, sound) in zip(rows, take.sounds, strict=True):
                 written.append(row["audio_path"])
+                chunks = wav_chunks(described(_told(take, rows), row))
+                row["size_bytes"] += len(chunks)
                 with files.writer(row["audio_path"], sound.sample_rate) as wav:
                     wav.write(sound.pcm)
-                    wav.commit()
+                    wav.commit(chunks)
             versions.append(rows)
         yield versions
 
@@ -253,7 +264,7 @@ def keep_takes(
         record = _record(take, rows, profiles)
         store.insert(GENERATIONS, record.document())
         for row in rows:
-            store.insert(VERSIONS, row | {"generation_id": record.id})
+            store.insert(VERSIONS, row)
         ids.append(record.id)
     return ids
 
@@ -306,14 +317,14 @@ def _read_manifest(archive: zipfile.ZipFile) -> _Manifest:
 
 def _read_sounds(
     archive: zipfile.ZipFile, described: _Manifest, budget: Budget
-) -> list[tuple[_Version, Sound]]:
+) -> list[tuple[ManifestVersion, Sound]]:
     names = [name for name in archive.namelist() if name.lower().endswith((".wav", ".flac"))]
     by_base = {PurePosixPath(name).name: name for name in names}
     versions = described.versions
     if not versions:
         if not names:
             raise BadArchive("The archive has no audio: the take was never finished.", param="file")
-        versions = [_Version(filename=PurePosixPath(names[0]).name, is_default=True)]
+        versions = [ManifestVersion(filename=PurePosixPath(names[0]).name, is_default=True)]
     found = []
     for version in versions:
         if version.filename not in by_base:
@@ -327,6 +338,17 @@ def _read_sounds(
     return found
 
 
+def _told(take: ArchivedTake, rows: Sequence[Record]) -> Record:
+    """What the files say of a take whose record is still to be made."""
+    given = take.manifest.generation.model_dump()
+    default = next(row for row in rows if row["is_default"])
+    owner = {
+        "id": default["generation_id"],
+        "voice": clean_name(take.manifest.profile.name, "Imported voice"),
+    }
+    return given | owner | {"created_at": default["created_at"], "source": "import"}
+
+
 def _record(take: ArchivedTake, rows: Sequence[Record], profiles: Profiles) -> Generation:
     given = take.manifest.generation
     default = next(row for row in rows if row["is_default"])
@@ -335,7 +357,7 @@ def _record(take: ArchivedTake, rows: Sequence[Record], profiles: Profiles) -> G
         zip((row["id"] for row in rows), (sound for _, sound in take.sounds), strict=True)
     )
     return Generation(
-        id=str(uuid4()),
+        id=default["generation_id"],
         profile_id=profile["id"],
         text=given.text,
         language=given.language,
@@ -348,7 +370,7 @@ def _record(take: ArchivedTake, rows: Sequence[Record], profiles: Profiles) -> G
         status="completed",
         error=None,
         is_favorited=given.is_favorited,
-        created_at=now(),
+        created_at=default["created_at"],
         parameters=given.parameters,
         chunks=tuple(SpokenChunk(**chunk.model_dump()) for chunk in given.chunks),
         sample_rate=sounds[default["id"]].sample_rate,
@@ -361,7 +383,7 @@ def _record(take: ArchivedTake, rows: Sequence[Record], profiles: Profiles) -> G
     )
 
 
-def _version_row(take: ArchivedTake, version: _Version, files: Files) -> dict[str, Any]:
+def _version_row(take: ArchivedTake, version: ManifestVersion, files: Files) -> dict[str, Any]:
     id = str(uuid4())
     default = next((v for v, _ in take.sounds if v.is_default), take.sounds[0][0])
     sound = next(sound for other, sound in take.sounds if other is version)

@@ -18,6 +18,11 @@ class Destination(Protocol):
     """Told of a take's beginning and of its one end."""
 
     @property
+    def label(self) -> str:
+        """Of the clean version."""
+        ...
+
+    @property
     def keeps(self) -> bool:
         """Whether there is a file."""
         ...
@@ -138,6 +143,7 @@ class Nowhere:
     """Spoken and forgotten."""
 
     keeps: bool = False
+    label: str = "original"
 
     def begin(self, record: Generation, request_id: str) -> None:
         """Nothing to do."""

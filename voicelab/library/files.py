@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -208,9 +208,9 @@ class Files:
                         found[top] = found.get(top, 0) + size
         return found
 
-    def audio_files(self) -> Iterator[AudioFile]:
-        """Of takes and clips; links are passed over."""
-        for folder in (TAKES, CLIPS):
+    def audio_files(self, folders: Sequence[str] = (TAKES, CLIPS)) -> Iterator[AudioFile]:
+        """Of takes and clips, or of other folders; links are passed over."""
+        for folder in folders:
             with contextlib.suppress(FileNotFoundError), os.scandir(self.root / folder) as entries:
                 for entry in entries:
                     if entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):

@@ -10,8 +10,10 @@ import numpy as np
 
 from voicelab.audio import half_written, storage_error, sync_folder
 from voicelab.errors import Conflict, NotFound, StorageError
+from voicelab.library.descriptions import described
 from voicelab.library.files import Files
 from voicelab.library.versions import GENERATIONS, VERSIONS
+from voicelab.metadata import Metadata, tag_flac
 from voicelab.store import Query, Store
 
 __all__ = ["compress"]
@@ -39,7 +41,11 @@ def compress(version: dict[str, Any], store: Store, files: Files) -> int:
     source = str(version["audio_path"])
     target = source.removesuffix(".wav") + ".flac"
     before = files.path(source).stat().st_size
-    _write(files.path(source), files.target(target))
+    take = store.get(GENERATIONS, version["generation_id"])
+    row = store.get(VERSIONS, version["id"])
+    if take is None or row is None:
+        raise NotFound("The version is gone.")
+    _write(files.path(source), files.target(target), described(take, row))
     files.publish(target)
     after = files.path(target).stat().st_size
     try:
@@ -68,7 +74,7 @@ def _follow(generation_id: str, source: str, target: str, store: Store) -> None:
     store.patch(GENERATIONS, generation_id, fields)
 
 
-def _write(source: Path, target: Path) -> None:
+def _write(source: Path, target: Path, metadata: Metadata) -> None:
     """Under its own name only when it is whole, on the disk, and the same sound."""
     import soundfile
 
@@ -76,11 +82,12 @@ def _write(source: Path, target: Path) -> None:
     temporary = half_written(target)
     try:
         _encode(source, temporary)
+        tag_flac(temporary, metadata)
         _sync(temporary)
         _compare(source, temporary)
         temporary.replace(target)
         sync_folder(target.parent)
-    except soundfile.SoundFileError as error:
+    except (soundfile.SoundFileError, ValueError) as error:
         raise StorageError(f"{source.name} could not be made FLAC; it was kept as WAV.") from error
     except OSError as error:
         raise storage_error(error) from error

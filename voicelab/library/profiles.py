@@ -31,7 +31,7 @@ from voicelab.names import check_name
 from voicelab.records import DEFAULT_PROFILE, now
 from voicelab.store import Query, Store
 
-__all__ = ["UNASSIGNED", "Profiles", "check_text"]
+__all__ = ["PROFILES", "SAMPLES", "UNASSIGNED", "Profiles", "check_text", "profile_row"]
 
 UNASSIGNED = "Unassigned"
 """Name of the profile of takes whose own was deleted."""
@@ -58,7 +58,7 @@ class Profiles:
         self._aliases = aliases or {}
         if store.get(PROFILES, DEFAULT_PROFILE) is None:
             with contextlib.suppress(Conflict):  # another replica was as fast
-                default = _profile(DEFAULT_PROFILE, "Default", "The engine's own voice.")
+                default = profile_row(DEFAULT_PROFILE, "Default", "The engine's own voice.")
                 store.insert(PROFILES, default)
 
     def list(self) -> list[Record]:
@@ -178,7 +178,7 @@ class Profiles:
             "effects_chain": effects_chain,
         }
         with self._store.batch():  # nobody takes the name meanwhile
-            profile = _profile(str(uuid4()), "", "") | self._checked(fields)
+            profile = profile_row(str(uuid4()), "", "") | self._checked(fields)
             self._store.insert(PROFILES, profile)
         return self.get(profile["id"])
 
@@ -406,7 +406,8 @@ def check_text(name: str, value: Any, least: int, most: int) -> str:
     return text
 
 
-def _profile(id: str, name: str, description: str) -> Record:
+def profile_row(id: str, name: str, description: str = "") -> Record:
+    """A new profile without clips."""
     created_at = now()
     return {
         "id": id,

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -167,9 +167,9 @@ class RemoteFiles(Files):
             found["profiles"] += info["size"]
         return found
 
-    def audio_files(self) -> Iterator[AudioFile]:
+    def audio_files(self, folders: Sequence[str] = (TAKES, CLIPS)) -> Iterator[AudioFile]:
         """See `Files.audio_files`."""
-        for folder in (TAKES, CLIPS):
+        for folder in folders:
             for name, info in self._listed(folder):
                 if not PurePosixPath(name).name.startswith("."):
                     yield f"{folder}/{name}", info["size"], _changed(info)

@@ -18,7 +18,9 @@ from voicelab.audio import to_float, to_pcm16
 from voicelab.codecs import read
 from voicelab.effects import apply_chain, check_chain, describe
 from voicelab.errors import Conflict, NotFound, Protected
+from voicelab.library.descriptions import described
 from voicelab.library.files import Files
+from voicelab.metadata import wav_chunks
 from voicelab.names import check_name
 from voicelab.records import now
 from voicelab.store import Query, Store
@@ -82,20 +84,26 @@ class Versions:
             NotFound: the take was deleted meanwhile; the files of `rows` go, too.
         """
         try:
-            with self._store.batch():
-                for row in rows:
-                    self._store.insert(VERSIONS, {**row, "is_default": False})
-                for row in rows:
-                    if row["is_default"]:
-                        self._make_default(row)
-                size_bytes = sum(version["size_bytes"] for version in self.of(generation_id))
-                self._store.patch(
-                    GENERATIONS, generation_id, {**(fields or {}), "size_bytes": size_bytes}
-                )
+            self.insert(generation_id, rows, fields)
         except Exception:
             for row in rows:
                 self._files.delete(row["audio_path"])
             raise
+
+    def insert(
+        self, generation_id: str, rows: Sequence[Record], fields: Mapping[str, Any] | None = None
+    ) -> None:
+        """As `add`, for files that stay whatever happens."""
+        with self._store.batch():
+            for row in rows:
+                self._store.insert(VERSIONS, {**row, "is_default": False})
+            for row in rows:
+                if row["is_default"]:
+                    self._make_default(row)
+            size_bytes = sum(version["size_bytes"] for version in self.of(generation_id))
+            self._store.patch(
+                GENERATIONS, generation_id, {**(fields or {}), "size_bytes": size_bytes}
+            )
 
     def set_default(self, generation_id: str, id: str) -> Record:
         """Make it the sound of its take; the version. Raises NotFound."""
@@ -125,6 +133,9 @@ class Versions:
             if version["is_default"]:
                 self._make_default(others[0])
             self._store.delete(VERSIONS, id)
+            for other in others:
+                if other["source_version_id"] == id:
+                    self._store.patch(VERSIONS, other["id"], {"source_version_id": None})
             for item, pinned in self._store.values("story_items", ("id", "version_id")):
                 if pinned == id:
                     self._store.patch("story_items", item, {"version_id": None})
@@ -162,9 +173,14 @@ class Versions:
         label = label if label is None else check_name("label", label, 1, 200)
         row = processed(source, self._files, effects, len(pcm), rate)
         row |= {"label": label or describe(effects), "is_default": set_as_default}
+        take = self._store.get(GENERATIONS, generation_id)
+        if take is None:
+            raise NotFound(f"There is no take {generation_id[:40]}.", param="id")
+        chunks = wav_chunks(described(take, row))
+        row["size_bytes"] += len(chunks)
         with self._files.writer(row["audio_path"], rate) as wav:
             wav.write(pcm)
-            wav.commit()
+            wav.commit(chunks)
         self.add(generation_id, [row])
         return self.get(row["id"])
 
