@@ -1,4 +1,8 @@
-"""What the suites share: labs on a temporary folder, a launched server, voice clips."""
+"""What the suites share: labs on a temporary folder, a launched server, voice clips.
+
+Those of tests/engines run without the page's, the routes' and the store's packages, so what needs
+them is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,20 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import soundfile
-from fastapi.testclient import TestClient
 
 from tests.called import warning_filters
-from voicelab.lab import VoiceLab
-from voicelab.rest import build
-from voicelab.settings import Settings
 
-MakeLab = Callable[..., VoiceLab]
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+    from voicelab.lab import VoiceLab
+
+MakeLab = Callable[..., "VoiceLab"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -52,6 +57,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def make_lab(tmp_path: Path) -> Iterator[MakeLab]:
     """A lab with any settings; closed at the end."""
+    from voicelab.lab import VoiceLab
+    from voicelab.settings import Settings
+
     labs: list[VoiceLab] = []
 
     def make(**settings: Any) -> VoiceLab:
@@ -73,6 +81,10 @@ def lab(make_lab: MakeLab) -> VoiceLab:
 @pytest.fixture
 def client(lab: VoiceLab) -> Iterator[TestClient]:
     """REST without a server."""
+    from fastapi.testclient import TestClient
+
+    from voicelab.rest import build
+
     with TestClient(build(lab), raise_server_exceptions=False) as client:
         yield client
 

@@ -23,6 +23,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import tiny_chatterbox
 from tiny_chatterbox import build, clip, small, tiny_engine
 from voicelab.engines.base import Spoken, Utterance, Voice
 from voicelab.engines.chatterbox import (
@@ -56,15 +57,6 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     yield make
     for engine in made.values():
         engine.close()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the self-test keeps its answers."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("XDG_CACHE_HOME", str(folder))
-        yield folder / "voicelab" / "selftest"
 
 
 @pytest.fixture(params=CHATTERBOX_INFOS)
@@ -124,7 +116,7 @@ def say(engine: ChatterboxEngine, text: str = "Hi there.", **options) -> np.ndar
 
 
 def load(name: str, folder: Path) -> ChatterboxEngine:
-    engine = ChatterboxEngine(name, device="cpu", checkpoint_dir=folder, threads=1)
+    engine = ChatterboxEngine(name, device=tiny_chatterbox.DEVICE, checkpoint_dir=folder, threads=1)
     with small(name):
         engine.load(lambda fraction, line: None)
     return engine
@@ -167,6 +159,7 @@ def test_voices_do_not_leak_into_each_other(engine: ChatterboxEngine, tmp_path: 
     assert np.array_equal(own, say(engine))
 
 
+@pytest.mark.cpu
 def test_two_threads_give_what_one_gives(engine: ChatterboxEngine) -> None:
     texts = ["One.", "Another one."]
     alone = [say(engine, text) for text in texts]
@@ -183,6 +176,7 @@ def test_two_threads_give_what_one_gives(engine: ChatterboxEngine) -> None:
     assert all(np.array_equal(together[t], a) for t, a in zip(texts, alone, strict=True))
 
 
+@pytest.mark.cpu
 def test_two_engines_do_not_disturb_each_others_seed(engines: Engines) -> None:
     both = [engines("chatterbox"), engines("chatterbox-turbo")]
     alone = [say(engine) for engine in both]
@@ -551,7 +545,9 @@ def test_weights_of_another_size_are_named(spare: Path) -> None:
 
 
 def test_a_failed_load_may_be_tried_again(spare: Path) -> None:
-    engine = ChatterboxEngine("chatterbox", device="cpu", checkpoint_dir=spare, threads=2)
+    engine = ChatterboxEngine(
+        "chatterbox", device=tiny_chatterbox.DEVICE, checkpoint_dir=spare, threads=2
+    )
     (spare / "tokenizer.json").rename(spare / "elsewhere")
     with pytest.raises(EngineUnavailable):
         engine.load(lambda fraction, line: None)
@@ -600,7 +596,7 @@ def test_weights_of_the_cache_are_loaded_without_a_network(
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
     assert presence("chatterbox").weights
-    engine = ChatterboxEngine("chatterbox", device="cpu", threads=2)
+    engine = ChatterboxEngine("chatterbox", device=tiny_chatterbox.DEVICE, threads=2)
     with small("chatterbox"):
         engine.load(lambda fraction, line: None)
     assert len(say(engine)) > 2000

@@ -74,6 +74,7 @@ def test_voices_do_not_leak(engine: Engine, tmp_path: Path) -> None:
     assert np.array_equal(own, say(engine))
 
 
+@pytest.mark.cpu
 def test_two_threads_give_what_one_gives(engine: Engine) -> None:
     texts = ["One sentence.", "Another sentence here."]
     alone = [say(engine, text) for text in texts]

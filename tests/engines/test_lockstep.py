@@ -12,9 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+import tiny_chatterbox
 from tiny_chatterbox import small, tiny_engine
 from voicelab.engines.base import Utterance, Voice
-from voicelab.engines.chatterbox import CHATTERBOX_INFOS, assembly, decoding, lockstep
+from voicelab.engines.chatterbox import (
+    CHATTERBOX_INFOS,
+    ChatterboxEngine,
+    assembly,
+    decoding,
+    lockstep,
+)
 from voicelab.engines.chatterbox.caches import STEP
 from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.linear import plain
@@ -24,6 +31,7 @@ from voicelab.engines.chatterbox.sampling import Draws, Sampler, TurboSampler
 from voicelab.engines.chatterbox.sentence import STOP_TOKEN, Row, Sentence
 from voicelab.engines.chatterbox.slots import Abreast
 from voicelab.engines.chatterbox.upstream import load_model
+from yardstick import largest_difference, longest, tolerance
 
 NAMES = ("chatterbox", "chatterbox-turbo")
 TEXTS = ("Hi there.", "A second, somewhat longer.", "Third!", "Far away, a bell.")
@@ -48,7 +56,11 @@ class Pair:
         with small(name):
             self.model, other = (
                 load_model(
-                    name, device="cpu", checkpoint_dir=folder, threads=1, progress=lambda *_: None
+                    name,
+                    device=tiny_chatterbox.DEVICE,
+                    checkpoint_dir=folder,
+                    threads=1,
+                    progress=lambda *_: None,
                 )[0]
                 for _ in range(2)
             )
@@ -57,7 +69,7 @@ class Pair:
     def sentence(self, number: int) -> Sentence:
         values = PARAMETERS | OTHERS[number % 4]
         text = read(self.model, Utterance(TEXTS[number % 4], Voice(), values, number, "en"))
-        generator = torch.Generator().manual_seed(number)
+        generator = torch.Generator(tiny_chatterbox.DEVICE).manual_seed(number)
         return Sentence(text, "own", copy.copy(self.model.conds.t3), values, generator)
 
     def right(self, numbers: Sequence[int]) -> list[Row]:
@@ -243,9 +255,16 @@ def test_an_engine_in_lockstep_sounds_as_upstream_does(
     assert ours.versions()["kernel"] != "upstream" and ours.info.batch_size == 4
     values = {p.name: p.default for p in ours.info.parameters}
     given = [Utterance(text, Voice(), values, n, "en") for n, text in enumerate(TEXTS * 2)]
-    right = {one.index: one.audio for one in upstream.speak(given, lambda _: False)}
-    found = {one.index: one for one in ours.speak(given, lambda _: False)}
-    assert all(one.failure is None for one in found.values())
-    for index, audio in right.items():
-        assert found[index].audio.shape == audio.shape
-        assert np.abs(found[index].audio - audio).max() < 1e-5
+
+    def say(engine: ChatterboxEngine) -> list[np.ndarray]:
+        spoken = {one.index: one for one in engine.speak(given, lambda _: False)}
+        assert all(one.failure is None for one in spoken.values())
+        return [spoken[index].audio for index in sorted(spoken)]
+
+    assert upstream._speech
+    s3gen = upstream._speech.model.s3gen
+    with longest(s3gen) as again:
+        right = say(upstream)
+    found = say(ours)
+    assert [audio.shape for audio in found] == [audio.shape for audio in right]
+    assert largest_difference(found, right) < tolerance(again, s3gen)

@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
+import tiny_chatterbox
 from tiny_chatterbox import clip, tiny_engine
 from voicelab.engines.chatterbox import CHATTERBOX_INFOS, flow, layers, synthesis
 from voicelab.engines.chatterbox.quiet import hushed, quiet
 from voicelab.engines.chatterbox.synthesis import Mode, Piece, Synthesis
 from voicelab.errors import Cancelled
+from yardstick import drawing, tolerance
 
-TOLERANCE = 1e-5
-PITCH_HZ = 140.0
 MODES: tuple[Mode, ...] = ("exact", "fast", "draft")
 
 
@@ -46,20 +46,25 @@ class Studio:
     def upstream(self, piece: Piece) -> Tensor:
         """What upstream makes of the same tokens after the same draws."""
         steps = 2 if self.s3gen.meanflow else None
-        with torch.random.fork_rng(devices=[]), hushed():
-            torch.set_rng_state(piece.generator.get_state())
+        with drawing(piece.generator.get_state(), self.s3gen.device), hushed():
             wave, _ = self.s3gen.inference(
-                piece.tokens[None], ref_dict=dict(piece.reference), n_cfm_timesteps=steps
+                piece.tokens[None].to(self.s3gen.device),
+                ref_dict=dict(piece.reference),
+                n_cfm_timesteps=steps,
             )
         return wave[0]
 
+    def tolerance(self, *pieces: Piece) -> float:
+        """Between sounds that are equal to the rounding."""
+        return tolerance(lambda: [self.upstream(piece) for piece in pieces], self.s3gen)
+
     def piece(self, length: int = 20, *, voice: str = "low", seed: int = 1) -> Piece:
-        tokens = torch.randint(0, 6561, (length,), generator=generator(seed))
+        tokens = torch.from_numpy(np.random.default_rng(seed).integers(0, 6561, length))
         return Piece(tokens, self.voices[voice], voice, generator(seed), lambda: None)
 
 
 def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+    return torch.Generator(tiny_chatterbox.DEVICE).manual_seed(seed)
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +89,6 @@ def studio(name: str, folder: Path) -> Studio:
             path = clip(folder / f"{voice}.wav", pitch_hz, duration_s)
             model.prepare_conditionals(str(path))
         voices[voice] = model.conds.gen
-    # Random weights hear no pitch, and the half of the source that follows it would be silent.
-    with torch.no_grad():
-        model.s3gen.mel2wav.f0_predictor.classifier.bias.fill_(PITCH_HZ)
     return Studio(name, model.s3gen, voices)
 
 
@@ -122,16 +124,17 @@ def test_it_sounds_as_upstream_does(any_studio: Studio, length: int) -> None:
     expected = any_studio.upstream(piece)
     assert wave.dtype == torch.float32 and wave.shape == expected.shape == (960 * length,)
     assert expected.abs().max() > 0.05
-    assert apart(wave, expected) < TOLERANCE
+    assert apart(wave, expected) < any_studio.tolerance(piece)
 
 
 def test_voices_of_a_batch_do_not_mix(any_studio: Studio) -> None:
     pieces = [any_studio.piece(voice=voice) for voice in ("low", "high", "low")]
     waves = speak(any_studio.synthesis(), *pieces)
     assert list(waves) == [0, 1, 2]
-    assert all(apart(waves[i], any_studio.upstream(pieces[i])) < TOLERANCE for i in waves)
+    bound = any_studio.tolerance(pieces[0])
+    assert all(apart(waves[i], any_studio.upstream(pieces[i])) < bound for i in waves)
     assert torch.equal(waves[0], waves[2])
-    assert apart(waves[0], waves[1]) > 1e-3
+    assert apart(waves[0], waves[1]) > 100 * bound
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -189,7 +192,7 @@ def test_an_error_of_a_poll_is_not_swallowed(english: Studio) -> None:
 
 def spectrum(wave: Tensor) -> Tensor:
     """Logarithmic magnitudes: phases do not count."""
-    window = torch.hann_window(512)
+    window = torch.hann_window(512, device=wave.device)
     found = torch.stft(wave, 512, window=window, return_complex=True).abs()
     return found.clamp(min=1e-5).log()
 
@@ -259,19 +262,23 @@ def test_another_order_of_draws_is_another_sound(turbo: Studio) -> None:
 
     def reversed_order(self: Synthesis, piece: Piece, frames: int) -> Tensor:
         own = 2 * len(piece.tokens)
-        noise, end = (torch.randn((80, n), generator=piece.generator) for n in (frames, own))
+        noise, end = (
+            torch.randn((80, n), generator=piece.generator, device=piece.generator.device)
+            for n in (frames, own)
+        )
         noise[:, frames - own :] = end
         return noise.t().contiguous()
 
     with mock.patch.object(Synthesis, "_noise", reversed_order):
-        assert apart(speak(turbo.synthesis(), piece)[0], expected) > 1e-3
+        found = speak(turbo.synthesis(), piece)[0]
+    assert apart(found, expected) > 100 * turbo.tolerance(piece)
 
 
 def test_it_needs_no_packed_weights(any_studio: Studio) -> None:
     piece = any_studio.piece(30)
     with mock.patch.object(layers, "_kernels", lambda weight: None):
         plain = any_studio.new()
-    assert apart(speak(plain, piece)[0], any_studio.upstream(piece)) < TOLERANCE
+    assert apart(speak(plain, piece)[0], any_studio.upstream(piece)) < any_studio.tolerance(piece)
 
 
 def test_bfloat16_is_close(english: Studio) -> None:
@@ -303,7 +310,8 @@ def test_a_long_prompt_of_odd_length_is_cut_as_upstream_cuts_it(english: Studio)
     voice["prompt_feat"] = torch.cat([voice["prompt_feat"], voice["prompt_feat"][:, -1:]], dim=1)
     piece = replace(english.piece(), reference=voice, key="odd")
     wave, expected = speak(english.synthesis(), piece)[0], english.upstream(piece)
-    assert wave.shape == expected.shape and apart(wave, expected) < TOLERANCE
+    assert wave.shape == expected.shape
+    assert apart(wave, expected) < english.tolerance(piece)
     assert speak(english.synthesis("fast"), piece)[0].shape == wave.shape
 
 
@@ -317,12 +325,12 @@ def test_pieces_of_several_lengths_at_once_sound_as_each_alone(any_studio: Studi
     alone = [wave for ((_, wave),) in map(list, right)]
     abreast = any_studio.new(abreast=3)
     found = dict(abreast.waves(pieces()))
-    for number, wave in enumerate(alone):
-        assert found[number].shape == wave.shape
-        assert (found[number] - wave).abs().max() < TOLERANCE
+    assert [found[n].shape for n in range(len(alone))] == [wave.shape for wave in alone]
+    bound = any_studio.tolerance(pieces()[1])  # one of the longest
+    assert all(apart(found[n], wave) < bound for n, wave in enumerate(alone))
     with mock.patch.object(flow.Padded, "__init__", lambda *_: None):  # the control
         unmasked = dict(abreast.waves(pieces()))
-    assert max((unmasked[n] - wave).abs().max() for n, wave in enumerate(alone)) > TOLERANCE
+    assert max(apart(unmasked[n], wave) for n, wave in enumerate(alone)) > 100 * bound
 
 
 def test_one_of_several_at_once_may_be_cancelled(any_studio: Studio) -> None:
