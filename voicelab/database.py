@@ -109,8 +109,10 @@ def _told(store: Store, wrong: list[str], folder: Path) -> int:
     unnamed, sounds = unnamed_files(store, files)
     if unnamed:
         told = f"{unnamed:,} of {sounds:,} sounds are in no record: db repair --from-audio"
-        print(told)
-        wrong += [told] if unnamed * 2 > sounds else []
+        if unnamed * 2 > sounds:
+            wrong.append(told)
+        else:
+            print(told)
     _tell_losses(wrong, "wrong")
     print("Something is wrong: see db repair." if wrong else "All is well.")
     return int(bool(wrong))

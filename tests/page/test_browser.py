@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import zipfile
 from pathlib import Path
@@ -300,3 +301,30 @@ def test_the_reference_pages_need_no_internet(page: Page, url: str, outside: lis
     page.goto(f"{url}/redoc")
     expect(page.get_by_text("Speak a text").first).to_be_visible()
     assert outside == []
+
+
+def test_a_clean_up_of_more_than_half_asks_for_its_number(
+    page: Page, url: str, page_lab: VoiceLab
+) -> None:
+    page_lab.delete_many([record["id"] for record in page_lab.history])
+    kept = page_lab.audio_path(page_lab.generate("This stays.", progress=False).record["id"])
+    orphans = [kept.with_name(f"orphan-{number}.wav") for number in range(2)]
+    for path in orphans:
+        path.write_bytes(kept.read_bytes())
+        os.utime(path, (1e9, 1e9))
+    opened(page, url, "Stats")
+    page.get_by_text("Clean-up policy").click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Clean up now").click()
+    report = page.locator("#vl-cleanup")
+    expect(report).to_contain_text("would remove 2 of 3 audio files")
+    number = page.locator("#vl-cleanup-number input")
+    number.fill("3")
+    page.get_by_role("button", name="Clean up now").click()
+    expect(report).to_contain_text("not 3: look again")
+    assert all(path.exists() for path in orphans)
+    number.fill("2")
+    page.get_by_role("button", name="Clean up now").click()
+    expect(report).to_contain_text("2 of 3 audio files went")
+    expect(number).to_have_count(0)
+    assert kept.exists() and not any(path.exists() for path in orphans)
