@@ -13,13 +13,10 @@ from fastapi.testclient import TestClient
 
 import voicelab.rest.dialects.chatterbox.memory as memory_routes
 from tests.conftest import held, samples, wait_for, write_clip
+from tests.shape import is_envelope
 from voicelab.lab import VoiceLab
 
 TEXT = "The fjord was quiet, and a single boat drew a line across it. Then even that was gone."
-
-
-def is_envelope(answer) -> bool:
-    return set(answer.json()) == {"error"} and answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])

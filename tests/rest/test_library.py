@@ -12,15 +12,12 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from tests.conftest import MakeLab, free_when_heard, held, samples, wait_for
+from tests.shape import is_envelope
 from voicelab.lab import VoiceLab
 
 TEXT = "The fjord was quiet, and a single boat drew a line across it. Then even that was gone."
 GAIN = [{"type": "gain", "params": {"gain_db": -6}}]
 SPEED = [{"type": "speed", "params": {"rate": 2}}]
-
-
-def is_envelope(answer) -> bool:
-    return set(answer.json()) == {"error"} and answer.json()["error"]["message"]
 
 
 @pytest.fixture

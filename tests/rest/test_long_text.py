@@ -11,6 +11,7 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from tests.conftest import MakeLab, held, samples, wait_for
+from tests.shape import is_envelope
 from voicelab.lab import VoiceLab
 from voicelab.rest import build
 
@@ -19,10 +20,6 @@ TEXT = " ".join(
     f"Sentence number {i} of a long text that nobody wants to wait for." for i in range(8)
 )
 BODY = {"input": TEXT, "voice": "alloy", "exaggeration": 0.7, "session_id": "session-1"}
-
-
-def is_envelope(answer) -> bool:
-    return set(answer.json()) == {"error"} and answer.json()["error"]["message"]
 
 
 def started(client: TestClient, **fields: object) -> str:

@@ -15,6 +15,7 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from tests.conftest import MakeLab, free_when_heard, held, samples, wait_for, write_clip
+from tests.shape import is_envelope
 from voicelab.audio import wav_bytes
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
@@ -25,11 +26,6 @@ TEXT = "The fjord was quiet, and a single boat drew a line across it. Then even 
 
 def speak(client: TestClient, text: str = TEXT, **fields: object):
     return client.post("/v1/audio/speech", json={"input": text, **fields})
-
-
-def is_envelope(answer) -> bool:
-    body = answer.json()
-    return set(body) == {"error"} and {"message", "type"} <= set(body["error"])
 
 
 IDLE = {"is_processing": False, "status": "idle", "message": "No active TTS requests"}

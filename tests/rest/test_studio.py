@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.conftest import held, wait_for, write_clip
+from tests.shape import is_envelope
 from voicelab.lab import VoiceLab
 
 TEXT = "The fjord was quiet, and a single boat drew a line across it. Then even that was gone."
@@ -21,10 +22,6 @@ GENERATE = {
     "crossfade_ms": 50,
     "normalize": True,
 }
-
-
-def is_envelope(answer) -> bool:
-    return set(answer.json()) == {"error"} and answer.json()["error"]["message"]
 
 
 def made(client: TestClient, **fields: object) -> dict:
@@ -206,3 +203,12 @@ def test_longer_chunks_than_ours_are_cut_to_ours_and_it_is_said(
     assert len(said) == (chars > 1000)
     over = client.post("/generate", json={**GENERATE, "max_chunk_chars": 5001})
     assert over.status_code == 422 and is_envelope(over)
+
+
+@pytest.mark.parametrize(
+    "path", ["/history/none", "/profiles/none", "/stories/none", "/audio/none"]
+)
+def test_the_studios_client_reads_the_text_at_detail(client: TestClient, path: str) -> None:
+    body = client.get(path).json()
+    assert body["detail"] == body["error"]["message"]
+    assert "detail" not in client.get("/status/none").json()

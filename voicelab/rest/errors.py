@@ -43,6 +43,12 @@ STATUS: Mapping[type[errors.VoicelabError], int] = MappingProxyType(
     }
 )
 
+STUDIO_PATHS = (
+    *("/history", "/generate", "/generations", "/audio", "/effects", "/profiles", "/samples"),
+    *("/stories", "/models/status", "/tasks", "/settings"),
+)
+"""Routes of the voice studio's clients: they show the text at `detail`."""
+
 GRADIO_PATHS = (
     *("/login", "/logout", "/config", "/static", "/assets", "/svelte", "/favicon.ico"),
     *(
@@ -61,15 +67,25 @@ def status_code(error: errors.VoicelabError) -> int:
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def envelope(error: errors.VoicelabError) -> dict[str, Any]:
-    """The body of an error."""
+def envelope(error: errors.VoicelabError, path: str = "") -> dict[str, Any]:
+    """The body of an error.
+
+    Args:
+        error: what went wrong.
+        path: of the request; the routes of the voice studio have the text at `detail` too.
+    """
     body = {"message": error.message, "type": error.type, "code": error.code, "param": error.param}
-    return {"error": body}
+    return _with_detail({"error": body}, path)
 
 
-def answer(error: errors.VoicelabError) -> Response:
-    """The whole response."""
-    return Json(envelope(error), status_code(error), headers=_headers(error))
+def _with_detail(body: dict[str, Any], path: str) -> dict[str, Any]:
+    studio = any(path == known or path.startswith(f"{known}/") for known in STUDIO_PATHS)
+    return body | {"detail": body["error"]["message"]} if studio else body
+
+
+def answer(error: errors.VoicelabError, path: str = "") -> Response:
+    """The whole response; `path` as in `envelope`."""
+    return Json(envelope(error, path), status_code(error), headers=_headers(error))
 
 
 def _headers(error: errors.VoicelabError) -> dict[str, str]:
@@ -90,11 +106,11 @@ def exception_handlers() -> dict[Any, Callable[..., Any]]:
     }
 
 
-async def _known(_: Request, error: errors.VoicelabError) -> Response:
-    return answer(error)
+async def _known(request: Request, error: errors.VoicelabError) -> Response:
+    return answer(error, request.scope["path"])
 
 
-async def _validation(_: Request, error: RequestValidationError) -> Response:
+async def _validation(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
     name = ".".join(where[1:]) or where[0]
@@ -104,7 +120,8 @@ async def _validation(_: Request, error: RequestValidationError) -> Response:
         message += f"; it was '{str(given)[:60]}'"
     known = errors.InvalidInput(f"{name[:80]}: {message}.", param=name[:80])
     # The documents' rule: a bad query or path is 400, a bad body 422.
-    return Json(envelope(known), 422 if where[0] == "body" else 400)
+    code = 422 if where[0] == "body" else 400
+    return Json(envelope(known, request.scope["path"]), code)
 
 
 async def _http(request: Request, error: HTTPException) -> Response:
@@ -119,7 +136,7 @@ async def _http(request: Request, error: HTTPException) -> Response:
     message = sentences.get(error.status_code, str(error.detail))
     kind = kinds.get(error.status_code, "invalid_request_error")
     body = {"message": message, "type": kind, "code": None, "param": None}
-    return Json({"error": body}, error.status_code, headers=error.headers)
+    return Json(_with_detail({"error": body}, path), error.status_code, headers=error.headers)
 
 
 class ErrorShield:
@@ -146,9 +163,9 @@ class ErrorShield:
             await self.app(scope, receive, watched)
         except errors.VoicelabError as error:
             if not started:
-                await answer(error)(scope, receive, send)
+                await answer(error, scope["path"])(scope, receive, send)
         except Exception:
             log.exception("unexpected error at %s", scope["path"])
             if not started:
                 failure = errors.VoicelabError("Something went wrong on the server; see its log.")
-                await answer(failure)(scope, receive, send)
+                await answer(failure, scope["path"])(scope, receive, send)

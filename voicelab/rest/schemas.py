@@ -54,9 +54,10 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The one error shape."""
+    """The one error shape; the voice studio's routes have the message at `detail` too."""
 
     error: ErrorDetail
+    detail: str | None = None
 
 
 def _nullable(schema: dict[str, Any]) -> None:
