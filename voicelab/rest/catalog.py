@@ -14,6 +14,7 @@ from voicelab.lab import VoiceLab
 from voicelab.library.voices import OPENAI_VOICES, default_voice, library_item
 from voicelab.rest.json import Json
 from voicelab.rest.reports import Config, EngineState, Languages, Voices
+from voicelab.rest.routing import Router
 
 __all__ = ["router"]
 
@@ -22,7 +23,7 @@ OBJECT = {"object": "voice"}
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["catalog"])
+    routes = Router(tags=["catalog"])
 
     def voices() -> Response:
         """The profiles, in the shapes of both servers."""

@@ -112,6 +112,9 @@ async def _known(request: Request, error: errors.VoicelabError) -> Response:
 
 async def _validation(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        reason = str(first.get("ctx", {}).get("error", ""))[:80]
+        return Json(envelope(errors.InvalidInput(f"The body is not JSON: {reason}.")), 422)
     where = [str(part) for part in first["loc"]]
     name = ".".join(where[1:]) or where[0]
     message = first["msg"]

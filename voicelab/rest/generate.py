@@ -18,6 +18,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
 from voicelab.rest.models import Message, TakeRecord
 from voicelab.rest.openapi import files
+from voicelab.rest.routing import Router
 from voicelab.rest.schemas import GenerateBody, SeedBody
 from voicelab.take import Take
 
@@ -29,7 +30,7 @@ POLL_S = 0.5
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["generate"])
+    routes = Router(tags=["generate"])
     listeners = Listeners(lab.status)
 
     @routes.post("/generate", response_model=TakeRecord)

@@ -24,6 +24,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.models import Changed, Deleted, Favorite, Imported, Message, TakePage, TakeRecord
 from voicelab.rest.openapi import SOUNDS, files
 from voicelab.rest.reports import TakeTotals
+from voicelab.rest.routing import Router
 from voicelab.rest.schemas import BulkPatch, GenerationPatch, Ids
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import AudioFile, made
@@ -90,7 +91,7 @@ def filters(
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["history"])
+    routes = Router(tags=["history"])
     _lists(routes, lab)
     _many(routes, lab)
     _deletion(routes, lab)

@@ -13,6 +13,7 @@ from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
 from voicelab.rest.models import DeletedProfile, Message, Profile, Sample
 from voicelab.rest.openapi import files
+from voicelab.rest.routing import Router
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import AudioFile
 from voicelab.rest.uploads import attachment, clip_file
@@ -46,7 +47,7 @@ class ProfilePatch(BaseModel):
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["profiles"])
+    routes = Router(tags=["profiles"])
     _samples(routes, lab)
     _archives(routes, lab)
     _profiles(routes, lab)

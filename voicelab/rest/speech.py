@@ -19,7 +19,7 @@ from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
 from voicelab.codecs import blocks
@@ -30,6 +30,7 @@ from voicelab.rest.desk import Desk
 from voicelab.rest.dialects.openai import requested
 from voicelab.rest.errors import envelope
 from voicelab.rest.openapi import SPOKEN, STREAMED
+from voicelab.rest.routing import Router
 from voicelab.rest.schemas import SpeechBody
 from voicelab.rest.streams import AudioFile, MadeResponse
 from voicelab.rest.uploads import clip_file
@@ -51,7 +52,7 @@ Pcm = NDArray[np.int16]
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["speech"])
+    routes = Router(tags=["speech"])
     desk = Desk(lab.settings)
     answers = Answers(lab, desk)
 
@@ -259,17 +260,37 @@ async def _form(request: Request) -> AsyncIterator[tuple[SpeechBody, Path | None
     """The fields of a multipart or JSON body, and its clip as a file while the block lasts."""
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
-            fields = orjson.loads(await request.body())
+            fields = await request.json()
         except orjson.JSONDecodeError as error:
-            raise InvalidInput("The body is not JSON.") from error
+            raise InvalidInput(f"The body is not JSON: {error.msg}.") from error
         yield validated(SpeechBody, fields), None
         return
-    async with request.form(max_files=1, max_fields=100) as form:
-        fields = {key: value for key, value in form.items() if isinstance(value, str)}
-        body = validated(SpeechBody, fields)
+    async with request.form(max_files=1) as form:
         upload = form.get("voice_file")
+        if isinstance(upload, str) and upload:
+            raise InvalidInput("voice_file is a text; send a file.", param="voice_file")
+        body = validated(SpeechBody, _sent(form))
         with clip_file(upload if isinstance(upload, UploadFile) else None) as clip:
             yield body, clip
+
+
+def _sent(form: FormData) -> dict[str, Any]:
+    """The fields of a form; one left empty, or null as scripts write it, is not sent.
+
+    Raises:
+        InvalidInput: a field stands there twice.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if name in fields:
+            raise InvalidInput(f"{name[:40]} is sent twice.", param=name[:40])
+        fields[name] = value
+    fields.pop("voice_file", None)
+    return {
+        name: value
+        for name, value in fields.items()
+        if name == "input" or value not in ("", "null")
+    }
 
 
 def validated(model: type[Model], fields: Any) -> Model:

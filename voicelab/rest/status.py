@@ -27,6 +27,7 @@ from voicelab.rest.reports import (
     RequestStatus,
     Statistics,
 )
+from voicelab.rest.routing import Router
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.status import memory_info
 
@@ -38,7 +39,7 @@ Aliases = tuple[str, ...]
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["status"])
+    routes = Router(tags=["status"])
     table: list[tuple[str, Aliases, Callable[..., Any], dict[str, Any]]] = [
         (
             "/status",

@@ -13,6 +13,7 @@ from voicelab.lab import VoiceLab
 from voicelab.library import Policy
 from voicelab.rest.json import Json
 from voicelab.rest.reports import Cleanup, PolicyInForce, Usage
+from voicelab.rest.routing import Router
 from voicelab.rest.security import refuse_when_exposed
 
 __all__ = ["router"]
@@ -33,7 +34,7 @@ class PolicyBody(BaseModel):
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["storage"])
+    routes = Router(tags=["storage"])
     refuse = refuse_when_exposed(lab.settings)
 
     @routes.get("/storage", response_model=Usage)

@@ -17,6 +17,7 @@ from voicelab.rest.desk import Desk
 from voicelab.rest.json import Json
 from voicelab.rest.models import Message, Story, StoryItem, StoryLine
 from voicelab.rest.openapi import files
+from voicelab.rest.routing import Router
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import made
 from voicelab.rest.uploads import attachment, made_file
@@ -136,7 +137,7 @@ class ScriptBody(_Body):
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["stories"])
+    routes = Router(tags=["stories"])
     _stories(routes, lab)
     _items(routes, lab)
     _files(routes, lab)

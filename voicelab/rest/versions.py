@@ -15,6 +15,7 @@ from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
 from voicelab.rest.models import Effects, Message, Preset, Version
 from voicelab.rest.openapi import files
+from voicelab.rest.routing import Router
 from voicelab.rest.security import refuse_when_exposed
 
 __all__ = ["router"]
@@ -59,7 +60,7 @@ class PresetBody(BaseModel):
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["versions"])
+    routes = Router(tags=["versions"])
     _versions(routes, lab)
     _effects(routes, lab)
     _presets(routes, lab)

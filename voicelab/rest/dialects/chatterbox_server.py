@@ -17,6 +17,7 @@ from voicelab.rest.desk import Desk
 from voicelab.rest.dialects.openai import requested
 from voicelab.rest.json import Json
 from voicelab.rest.openapi import SPOKEN
+from voicelab.rest.routing import Router
 from voicelab.rest.schemas import SpeechBody
 from voicelab.rest.speech import Answers, validated
 
@@ -84,7 +85,7 @@ class TtsBody(schemas.Body):
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["chatterbox"])
+    routes = Router(tags=["chatterbox"])
     desk = Desk(lab.settings)
     answers = Answers(lab, desk)
 

@@ -17,6 +17,7 @@ from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest.json import Json
 from voicelab.rest.reports import Model, Models
+from voicelab.rest.routing import Router
 from voicelab.rest.schemas import SpeechBody
 
 __all__ = ["engine_of", "requested", "router"]
@@ -77,7 +78,7 @@ def _louder(lab: VoiceLab, request: GenerationRequest, factor: float) -> Any:
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = APIRouter(tags=["openai"])
+    routes = Router(tags=["openai"])
 
     async def models() -> Response:
         """The engines: `data` for OpenAI's clients, `models` for Open WebUI."""

@@ -9,13 +9,14 @@ from fastapi import APIRouter
 
 from voicelab.lab import VoiceLab
 from voicelab.rest.dialects.chatterbox import long_text, memory, voices
+from voicelab.rest.routing import Router
 
 __all__ = ["router"]
 
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab, each under /v1 as well."""
-    routes = APIRouter(tags=["chatterbox"])
+    routes = Router(tags=["chatterbox"])
 
     def add(method: str, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         for each in (path, f"/v1{path}"):
