@@ -92,20 +92,20 @@ def _complete(document: dict[str, Any]) -> None:
     components["securitySchemes"] = SCHEMES
     # Without a key or a login nothing is asked for.
     document["security"] = [{}, *({name: []} for name in SCHEMES)]
-    for path, method, operation in _operations(document):
-        _declare(path, method, operation)
+    for method, operation in _operations(document):
+        _declare(method, operation)
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
 
 
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, item in document["paths"].items():
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for item in document["paths"].values():
         for method in METHODS:
             if method in item:
-                yield path, method, item[method]
+                yield method, item[method]
 
 
-def _declare(path: str, method: str, operation: dict[str, Any]) -> None:
+def _declare(method: str, operation: dict[str, Any]) -> None:
     """Its errors, and the header that may tell of what was not used."""
     given = operation.get("parameters") or operation.get("requestBody")
     answers = operation["responses"]
@@ -118,7 +118,8 @@ def _declare(path: str, method: str, operation: dict[str, Any]) -> None:
     codes = {
         *ALWAYS,
         *(WITH_INPUT if given else ()),
-        *((404,) if "{" in path else ()),
+        # A query or a body names things, too.
+        *((404,) if given else ()),
         *(CHANGING if method != "get" else ()),
     }
     body = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
