@@ -18,7 +18,7 @@ from voicelab.lab import VoiceLab
 from voicelab.library import History, Profiles, Storage, Versions, open_files
 from voicelab.settings import Settings
 from voicelab.signals import end_in_order
-from voicelab.store import open_store
+from voicelab.store import RESERVE_BYTES, open_store
 
 __all__ = ["main"]
 
@@ -85,7 +85,7 @@ def _clean(folder: Path, cleanup: bool, expected: int | None) -> tuple[dict, dic
     settings = Settings.from_environment().model_copy(update={"data_dir": folder})
     if not settings.database_url and not database.has_records(folder):
         raise StorageError(f"There is no data folder {folder}; name it with --data-dir.")
-    store = open_store(settings.place())
+    store = open_store(settings.place(), reserve_bytes=RESERVE_BYTES)
     try:
         files = open_files(folder, settings.audio_place())
         versions = Versions(store, files)

@@ -8,9 +8,9 @@ import os
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 from uuid import uuid4
 
 import numpy as np
@@ -42,6 +42,7 @@ Pcm = NDArray[np.int16]
 SILENCE = 0.001
 """Peak of true silence, -60 dBFS: below what any voice, however quiet, is recorded at."""
 
+HEADER_BYTES = 44
 EDGE_FADE_S = 0.005
 FRAME_S = 0.01
 PADDING_S = 0.02
@@ -261,27 +262,34 @@ class WavWriter:
         path: where the file will stand; its folder is made.
         sample_rate: in Hz.
         publish: called by `commit` when the file stands there; it removes the file if it fails.
+        make_room: asked when the disk is full; how many bytes it freed.
 
     Raises:
         StoreFull, StorageError: from every method that writes.
     """
 
-    def __init__(self, path: Path, sample_rate: int, publish: Callable[[], None] = lambda: None):
+    def __init__(
+        self,
+        path: Path,
+        sample_rate: int,
+        publish: Callable[[], None] = lambda: None,
+        make_room: Callable[[], int] = lambda: 0,
+    ):
         self.path = path
         self.sample_rate = sample_rate
         self.frames = 0
-        self._publish = publish
+        self._publish, self._make_room = publish, make_room
         # Two requests, of two machines even, may keep the same clip: each has a file of its own.
         self._temporary = half_written(path)
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
 
     def __enter__(self) -> WavWriter:
         try:
             self.path.parent.mkdir(
                 exist_ok=True
             )  # not what is above: that may have been taken away
-            self._file = self._temporary.open("wb")
-            self._file.write(wav_header(self.sample_rate, 0))
+            self._file = self._temporary.open("wb", buffering=0)
+            self._put(self._file, wav_header(self.sample_rate, 0), 0)
         except OSError as error:
             self.discard()
             raise storage_error(error) from error
@@ -291,11 +299,23 @@ class WavWriter:
         """Append int16 (n,)."""
         assert self._file is not None, "write outside the with block"
         try:
-            self._file.write(pcm.tobytes())
+            self._put(self._file, pcm.tobytes(), HEADER_BYTES + 2 * self.frames)
         except OSError as error:
             self.discard()
             raise storage_error(error) from error
         self.frames += len(pcm)
+
+    def _put(self, file: FileIO, content: bytes, offset: int) -> None:
+        view = memoryview(content)
+        while view:
+            file.seek(offset)
+            try:
+                written = file.write(view)
+            except OSError as error:
+                if isinstance(storage_error(error), StoreFull) and self._make_room():
+                    continue
+                raise
+            view, offset = view[written:], offset + written
 
     def commit(self, chunks: bytes = b"") -> None:
         """Complete the header, flush to the disk, and give the file its name.
@@ -305,10 +325,9 @@ class WavWriter:
         """
         assert self._file is not None, "commit outside the with block"
         try:
-            self._file.write(chunks)
-            self._file.seek(0)
-            self._file.write(wav_header(self.sample_rate, self.frames * 2, len(chunks)))
-            self._file.flush()
+            self._put(self._file, chunks, HEADER_BYTES + 2 * self.frames)
+            header = wav_header(self.sample_rate, self.frames * 2, len(chunks))
+            self._put(self._file, header, 0)
             os.fsync(self._file.fileno())
             self._file.close()
             self._temporary.replace(self.path)

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import math
 import os
+import shutil
 import struct
 import threading
 from collections.abc import Mapping
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 HEADER = struct.Struct("<16sQ")
 """Digest of the samples, and the seed that made them."""
+
+SPARED_BYTES = 16 * 2**20
+"""Of the disk: the last of it is for what cannot be made again."""
 
 Samples = NDArray[np.float32]
 
@@ -89,6 +93,8 @@ class ChunkCache:
         temporary = half_written(self._folder / key)
         try:
             self._folder.mkdir(exist_ok=True)
+            if shutil.disk_usage(self._folder).free < SPARED_BYTES + len(body):
+                return
             temporary.write_bytes(HEADER.pack(_digest(body), seed) + body)
             temporary.replace(self._folder / key)
         except OSError:

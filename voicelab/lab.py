@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from voicelab.cache import ChunkCache
 from voicelab.checks import Checks, check_seed
 from voicelab.engines import Engine, EngineInfo, Rack
-from voicelab.errors import Conflict, NotFound
+from voicelab.errors import Conflict, NotFound, StoreFull
 from voicelab.library import (
     INTERRUPTED,
     FailedTake,
@@ -82,6 +83,8 @@ class VoiceLab:
         self.rack = Rack(settings, engines)
         place = (settings.data_dir, settings.audio_place())
         files = self.files = open_files(*place, settings.min_free_disk_mb, settings.cache_mb)
+        self.cache = ChunkCache(settings.data_dir / "cache", settings.cache_mb << 20)
+        files.make_room = self.cache.clear
         store = self.store = store or open_known(settings.place(), settings.durability, files)
         files.check = store.check
         self.replicas = Replicas(store)
@@ -94,7 +97,6 @@ class VoiceLab:
         self.storage = Storage(
             *(store, files, self.history, self.versions), is_live=self.status.is_live
         )
-        self.cache = ChunkCache(settings.data_dir / "cache", settings.cache_mb << 20)
         idle_s = 60 * settings.idle_unload_min or None
         self.runner = Runner(self.rack, self.cache, settings.max_queue, idle_s)
         self.checks = Checks(settings, self.rack, self.history, self.profiles, files, self.storage)
@@ -254,8 +256,7 @@ class VoiceLab:
         return self._after_all(record, use_cache=True)
 
     def resume_interrupted(self) -> None:
-        """Begin to resume, in the background, what a stop or a crash interrupted, if the settings
-        say so; takes that another process leaves are resumed as well."""
+        """Resume, in the background, what a stop or a crash interrupted, if the settings say so."""
         if self.settings.resume_interrupted:
             self._resumption.start()
 
@@ -354,7 +355,6 @@ class VoiceLab:
         self.ending.set()
         self.runner.interrupt()
         self.status.interrupt()
-        self.status.changed()
 
     def close(self) -> None:
         """Stop what runs, write what is due, release the data folder."""
@@ -386,7 +386,8 @@ class VoiceLab:
         """Pending records of a process that died: nobody makes them any more."""
         for record in self.history.recover(self.replicas.alive()):
             live = self.status.begin(record["text"], source=record["source"])
-            live.finish(error=INTERRUPTED, generation_id=record["id"])
+            with suppress(StoreFull):  # else nobody could start it to make room
+                live.finish(error=INTERRUPTED, generation_id=record["id"])
             self._resumption.look()
 
     def _resume_by_itself(self, record: dict[str, Any]) -> None:

@@ -315,6 +315,7 @@ class Status:
         """Stop all, because the app ends; they have ended when this comes back."""
         for live in self._active():
             live.interrupt()
+        self.changed()
 
     def statistics(self) -> Snapshot:
         """The body of /status/statistics: all requests ever recorded."""

@@ -185,6 +185,13 @@ class SimulatedSystem(System):
         self._open[self._next] = (path.name, inode)
         return self._done(self._next)
 
+    def open(self, path: Path) -> int:
+        self._enter("open", path.name)
+        inode = self._found(path)
+        self._next += 1
+        self._open[self._next] = (path.name, inode)
+        return self._done(self._next)
+
     def write(self, descriptor: int, content: bytes, offset: int) -> None:
         name, inode = self._opened(descriptor)
         content = bytes(content)

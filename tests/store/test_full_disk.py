@@ -139,3 +139,88 @@ print(json.dumps([error, kept, read, closed]))
     assert error[0] == "StorageError"
     assert error[1].endswith("Read-only file system. Choose another with --data-dir.")
     assert kept and read and closed is None
+
+
+RESERVE = """
+def open_it(**options): return TinyStore(folder, reserve_bytes=100_000, **options)
+def sizes(): return {p.name: p.stat().st_size for p in folder.iterdir()}
+def stuff(): # nothing is left for anybody
+    with open(folder / f"other{len(sizes())}", "wb", buffering=0) as other:
+        for size in (65536, 4096, 1):
+            try:
+                while True: other.write(bytes(size))
+            except OSError:
+                pass
+"""
+
+
+def test_a_full_disk_is_left_by_deleting(tmp_path: Path) -> None:
+    found = run(
+        RESERVE
+        + """
+mount("size=1500k")
+store = open_it()
+for n in range(200): store.insert("t", row(n))
+stuff()
+full = refused(lambda: [store.insert("t", row(n)) for n in range(1000, 3000)])
+stuff()
+told = store.shortage()
+reserve = sizes().get("db.json.reserve")
+again = refused(lambda: store.patch("t", "i1", {"text": "y" * 300_000}))
+store.delete("t", "i0")
+store.delete_many("t", [f"i{n}" for n in range(1, 50)])
+with store.batch(frees=True):
+    store.delete("t", "i50")
+    store.patch("t", "i51", {"text": "changed"})
+given = "db.json.reserve" not in sizes()
+left = [n for n in numbers(store) if n < 1000]
+store.abandon()
+store = open_it()  # after a crash, on the full disk
+same = [n for n in numbers(store) if n < 1000] == left
+store.delete("t", "i60")
+ended = refused(store.close)
+store = open_it()
+rest = [n for n in numbers(store) if n < 1000]
+for other in folder.glob("other*"): other.unlink()
+store.compact()
+room = store._storage._disk.room
+room._next = 0
+after = store.shortage(), sizes()["db.json.reserve"]
+store.insert("t", row(7000))
+store.close()
+last = TinyStore(folder)
+kept = rest == [n for n in range(51, 200) if n != 60]
+print(json.dumps([full[0], told, reserve, again[0], given, left == list(range(51, 200)), same,
+    ended, kept, after, 7000 in numbers(last)]))
+""",
+        tmp_path,
+        *UNSHARE,
+    )
+    sentence = "The disk is full: nothing new is saved. Delete takes, or free some space elsewhere."
+    assert found == [
+        *("StoreFull", sentence, 100_000, "StoreFull", True, True, True, None, True),
+        *([None, 100_000], True),
+    ]
+
+
+def test_others_make_room_before_anything_is_refused(tmp_path: Path) -> None:
+    found = run(
+        RESERVE
+        + """
+mount("size=1500k")
+def drop():
+    size = (folder / "cache").stat().st_size if (folder / "cache").exists() else 0
+    (folder / "cache").unlink(missing_ok=True)
+    calls.append(size)
+    return size
+calls = []
+(folder / "cache").write_bytes(bytes(600_000))
+store = open_it(make_room=drop)
+stuff()
+for n in range(300): store.insert("t", row(n))
+print(json.dumps([calls, numbers(store) == list(range(300)), "db.json.reserve" in sizes()]))
+""",
+        tmp_path,
+        *UNSHARE,
+    )
+    assert found == [[600_000], True, True]

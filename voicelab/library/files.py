@@ -48,6 +48,8 @@ class Files:
         self.root = root.resolve()
         self._home = (home or root).resolve()
         self._min_free_mb = min_free_mb
+        self.make_room: Callable[[], int] = lambda: 0
+        """Asked when the disk is full: drops what can be done without; the bytes."""
         self.check: Callable[[], None] = lambda: None
         """Asked before a file is written; raises StorageError when no record could name it."""
         try:
@@ -137,7 +139,8 @@ class Files:
     def writer(self, relative: str, sample_rate: int) -> WavWriter:
         """A WAV file to be written piece by piece, published by its commit."""
         self.check()
-        return WavWriter(self.target(relative), sample_rate, lambda: self.publish(relative))
+        path, publish = self.target(relative), lambda: self.publish(relative)
+        return WavWriter(path, sample_rate, publish, self.make_room)
 
     def write_bytes(self, relative: str, content: bytes) -> None:
         """A whole file of any kind, or none; raises StoreFull, StorageError."""
@@ -169,6 +172,8 @@ class Files:
         """Raise StoreFull when the disk has less than the reserve, or what `check` raises."""
         self.check()
         free_mb = self.free_bytes() / 2**20
+        if free_mb < self._min_free_mb and self.make_room():
+            free_mb = self.free_bytes() / 2**20
         if free_mb < self._min_free_mb:
             raise StoreFull(
                 f"The disk has {free_mb:.0f} MiB free; {self._min_free_mb} MiB are kept in "

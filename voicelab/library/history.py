@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from voicelab.errors import InvalidInput, NotFound, StorageError
+from voicelab.errors import InvalidInput, NotFound, StorageError, StoreFull
 from voicelab.library.files import Files
 from voicelab.library.profiles import Profiles
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
@@ -142,7 +142,7 @@ class History:
         pending = Query(where={"status": "pending"})
         if not self._store.count(GENERATIONS, pending):
             return []
-        with self._store.batch():
+        with self._store.batch(frees=True):  # few bytes, without which it cannot start
             found, _ = self._store.page(GENERATIONS, pending)
             left = [record for record in found if record.get("replica") not in alive]
             for record in left:
@@ -201,7 +201,7 @@ class History:
         filters: Filters | None = None,
         stop: Callable[[str], None] = lambda _: None,
     ) -> int:
-        """Delete by ids, or all that match, in one commit; how many went."""
+        """Delete by ids, or all that match; how many went. In one commit, if there is room."""
         if ids is None:
             records, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
         else:
@@ -209,11 +209,20 @@ class History:
         for record in records:
             if record["request_id"]:
                 stop(record["request_id"])
-        with self._store.batch():
+        try:
+            self._delete(records)
+        except StoreFull:  # by and by: each part makes room for the next
+            if len(records) <= FEW:
+                raise
+            for start in range(0, len(records), FEW):
+                self._delete(records[start : start + FEW])
+        return len(records)
+
+    def _delete(self, records: Sequence[Record]) -> None:
+        with self._store.batch(frees=True):
             paths = self.forget(records)
         for path in paths:
             self._files.delete(path)
-        return len(records)
 
     def profile_names(self) -> dict[str, str]:
         """Profile id -> name."""

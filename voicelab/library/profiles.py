@@ -216,7 +216,7 @@ class Profiles:
         takes, _ = self._store.page(GENERATIONS, Query(where={"profile_id": id}))
         samples = self.samples(id)
         paths = {sample["audio_path"] for sample in samples} | {profile["avatar_path"]}
-        with self._store.batch():
+        with self._store.batch(frees=True):
             if keep_generations and takes:
                 target = self.named(UNASSIGNED, "Takes whose profile was deleted.")
                 for take in takes:
@@ -351,7 +351,8 @@ class Profiles:
     def delete_avatar(self, id: str) -> Record:
         """Remove the picture; raises NotFound."""
         profile = self.get(id)
-        self._store.patch(PROFILES, id, {"avatar_path": None, "updated_at": now()})
+        with self._store.batch(frees=True):
+            self._store.patch(PROFILES, id, {"avatar_path": None, "updated_at": now()})
         self._files.delete(profile["avatar_path"])
         return self.get(id)
 

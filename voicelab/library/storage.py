@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, fields
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from voicelab.errors import Conflict, NotFound, StorageError, StoreFull, TooLarge
@@ -18,7 +19,7 @@ from voicelab.library.files import CLIPS, TAKES, AudioFile, Files
 from voicelab.library.flac import compress
 from voicelab.library.history import STORY_ITEMS, History
 from voicelab.library.policy import Policy, leaving, making_room
-from voicelab.library.sweep import YOUNG_S, Sweep, check_share
+from voicelab.library.sweep import AT_ONCE, YOUNG_S, Sweep, check_share
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
 from voicelab.store import Query, Store
 
@@ -86,7 +87,8 @@ class Storage:
             self._files.check_free()
         except StorageError as error:
             return "degraded", error.message
-        return None
+        told = self._store.shortage()
+        return ("degraded", told) if told else None
 
     def usage(self) -> Record:
         """Bytes by folder, by profile and by age of the takes, what is free, what no take has."""
@@ -197,7 +199,7 @@ class Storage:
         rows = self._store.tally(GENERATIONS, (), ("size_bytes",), own)
         if sum(size for _, size in rows) < policy.quota_mb * 2**20:
             return
-        with self._store.batch():
+        with self._store.batch(frees=True):
             takes = self._takes(own)
             over = sum(take["size_bytes"] for take in takes) - policy.quota_mb * 2**20
             if over < 0:
@@ -234,11 +236,32 @@ class Storage:
         progress: Progress = lambda _: None,
     ) -> None:
         # Chosen and forgotten in one commit: no take becomes a favourite in between.
-        with self._store.batch():
-            going = list(self._going())
+        try:
+            with self._store.batch(frees=True):
+                going = list(self._going())
+                paths = self._forget([take for take, _ in going])
+                report |= _counted(audio, orphans or [], paths)
+                check_share(report["going_files"], report["audio_files"], expected)
+        except StoreFull:  # by and by: each part makes room for the next
+            while self._apply_part(report, progress):
+                pass
+        else:
+            self._removed(report, going, paths, progress)
+
+    def _apply_part(self, report: Record, progress: Progress) -> int:
+        with self._store.batch(frees=True):
+            going = list(islice(self._going(), AT_ONCE))
             paths = self._forget([take for take, _ in going])
-            report |= _counted(audio, orphans or [], paths)
-            check_share(report["going_files"], report["audio_files"], expected)
+        self._removed(report, going, paths, progress)
+        return len(going)
+
+    def _removed(
+        self,
+        report: Record,
+        going: list[tuple[Record, str]],
+        paths: Iterable[str],
+        progress: Progress,
+    ) -> None:
         self._remove(paths)
         for take, reason in going:
             report["deleted"].append(_told(take, reason))

@@ -296,7 +296,7 @@ class Stories:
     def remove_item(self, id: str, item_id: str) -> None:
         """Take an item out; its take stays. Raises NotFound."""
         self._item(id, item_id)
-        with self._store.batch():
+        with self._store.batch(frees=True):
             self._store.delete(STORY_ITEMS, item_id)
             self._touch(id)
 

@@ -15,10 +15,10 @@ from voicelab.errors import Conflict, StoreCorrupt
 from voicelab.library.files import AudioFile, Files
 from voicelab.library.replicas import REPLICAS
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
-from voicelab.store import Query, Store, open_store
+from voicelab.store import RESERVE_BYTES, Query, Store, open_store
 from voicelab.store.storage import Durability
 
-__all__ = ["GONE", "YOUNG_S", "Sweep", "check_share", "open_known"]
+__all__ = ["AT_ONCE", "GONE", "YOUNG_S", "Sweep", "check_share", "open_known"]
 
 GONE = "The audio file is gone."
 YOUNG_S = 3600
@@ -37,7 +37,7 @@ def open_known(place: Path | str, durability: Durability, files: Files) -> Store
         StoreCorrupt: there are sounds, but no records at all, as in an emptied database.
         StorageError: as `open_store`.
     """
-    store = open_store(place, durability)
+    store = open_store(place, durability, reserve_bytes=RESERVE_BYTES, make_room=files.make_room)
     try:
         _check_known(store, files)
     except BaseException:
@@ -149,7 +149,7 @@ class Sweep:
     def _each(self, ids: list[str], change: Callable[[Record], None]) -> None:
         """In many commits, so that readers do not wait for the whole library."""
         for start in range(0, len(ids), AT_ONCE):
-            with self._store.batch():
+            with self._store.batch(frees=True):
                 for take in self._store.get_many(GENERATIONS, ids[start : start + AT_ONCE]):
                     change(take)
 

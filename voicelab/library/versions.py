@@ -113,7 +113,7 @@ class Versions:
 
     def forget_lost(self, generation_id: str) -> None:
         """Drop the versions whose file is gone; those that are there stay."""
-        with self._store.batch():
+        with self._store.batch(frees=True):
             for version in self.of(generation_id):
                 if not self._files.exists(version["audio_path"]):
                     self.delete(generation_id, version["id"])
@@ -125,7 +125,7 @@ class Versions:
             NotFound: no such version of this take.
             Protected: it is the last one.
         """
-        with self._store.batch():
+        with self._store.batch(frees=True):
             version = self.get(id, generation_id)
             others = [other for other in self.of(generation_id) if other["id"] != id]
             if not others:

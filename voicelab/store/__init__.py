@@ -2,8 +2,17 @@
 
 from voicelab.store.base import Query, Store, Term
 from voicelab.store.memory import MemoryStore
-from voicelab.store.places import open_store
+from voicelab.store.places import RESERVE_BYTES, open_store
 from voicelab.store.table import JournalDB
 from voicelab.store.tiny import TinyStore
 
-__all__ = ["JournalDB", "MemoryStore", "Query", "Store", "Term", "TinyStore", "open_store"]
+__all__ = [
+    "RESERVE_BYTES",
+    "JournalDB",
+    "MemoryStore",
+    "Query",
+    "Store",
+    "Term",
+    "TinyStore",
+    "open_store",
+]

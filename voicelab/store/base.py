@@ -136,10 +136,14 @@ class Store(Protocol):
         """The names of all tables with documents; one that was emptied may be among them."""
         ...
 
-    def batch(self) -> AbstractContextManager[None]:
+    def batch(self, frees: bool = False) -> AbstractContextManager[None]:
         """Changes inside are one commit: all of them, or none; nobody else changes meanwhile.
 
         A batch within a batch that fails is undone alone.
+
+        Args:
+            frees: it makes room on the disk, so it is written when that is full. What only
+                deletes is so by itself.
         """
         ...
 
@@ -148,6 +152,10 @@ class Store(Protocol):
 
         A database that is away is told by the change itself.
         """
+        ...
+
+    def shortage(self) -> str | None:
+        """Why only deletions are sure to be written, in a sentence: the disk is full; else None."""
         ...
 
     def close(self) -> None:

@@ -28,6 +28,11 @@ class Change(NamedTuple):
     content: bytes
     quick: bool
 
+    @property
+    def frees(self) -> bool:
+        """Whether it only takes away."""
+        return len(self.operation) < 3 and self.operation[-1] is not None
+
 
 def put(table: str, key: str, document: Mapping[str, Any]) -> Change:
     """Add or replace a document; raises InvalidInput when it is not JSON."""

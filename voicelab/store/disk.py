@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from voicelab.store.flush import Flush, SyncFailed
 from voicelab.store.holding import Holding
 from voicelab.store.journal import Header, Segment, encode_line, segment_path
 from voicelab.store.recovery import Recovered
+from voicelab.store.room import MakeRoom, Room
 from voicelab.store.snapshot import Meta, Tables, encode
 from voicelab.store.system import System
 
@@ -34,12 +35,14 @@ class Disk:
         found: what recovery read.
         fresh: the meta of a store that has none yet.
         lock: a further file that must stay the one it is.
+        reserve_bytes, make_room: see `Room`.
 
     Attributes:
         meta: of the base file.
         sequence: number of the last commit.
         flush: syncs the journal.
         base_bytes: size of the base file.
+        room: on the disk.
     """
 
     def __init__(
@@ -49,10 +52,13 @@ class Disk:
         found: Recovered,
         fresh: Meta,
         lock: Path | None = None,
+        reserve_bytes: int = 0,
+        make_room: MakeRoom = lambda: 0,
     ):
         self.meta = found.meta or fresh
         self.sequence = found.sequence
         self._holding = Holding(system)
+        self.room = Room(system, path, reserve_bytes, make_room)
         self.flush = Flush(system, found.sequence, self._holding)
         self.base_bytes = found.base_bytes or 0
         self._system, self._path, self._found = system, path, found
@@ -78,18 +84,28 @@ class Disk:
         """Whether the base file holds every commit, and opening left nothing to do."""
         return self._is_settled and self.sequence == self.meta.seq
 
-    def append(self, contents: Sequence[bytes], quick: bool, apply: Callable[[], None]) -> None:
+    def append(
+        self,
+        contents: Sequence[bytes],
+        quick: bool,
+        apply: Callable[[], None],
+        frees: bool = False,
+    ) -> None:
         """Write a commit, then apply it, once settled; an error in either leaves neither.
 
         Args:
             contents: JSON of the operations.
             quick: see `encode_line`.
             apply: undoes what it did when it raises.
+            frees: room is made by it, so that it may have the reserve.
 
         Raises:
             StoreFull, StoreLost, StorageError: nothing was changed.
         """
         self.flush.check_held()
+        self.room.tried(lambda: self._append(contents, quick, apply), frees)
+
+    def _append(self, contents: Sequence[bytes], quick: bool, apply: Callable[[], None]) -> None:
         segment = self._segment or self._begin()
         number, end = self.sequence + 1, segment.size_bytes
         line = encode_line(number, self.flush.durable, contents, quick, segment.seed)
@@ -125,11 +141,7 @@ class Disk:
             StoreFull, StorageError: the base file is as it was, the journal goes on.
         """
         documents, meta, sealed = rotation
-        pieces = encode(documents, meta)
-        try:
-            size_bytes = put_in_place(self._system, self._path, pieces, progress, self._ready)
-        except OSError as error:
-            raise self._failed("Writing the base file", error) from error
+        size_bytes = self.room.tried(lambda: self._written(documents, meta, progress))
         self._sync_folder()
         self._hold(self._path)
         self.base_bytes, self.meta = size_bytes, meta
@@ -156,7 +168,13 @@ class Disk:
         except OSError as error:
             raise storage_error(error) from error
         if not self._found.is_settled:
-            self.write_base(self.rotate(tables))
+            try:
+                self.write_base(self.rotate(tables))
+            except StoreFull:
+                if not self._continues:
+                    raise
+                self._continue()
+                return
         elif self._found.segments:
             self._sync_folder()  # who renamed the base may have died before doing that
         try:
@@ -165,6 +183,29 @@ class Disk:
                     self._system.remove(segment_path(self._path, number))
         except OSError as error:
             raise storage_error(error) from error
+        self._is_settled = True
+
+    @property
+    def _continues(self) -> bool:
+        """Whether a further segment can follow those of the process before, as they are."""
+        found = self._found
+        return found.meta is not None and not found.edited and not found.tail
+
+    def _continue(self) -> None:
+        """Where a new base finds no room, deletions must be written all the same."""
+        try:
+            for number in self._found.segments:
+                path = segment_path(self._path, number)
+                descriptor = self._system.open(path)
+                try:  # a segment begins only when all before it is on the disk
+                    self._system.sync(descriptor)
+                finally:
+                    self._system.close(descriptor)
+                self._holding.keep(path)
+                self._sealed.append((path, len(self._system.read(path))))
+        except OSError as error:
+            self.flush.stop("Syncing the journal (fsync)", error)
+            self.flush.check()
         self._is_settled = True
 
     def keep_copy(self, label: str) -> Path:
@@ -193,6 +234,15 @@ class Disk:
         self._segment = segment
         self._last_segment = header.segment
         return segment
+
+    def _written(
+        self, documents: Mapping[str, list[tuple[str, Any]]], meta: Meta, progress: Progress
+    ) -> int:
+        pieces = encode(documents, meta)
+        try:
+            return put_in_place(self._system, self._path, pieces, progress, self._ready)
+        except OSError as error:
+            raise self._failed("Writing the base file", error) from error
 
     def _hold(self, *paths: Path | None) -> None:
         """Rely on files that are there; one that is not is told by the next look."""

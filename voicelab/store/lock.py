@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import sys
@@ -75,7 +76,11 @@ class ProcessLock:
             self._lock.release()
 
     def _introduce(self, state: str) -> None:
-        self._owner.write_text(_introduction() + state, encoding="utf-8")
+        try:
+            self._owner.write_text(_introduction() + state, encoding="utf-8")
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # to make room it must be opened
+                raise
 
 
 def _is_new(folder: Path) -> bool:

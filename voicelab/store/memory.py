@@ -110,7 +110,7 @@ class MemoryStore:
             return sorted(name for name, rows in self._tables.items() if rows)
 
     @contextlib.contextmanager
-    def batch(self) -> Iterator[None]:
+    def batch(self, frees: bool = False) -> Iterator[None]:
         """See `Store.batch`."""
         with self._lock:
             before = {name: dict(rows) for name, rows in self._tables.items()}
@@ -122,6 +122,9 @@ class MemoryStore:
 
     def check(self) -> None:
         """See `Store.check`."""
+
+    def shortage(self) -> str | None:
+        """See `Store.shortage`."""
 
     def close(self) -> None:
         """See `Store.close`."""

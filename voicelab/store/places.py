@@ -6,25 +6,44 @@ from pathlib import Path
 
 from voicelab.errors import StorageError
 from voicelab.store.base import Store
+from voicelab.store.room import MakeRoom
 from voicelab.store.storage import Durability
 from voicelab.store.tiny import TinyStore
 
-__all__ = ["open_store"]
+__all__ = ["RESERVE_BYTES", "open_store"]
 
 
-def open_store(place: Path | str, durability: Durability = "full", anew: bool = False) -> Store:
+RESERVE_BYTES = 512 * 1024
+"""What the app keeps on the disk of its records: the deletion of some thousand takes."""
+
+
+def open_store(
+    place: Path | str,
+    durability: Durability = "full",
+    anew: bool = False,
+    reserve_bytes: int = 0,
+    make_room: MakeRoom = lambda: 0,
+) -> Store:
     """The store at an address.
 
     Args:
         place: postgresql://user:password@host/name, or else a folder, which is made.
         durability: of a folder's records; a database is told its own.
         anew: see `JournalStorage`.
+        reserve_bytes: kept on a folder's disk for deletions.
+        make_room: drops what can be done without, when the folder's disk is full; the bytes.
 
     Raises:
         StorageError (StoreLocked, StoreCorrupt): it cannot be used; no password is in the message.
     """
     if isinstance(place, Path) or "://" not in place:
-        return TinyStore(Path(place), durability=durability, anew=anew)
+        return TinyStore(
+            Path(place),
+            durability=durability,
+            anew=anew,
+            reserve_bytes=reserve_bytes,
+            make_room=make_room,
+        )
     try:
         from voicelab.store.postgres import PostgresStore
     except ImportError as error:

@@ -190,7 +190,7 @@ class PostgresStore:
             return sorted(map(unescaped, connection.scalars(names)))
 
     @contextlib.contextmanager
-    def batch(self) -> Iterator[None]:
+    def batch(self, frees: bool = False) -> Iterator[None]:
         """See `Store.batch`; a batch within one can fail alone."""
         outer = self._held()
         with _told():
@@ -209,6 +209,9 @@ class PostgresStore:
 
     def check(self) -> None:
         """See `Store.check`."""
+
+    def shortage(self) -> str | None:
+        """See `Store.shortage`."""
 
     def close(self) -> None:
         """See `Store.close`."""

@@ -23,6 +23,7 @@ from voicelab.store.disk import Disk
 from voicelab.store.lock import ProcessLock
 from voicelab.store.migration import Migration
 from voicelab.store.recovery import Recovered, read_settled, recover
+from voicelab.store.room import MakeRoom
 from voicelab.store.system import System
 from voicelab.store.view import TablesView, difference
 
@@ -55,6 +56,8 @@ class JournalStorage(Storage):
         compact_after_bytes: length of the journal that is too long; when None half the base
             file, 4 to 32 MiB.
         migration: which schemas are understood.
+        reserve_bytes: kept on the disk for deletions, see `Room`.
+        make_room: asked when the disk is full, see `Room`.
         anew: begin a store where there is no base file, whatever else the folder has.
 
     Attributes:
@@ -80,12 +83,16 @@ class JournalStorage(Storage):
         compact_after_bytes: int | None = None,
         migration: Migration | None = None,
         anew: bool = False,
+        reserve_bytes: int = 0,
+        make_room: MakeRoom = lambda: 0,
     ):
         self.path = Path(path).absolute()  # a notebook may go to another folder meanwhile
         self.lock = threading.RLock()
         self._is_normal, self._read_only = durability == "normal", read_only
         self._background, self._compact_after_bytes = background, compact_after_bytes
+        self._reserve_bytes, self._make_room = reserve_bytes, make_room
         self._held = self._batches = 0
+        self._frees = False
         self._pending: list[Change] = []
         self._undo: list[Undo] = []
         self._compacting = threading.Lock()
@@ -159,11 +166,16 @@ class JournalStorage(Storage):
             self._answer(number)
 
     @contextlib.contextmanager
-    def batch(self) -> Iterator[None]:
-        """All commits inside become one; an error takes back those of its own block."""
+    def batch(self, frees: bool = False) -> Iterator[None]:
+        """All commits inside become one; an error takes back those of its own block.
+
+        Args:
+            frees: it makes room, so that on a full disk it may have what is kept for deletions.
+        """
         with self.changing():
             mark, before = len(self._undo), self._disk.sequence
             self._batches += 1
+            self._frees = self._frees or frees
             try:
                 yield
                 if self._batches == 1 and self._pending:
@@ -176,7 +188,7 @@ class JournalStorage(Storage):
             finally:
                 self._batches -= 1
                 if not self._batches:  # both in one: an interrupt must not leave what is written
-                    self._undo, self._pending = [], []
+                    self._undo, self._pending, self._frees = [], [], False
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Write and apply, inside `changing`; in a batch: apply now, write at its end.
@@ -225,8 +237,13 @@ class JournalStorage(Storage):
         with self.lock:
             self._check_writable()
             self._disk.settle(self._contents.tables)
+            self._disk.room.restock()
         if self._process_lock is not None:
             self._process_lock.settled()
+
+    def shortage(self) -> str | None:
+        """Why nothing but deletions is sure to be written: the disk is full; else None."""
+        return self._disk.room.shortage()
 
     def check(self) -> None:
         """Raise StorageError (StoreLost) when nothing can be changed (any more)."""
@@ -287,7 +304,8 @@ class JournalStorage(Storage):
                 log.warning("%s", finding)
             self._contents = Contents(found.tables)
             lock = self._process_lock.path if self._process_lock else None
-            self._disk = Disk(system, self.path, found, migration.fresh(), lock)
+            room = (self._reserve_bytes, self._make_room)
+            self._disk = Disk(system, self.path, found, migration.fresh(), lock, *room)
             migration.check(self.path, self._disk.meta, self._read_only)
             if migration.is_due(self._disk.meta):
                 self._migrate(migration)
@@ -337,7 +355,8 @@ class JournalStorage(Storage):
     def _append(self, changes: Sequence[Change], apply: Callable[[], None]) -> None:
         contents = [change.content for change in changes]
         quick = all(change.quick for change in changes)
-        self._disk.append(contents, quick, apply)
+        frees = self._frees or all(change.frees for change in changes)
+        self._disk.append(contents, quick, apply, frees)
         self._changed_at = time.monotonic()
         if self._background and self._worker is None:
             self._worker = Worker(self._tick)

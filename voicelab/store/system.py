@@ -35,6 +35,10 @@ class System:
         """A new empty file, or one that is there made empty, open for writing."""
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
 
+    def open(self, path: Path) -> int:
+        """A file that is there, open for writing; raises FileNotFoundError when there is none."""
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
     def write(self, descriptor: int, content: bytes, offset: int) -> None:
         """All of `content` at `offset`; after an error any part of it may be there."""
         view = memoryview(content)

@@ -9,16 +9,20 @@ from typing import Any
 
 from voicelab.errors import Conflict, StoreCorrupt, StoreFull
 from voicelab.store.base import Document, Part, Query, patchable
-from voicelab.store.change import Change, delete, patch, put
+from voicelab.store.change import Change, delete, drop, patch, put
 from voicelab.store.compaction import Progress
 from voicelab.store.document import copied
 from voicelab.store.index import Index
 from voicelab.store.migration import Migration
+from voicelab.store.room import MakeRoom
 from voicelab.store.search import plan
 from voicelab.store.storage import Durability, JournalStorage
 from voicelab.store.system import System
 
 __all__ = ["TinyStore"]
+
+FEW = 100
+"""Documents that are deleted one by one, though they are all of a table."""
 
 
 class TinyStore:
@@ -26,7 +30,8 @@ class TinyStore:
 
     Args:
         folder: made when missing.
-        system, durability, read_only, locked, background, compact_after_bytes, migration, anew:
+        system, durability, read_only, locked, background, compact_after_bytes, migration, anew,
+            reserve_bytes, make_room:
             see `JournalStorage`.
 
     Raises:
@@ -47,6 +52,8 @@ class TinyStore:
         compact_after_bytes: int | None = None,
         migration: Migration | None = None,
         anew: bool = False,
+        reserve_bytes: int = 0,
+        make_room: MakeRoom = lambda: 0,
     ):
         self._storage = JournalStorage(
             folder / "db.json",
@@ -58,6 +65,8 @@ class TinyStore:
             compact_after_bytes=compact_after_bytes,
             migration=migration,
             anew=anew,
+            reserve_bytes=reserve_bytes,
+            make_room=make_room,
         )
         self._lock = self._storage.lock
         self._indexes: dict[str, Index] = {}
@@ -131,7 +140,10 @@ class TinyStore:
             going: list[Change] = [
                 delete(table, keys[id]) for id in dict.fromkeys(ids) if id in keys
             ]
-            self._storage.commit(going)
+            if len(going) == len(keys) > FEW:  # a line of a few bytes, should the disk be full
+                self._storage.commit([drop(table)])
+            else:
+                self._storage.commit(going)
             return len(going)
 
     def page(
@@ -177,9 +189,9 @@ class TinyStore:
             found = plan(self._index(table), query or Query(), sort=False).snapshot()
         return found.tally(tuple(by), tuple(sums))
 
-    def batch(self) -> contextlib.AbstractContextManager[None]:
+    def batch(self, frees: bool = False) -> contextlib.AbstractContextManager[None]:
         """See `Store.batch`."""
-        return self._storage.batch()
+        return self._storage.batch(frees)
 
     def compact(self, progress: Progress = lambda _: None) -> None:
         """See `JournalStorage.compact`."""
@@ -188,6 +200,10 @@ class TinyStore:
     def check(self) -> None:
         """See `Store.check`."""
         self._storage.check()
+
+    def shortage(self) -> str | None:
+        """See `Store.shortage`."""
+        return self._storage.shortage()
 
     def close(self) -> None:
         """See `Store.close`."""
