@@ -79,7 +79,7 @@ class VoiceLab:
         store: Store | None = None,
         engines: Mapping[str, Callable[[], Engine]] | None = None,
     ):
-        settings = self.settings = settings or Settings.from_environment()
+        settings = self.settings = self.configured = settings or Settings.from_environment()
         self.rack = Rack(settings, engines)
         place = (settings.data_dir, settings.audio_place())
         files = self.files = open_files(*place, settings.min_free_disk_mb, settings.cache_mb)

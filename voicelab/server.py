@@ -78,7 +78,8 @@ class Lab(gr.Blocks):
             Unavailable: the port is taken.
             InvalidInput: auth is something else.
         """
-        settings = self.lab.settings = _settled(self.lab.settings, arguments)
+        # From what was configured: arguments of an earlier launch are over.
+        settings = self.lab.settings = _settled(self.lab.configured, arguments)
         application = rest.build(self.lab)
         layers = rest.middleware(settings, share=settings.share, kept=self._kept())
         defaults = {

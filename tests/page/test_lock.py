@@ -474,6 +474,18 @@ def test_share_and_host_in_launch_decide_what_is_exposed(make_lab: MakeLab) -> N
         assert httpx.post(f"{at}/{path}", headers=evil).status_code == 403
     preflight = {**evil, "Access-Control-Request-Method": "POST"}
     assert httpx.options(f"{at}/gradio_api/queue/join", headers=preflight).status_code == 403
+    lab.launch(quiet=True)
+    assert not lab.settings.is_exposed and lab.settings.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "framed"),
+    [({}, False), ({"inline": True}, True), ({"inline": False}, False)],
+)
+def test_a_notebook_may_show_the_page_in_a_frame(make_lab, arguments, framed: bool) -> None:
+    at = make_lab(port=0).launch(quiet=True, **arguments).local_url
+    policy = httpx.get(f"{at}health").headers["content-security-policy"]
+    assert ("http://localhost:*" in policy) is framed
 
 
 def test_a_login_given_to_launch_locks_everything(make_lab: MakeLab) -> None:

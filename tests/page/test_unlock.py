@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.conftest import wait_for
 from voicelab.lab import VoiceLab
 from voicelab.server import Lab
 from voicelab.settings import Settings
@@ -42,9 +43,9 @@ def test_a_take_is_made_and_heard_behind_the_lock(page: Page, locked: Lab) -> No
     page.wait_for_url(f"{at}?__theme=dark")
     page.locator("#vl-text textarea").fill("The fjord was as quiet as it had been all morning.")
     page.get_by_role("button", name="Generate").click()
-    expect(page.get_by_text("real-time factor")).to_be_visible(timeout=20_000)
+    wait_for(lambda: [take for take in locked.lab.history if take["status"] == "completed"])
     page.get_by_role("tab", name="History").click()
-    expect(page.locator("article.vl-take")).to_have_count(1)
+    expect(page.locator("article.vl-take audio")).to_have_count(1, timeout=20_000)
     player = page.locator("article.vl-take audio").first
     player.evaluate("audio => audio.play()")
     page.wait_for_function("document.querySelector('article.vl-take audio').currentTime > 0.3")
