@@ -263,6 +263,7 @@ class Checks:
         known = {parameter.name: parameter for parameter in info.parameters}
         values = {parameter.name: parameter.default for parameter in info.parameters}
         foreign = {p.name for name in self._rack.names for p in self._rack.info(name).parameters}
+        given = {name: value for name, value in given.items() if value is not None}
         for name, value in given.items():
             if name in known:
                 parameter = known[name]

@@ -10,6 +10,7 @@
     +-- Conflict                  the thing is in a state that does not allow this
     +-- Protected                 a built-in thing, or the last of its kind
     +-- TooLarge                  more bytes than the limit
+    |   +-- HeadersTooLarge       of a request's address and headers
     +-- Unauthorized              no key, or a wrong one
     +-- TooManyAttempts           too many wrong keys; `retry_after_s` says when to come again
     +-- Forbidden                 known, but not allowed from there
@@ -38,6 +39,7 @@ __all__ = [
     "Conflict",
     "EngineUnavailable",
     "Forbidden",
+    "HeadersTooLarge",
     "Interrupted",
     "InvalidInput",
     "NotFound",
@@ -133,6 +135,10 @@ class TooLarge(VoicelabError):
     """More bytes than the limit."""
 
     type = "too_large"
+
+
+class HeadersTooLarge(TooLarge):
+    """The address and the headers of a request have more bytes than the limit."""
 
 
 class TooSlow(VoicelabError):

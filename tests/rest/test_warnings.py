@@ -91,3 +91,34 @@ def test_a_header_of_warnings_is_ascii_and_short_whatever_was_sent() -> None:
     assert json.loads(warning_header(["a", "b", "a"])["X-Warnings"]) == ["a", "b"]
     (sentence,) = unknown_fields("x" * 10**6 for _ in range(10_000))
     assert len(sentence) < 1000 and sentence.endswith("and 9990 more.")
+
+
+def test_profiles_say_what_they_do_not_use_and_take_null_as_the_default(client: TestClient) -> None:
+    nulls = dict.fromkeys(("description", "language", "default_engine", "effects_chain"))
+    made = client.post("/profiles", json={"name": "Anna", "colour": 1, **nulls})
+    assert made.status_code == 200 and made.json()["language"] == "en"
+    assert made.json()["warnings"] == told(made) == ["Unknown fields, not used: 'colour'."]
+    path = f"/profiles/{made.json()['id']}"
+    client.put(path, json={"description": "She reads.", "default_engine": "tone"})
+    changed = client.put(path, json={"default_engine": None, "name": None, "mood": 1})
+    assert told(changed) == ["Unknown fields, not used: 'mood'."]
+    body = client.get(path).json()
+    assert (body["default_engine"], body["name"]) == (None, "Anna")
+    assert body["description"] == "She reads." and "warnings" not in body
+
+
+def test_null_is_the_default_of_effects_and_parameters(client: TestClient, lab: VoiceLab) -> None:
+    take = lab.generate(TEXT, progress=False, pitch_hz=None).record  # type: ignore[arg-type]
+    assert take["parameters"]["pitch_hz"] == 220 and take["warnings"] == []
+    chain = [{"type": "reverb"}]
+    body = {"effects_chain": chain, "label": None, "set_as_default": None}
+    path = f"/generations/{take['id']}/versions/apply-effects"
+    assert client.post(path, json=body).json()["is_default"] is True
+    preset = {"name": "Hall", "effects_chain": chain, "description": None}
+    assert client.post("/effects/presets", json=preset).json()["description"] == ""
+
+
+def test_what_deletes_takes_no_field_that_it_does_not_know(client: TestClient) -> None:
+    id = client.post("/v1/audio/speech", json={"input": TEXT}).headers["x-generation-id"]
+    answer = client.request("DELETE", "/history", json={"ids": [id], "dry_run": True})
+    assert answer.status_code == 422 and client.get(f"/history/{id}").status_code == 200

@@ -34,6 +34,7 @@ STATUS: Mapping[type[errors.VoicelabError], int] = MappingProxyType(
         errors.Conflict: 409,
         errors.Cancelled: 409,
         errors.TooSlow: 408,
+        errors.HeadersTooLarge: 431,
         errors.TooLarge: 413,
         errors.TooManyAttempts: 429,
         errors.Unavailable: 503,

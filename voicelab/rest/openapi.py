@@ -25,17 +25,19 @@ ERRORS = {
     401: "A key or a login is set, and the request has neither.",
     403: "Not from that site, or not while the server is open to everybody.",
     404: "There is no such thing.",
+    408: "The body was sent too slowly.",
     409: "It is in a state that does not allow this.",
     413: "More bytes than the limit.",
     422: "A body is wrong.",
     429: "Too many wrong keys from that address.",
+    431: "Address and headers have more bytes than the limit.",
     500: "The server or the engine failed.",
     503: "Not now: starting, closing, queue full, or the records are gone.",
     507: "There is no room on the disk.",
 }
-ALWAYS = (401, 403, 429, 500, 503)
+ALWAYS = (401, 403, 429, 431, 500, 503)
 WITH_INPUT = (400, 422)
-CHANGING = (409, 413, 507)
+CHANGING = (408, 409, 413, 507)
 
 
 SOUNDS = tuple(form.content_type for form in FORMATS.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from voicelab.errors import BadArchive, BadClip, InvalidInput, NotFound
@@ -14,6 +14,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.models import DeletedProfile, Message, Profile, Sample
 from voicelab.rest.openapi import files
 from voicelab.rest.routing import Router
+from voicelab.rest.schemas import Body
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import AudioFile
 from voicelab.rest.uploads import attachment, clip_file
@@ -21,10 +22,8 @@ from voicelab.rest.uploads import attachment, clip_file
 __all__ = ["router"]
 
 
-class ProfileBody(BaseModel):
+class ProfileBody(Body):
     """POST /profiles."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     name: str = Field(min_length=1, max_length=100, description="unique")
     description: str = Field("", max_length=500)
@@ -33,10 +32,10 @@ class ProfileBody(BaseModel):
     effects_chain: list[dict[str, Any]] | None = Field(None, max_length=20)
 
 
-class ProfilePatch(BaseModel):
+class ProfilePatch(Body):
     """PUT /profiles/{id}: what is given is set."""
 
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+    keeps_null = True
 
     name: str | None = Field(None, min_length=1, max_length=100)
     description: str | None = Field(None, max_length=500)
@@ -68,7 +67,7 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
         """A new profile; clips are added to it."""
         lab.rack.check_language(body.language)
         _check_engine(lab, body.default_engine)
-        return Json(lab.profiles.create(**body.model_dump()))
+        return Json(lab.profiles.create(**body.values()), warnings=body.warnings)
 
     @routes.get("/profiles/{id}", response_model=Profile)
     def get_profile(id: str) -> Response:
@@ -81,11 +80,11 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
         if body.language is not None:
             lab.rack.check_language(body.language)
         _check_engine(lab, body.default_engine)
-        fields = body.model_dump(exclude_unset=True)
+        fields = body.model_dump(exclude_unset=True, include=set(ProfilePatch.model_fields))
         for name in ("name", "language"):
             if name in fields and fields[name] is None:
                 del fields[name]
-        return Json(lab.profiles.update(id, fields))
+        return Json(lab.profiles.update(id, fields), warnings=body.warnings)
 
     @routes.delete("/profiles/{id}", response_model=DeletedProfile, dependencies=owner)
     def delete_profile(id: str, keep_generations: bool = False) -> Response:

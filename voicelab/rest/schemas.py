@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AliasChoices,
@@ -26,6 +26,7 @@ __all__ = [
     "Ids",
     "SeedBody",
     "SpeechBody",
+    "Strict",
 ]
 
 FormatName = Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"]
@@ -78,10 +79,13 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, json_schema_extra=_nullable)
 
+    keeps_null: ClassVar[bool] = False
+    """Whether null is a value: in a patch it clears what may be empty."""
+
     @model_validator(mode="before")
     @classmethod
     def _defaults_for_null(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
+        if not isinstance(given, dict) or cls.keeps_null:
             return given
         needed = {name for name, field in cls.model_fields.items() if field.is_required()}
         return {key: value for key, value in given.items() if value is not None or key in needed}
@@ -239,17 +243,21 @@ class SeedBody(Body):
     seed: Seed = None
 
 
-class GenerationPatch(BaseModel):
-    """PATCH /history/{id}: what is given is set."""
+class Strict(Body):
+    """A body with no field unknown: of routes that are ours alone, or that change many things."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class GenerationPatch(Strict):
+    """PATCH /history/{id}: what is given is set."""
 
     is_favorited: bool | None = None
     tags: list[Annotated[str, Field(max_length=50)]] | None = Field(None, max_length=50)
     label: str | None = Field(None, max_length=200)
 
 
-class Ids(BaseModel):
+class Ids(Strict):
     """These takes."""
 
     ids: list[Annotated[str, Field(max_length=100)]] = Field(max_length=10_000)
@@ -257,8 +265,6 @@ class Ids(BaseModel):
 
 class BulkPatch(Ids):
     """PATCH /history: what is given is done with all of them."""
-
-    model_config = ConfigDict(extra="forbid")
 
     is_favorited: bool | None = None
     add_tags: list[Annotated[str, Field(min_length=1, max_length=50)]] | None = Field(

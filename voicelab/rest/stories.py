@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from voicelab.dialogue import Dialogue, Line, parse_script
@@ -18,6 +18,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.models import Message, Story, StoryItem, StoryLine
 from voicelab.rest.openapi import files
 from voicelab.rest.routing import Router
+from voicelab.rest.schemas import Strict
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import made
 from voicelab.rest.uploads import attachment, made_file
@@ -28,25 +29,21 @@ Milliseconds = Annotated[int, Field(ge=0, le=43_200_000)]
 Id = Annotated[str, Field(max_length=100)]
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class StoryBody(_Body):
+class StoryBody(Strict):
     """POST /stories."""
 
     name: str = Field(min_length=1, max_length=100)
     description: str | None = Field(None, max_length=500)
 
 
-class StoryPatch(_Body):
+class StoryPatch(Strict):
     """PUT /stories/{id}: what is given is set."""
 
     name: str | None = Field(None, min_length=1, max_length=100)
     description: str | None = Field(None, max_length=500)
 
 
-class ItemBody(_Body):
+class ItemBody(Strict):
     """POST /stories/{id}/items."""
 
     generation_id: Id
@@ -60,14 +57,14 @@ class ItemBody(_Body):
     fade_out_ms: int | None = Field(None, ge=0, le=60_000)
 
 
-class MoveBody(_Body):
+class MoveBody(Strict):
     """PUT .../move."""
 
     start_time_ms: Milliseconds
     track: int | None = Field(None, ge=-32, le=31)
 
 
-class TrimBody(_Body):
+class TrimBody(Strict):
     """PUT .../trim: what is left out at either end, and fades."""
 
     trim_start_ms: Milliseconds | None = None
@@ -76,25 +73,25 @@ class TrimBody(_Body):
     fade_out_ms: int | None = Field(None, ge=0, le=60_000)
 
 
-class VolumeBody(_Body):
+class VolumeBody(Strict):
     """PUT .../volume."""
 
     volume: float = Field(ge=0, le=2, description="0 is silence")
 
 
-class VersionBody(_Body):
+class VersionBody(Strict):
     """PUT .../version: pin one, or follow the default with null."""
 
     version_id: Id | None
 
 
-class SplitBody(_Body):
+class SplitBody(Strict):
     """POST .../split."""
 
     split_time_ms: Milliseconds = Field(description="after the item's beginning")
 
 
-class ReorderBody(_Body):
+class ReorderBody(Strict):
     """PUT /stories/{id}/items/reorder."""
 
     item_ids: list[Id] | None = Field(None, min_length=1, max_length=2000)
@@ -103,27 +100,27 @@ class ReorderBody(_Body):
     )
 
 
-class TimeBody(_Body):
+class TimeBody(Strict):
     """One of the starts of PUT /stories/{id}/items/times."""
 
     generation_id: Id
     start_time_ms: Milliseconds
 
 
-class TimesBody(_Body):
+class TimesBody(Strict):
     """PUT /stories/{id}/items/times: takes and where they start."""
 
     updates: list[TimeBody] = Field(min_length=1, max_length=2000)
 
 
-class LineBody(_Body):
+class LineBody(Strict):
     """One line of a dialogue."""
 
     profile: str | None = Field(None, max_length=200, description="name or id")
     text: str
 
 
-class ScriptBody(_Body):
+class ScriptBody(Strict):
     """POST /stories/{id}/generate: lines, or a script of "Name: line" rows."""
 
     lines: list[LineBody] | None = Field(None, max_length=500)
@@ -204,8 +201,8 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
         lab.stories.set_times(id, body.model_dump()["updates"])
         return Json({"message": "Item timecodes updated successfully"})
 
-    def change(kind: str, body_type: type[_Body], sentence: str) -> None:
-        def change_item(id: str, iid: str, body: _Body) -> Response:
+    def change(kind: str, body_type: type[Strict], sentence: str) -> None:
+        def change_item(id: str, iid: str, body: Strict) -> Response:
             fields = body.model_dump(exclude_unset=True)
             if kind != "version":
                 fields = {key: value for key, value in fields.items() if value is not None}

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from voicelab.audio import wav_bytes
@@ -16,6 +16,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.models import Effects, Message, Preset, Version
 from voicelab.rest.openapi import files
 from voicelab.rest.routing import Router
+from voicelab.rest.schemas import Strict
 from voicelab.rest.security import refuse_when_exposed
 
 __all__ = ["router"]
@@ -26,10 +27,8 @@ Chain = Annotated[
 ]
 
 
-class ApplyBody(BaseModel):
+class ApplyBody(Strict):
     """POST /generations/{id}/versions/apply-effects."""
-
-    model_config = ConfigDict(extra="forbid")
 
     effects_chain: Chain
     source_version_id: str | None = Field(
@@ -39,19 +38,15 @@ class ApplyBody(BaseModel):
     set_as_default: bool = True
 
 
-class PreviewBody(BaseModel):
+class PreviewBody(Strict):
     """POST /effects/preview/{id}."""
-
-    model_config = ConfigDict(extra="forbid")
 
     effects_chain: Chain
     source_version_id: str | None = Field(None, max_length=100)
 
 
-class PresetBody(BaseModel):
+class PresetBody(Strict):
     """POST and PUT /effects/presets."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1, max_length=100)
     description: str = Field("", max_length=500)

@@ -15,7 +15,7 @@ from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.library.archive import archive_name
-from voicelab.records import GenerationRequest
+from voicelab.records import RANDOM_SEED, GenerationRequest
 from voicelab.ui.components.errors import check_may_delete
 from voicelab.ui.tools import numbers
 
@@ -47,7 +47,9 @@ def _told(function: Endpoint) -> Endpoint:
     return told
 
 
-def _whole(name: str, value: float) -> int:
+def _whole(name: str, value: float | None, otherwise: int) -> int:
+    if value is None:
+        return otherwise
     if not math.isfinite(value) or value != int(value):
         raise InvalidInput(f"{name} is {value}; a whole number is wanted.", param=name)
     return int(value)
@@ -61,7 +63,7 @@ def _generate(lab: VoiceLab) -> None:
         voice: str | None = None,
         voice_clip: str | None = None,
         seed: float | None = None,
-        speed: float = 1.0,
+        speed: float | None = 1.0,
         parameters: dict[str, float] | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by its default
     ) -> Iterator[tuple[str | None, dict[str, Any]]]:
@@ -73,8 +75,8 @@ def _generate(lab: VoiceLab) -> None:
             language: BCP 47 code; null takes the engine's first.
             voice: name of a profile; null takes the default.
             voice_clip: 2-30 s of a voice to imitate, for engines that can.
-            seed: 0 to 2**32 - 1; null draws one.
-            speed: 0.25 to 4, the pitch kept.
+            seed: 0 to 2**32 - 1; null or -1 draws one.
+            speed: 0.25 to 4, the pitch kept; null is 1.
             parameters: the engine's own, by name.
 
         Returns:
@@ -86,8 +88,8 @@ def _generate(lab: VoiceLab) -> None:
             language=language or None,
             voice=voice or None,
             voice_clip=Path(voice_clip) if voice_clip else None,
-            seed=None if seed is None else _whole("seed", seed),
-            speed=speed,
+            seed=_whole("seed", seed, RANDOM_SEED),
+            speed=1.0 if speed is None else speed,
             parameters=parameters or {},
             source="client",
         )
@@ -116,7 +118,10 @@ def _generate(lab: VoiceLab) -> None:
 
 def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
     def history(
-        search: str | None = None, limit: float = 50, offset: float = 0, favorite: bool = False
+        search: str | None = None,
+        limit: float | None = 50,
+        offset: float | None = 0,
+        favorite: bool | None = False,
     ) -> dict[str, Any]:
         """Find takes, newest first.
 
@@ -128,7 +133,7 @@ def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
         """
         filters = Filters(search=search, favorite=favorite or None)
         items, total = lab.history.list(
-            filters, limit=_whole("limit", limit), offset=_whole("offset", offset)
+            filters, limit=_whole("limit", limit, 50), offset=_whole("offset", offset, 0)
         )
         return {"items": items, "total": total}
 

@@ -18,7 +18,7 @@ from voicelab.rest.security.credentials import Credentials
 from voicelab.rest.security.files import Files
 from voicelab.rest.security.guard import Guard
 from voicelab.rest.security.headers import Headers
-from voicelab.rest.security.limits import LOOPBACK_HOSTS, BodyLimit, HostGuard
+from voicelab.rest.security.limits import LOOPBACK_HOSTS, BodyLimit, HeaderLimit, HostGuard
 from voicelab.rest.security.origins import Cors
 from voicelab.settings import Settings
 
@@ -51,6 +51,7 @@ def middleware(
         Middleware(Cors, origins=origins),
         Middleware(Headers, ancestors=settings.frame_ancestors),
         Middleware(ErrorShield),
+        Middleware(HeaderLimit),
     ]
     if settings.is_loopback and not (share or any_host):
         named = (name.strip() for name in settings.allowed_hosts.split(","))

@@ -6,10 +6,12 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from voicelab.errors import Forbidden, TooLarge
+from voicelab.errors import Forbidden, HeadersTooLarge, TooLarge
 from voicelab.rest.security.visit import Visit
 
-__all__ = ["LOOPBACK_HOSTS", "BodyLimit", "HostGuard"]
+__all__ = ["LOOPBACK_HOSTS", "BodyLimit", "HeaderLimit", "HostGuard"]
+
+MAX_HEADER_BYTES, MAX_HEADERS = 32 << 10, 128
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
@@ -27,6 +29,25 @@ class HostGuard:
             name = urlsplit(f"//{visit.header('host')}").hostname if visit.has_host else None
             if name not in self._hosts:
                 raise Forbidden("This server does not answer to that host name.")
+        await self.app(scope, receive, send)
+
+
+class HeaderLimit:
+    """Refuses a request whose address and headers are longer than any client's of ours."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            headers = scope["headers"]
+            size = sum(len(name) + len(value) for name, value in headers)
+            size += len(scope["path"]) + len(scope["query_string"])
+            if size > MAX_HEADER_BYTES or len(headers) > MAX_HEADERS:
+                raise HeadersTooLarge(
+                    f"Address and headers have at most {MAX_HEADER_BYTES >> 10} KiB "
+                    f"and {MAX_HEADERS} headers."
+                )
         await self.app(scope, receive, send)
 
 
