@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from voicelab.cache import ChunkCache
@@ -20,6 +19,7 @@ from voicelab.library import (
     Filters,
     History,
     InterruptedTake,
+    Missing,
     NewTake,
     NewVersion,
     Nowhere,
@@ -272,9 +272,9 @@ class VoiceLab:
         """Delete by ids, or all that match; how many went."""
         return self.history.delete_many(ids, filters, stop=self._stop)
 
-    def export_archive(self, id: str) -> bytes:
-        """A take as a ZIP of the studio's layout."""
-        return export_archive(self.history.get(id), self.files)
+    def export_archive(self, id: str, missing: Missing | None = None) -> bytes:
+        """A take as a ZIP of the studio's layout; `missing` is told what is left out."""
+        return export_archive(self.history.get(id), self.files, missing)
 
     def delete_profile(self, id: str, keep_generations: bool = False) -> dict[str, Any]:
         """Delete a profile, with its takes unless they are kept; see `Profiles.delete`."""
@@ -283,9 +283,9 @@ class VoiceLab:
                 self._stop(request_id)
         return self.profiles.delete(id, self.history.forget, keep_generations=keep_generations)
 
-    def export_many(self, ids: list[str], sink: BinaryIO) -> None:
-        """Many takes as one ZIP; raises NotFound, and Conflict for one without audio."""
-        export_many([self.history.get(id) for id in dict.fromkeys(ids)], self.files, sink)
+    def export_many(self, ids: list[str], sink: BinaryIO) -> Missing:
+        """Many takes as one ZIP; what was left out. Raises NotFound, Conflict when all is."""
+        return export_many(ids, self.history, self.files, sink)
 
     def import_archive(self, file: BinaryIO) -> list[dict[str, Any]]:
         """Add the takes of a ZIP, all or none; their records.
@@ -298,18 +298,18 @@ class VoiceLab:
             file, store=self.store, files=self.files, profiles=self.profiles, history=self.history
         )
 
-    def export_profile(self, id: str) -> tuple[str, bytes]:
+    def export_profile(self, id: str, missing: Missing | None = None) -> tuple[str, bytes]:
         """File name and ZIP of a profile; raises NotFound."""
-        return export_profile(self.profiles.get(id), self.profiles, self.files)
+        return export_profile(self.profiles.get(id), self.profiles, self.files, missing)
 
     def import_profile(self, file: BinaryIO) -> dict[str, Any]:
         """Add the profile of a ZIP; raises BadArchive, TooLarge, StoreFull."""
         self.files.check_free()
         return import_profile(file, store=self.store, profiles=self.profiles, files=self.files)
 
-    def export_story(self, id: str, sink: BinaryIO) -> None:
-        """A story with its takes as a ZIP, written to `sink`; raises NotFound, Conflict."""
-        export_story(self.stories.get(id), self.history, self.files, sink)
+    def export_story(self, id: str, sink: BinaryIO) -> Missing:
+        """A story with its takes as a ZIP; what was left out. Raises NotFound, Conflict."""
+        return export_story(self.stories.get(id), self.history, self.files, sink)
 
     def import_story(self, file: BinaryIO) -> dict[str, Any]:
         """Add the story of a ZIP; raises BadArchive, TooLarge, StoreFull."""
@@ -374,12 +374,7 @@ class VoiceLab:
     def __enter__(self) -> VoiceLab:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _recover(self) -> None:

@@ -110,7 +110,12 @@ def test_many_takes_travel_in_one_zip(make_lab: MakeLab) -> None:
     lab.export_many(ids, sink)
     with zipfile.ZipFile(sink) as archive:
         names = archive.namelist()
+        told = json.loads(archive.read(names.pop()))
         assert len(names) == 3 and all(name.endswith(".voicebox.zip") for name in names)
+        assert [(take["id"], take["filename"]) for take in told["takes"]] == list(
+            zip(ids, names, strict=True)
+        )
+        assert told["missing"] == []
         single = archive.read(names[1])
     again = lab.import_archive(sink)
     assert [record["text"] for record in again] == ["One.", "Two: ünïcode 日本語.", "One."]
@@ -118,7 +123,8 @@ def test_many_takes_travel_in_one_zip(make_lab: MakeLab) -> None:
     lab.history.patch(ids[0], status="failed")
     lab.versions._store.delete("versions", lab.versions.of(ids[0])[0]["id"])
     with pytest.raises(Conflict, match="no audio"):
-        lab.export_many(ids, io.BytesIO())
+        lab.export_many(ids[:1], io.BytesIO())
+    assert lab.export_many(ids, io.BytesIO()).ids == ids[:1]
 
 
 @pytest.mark.parametrize("kind", ["take", "story"])

@@ -12,6 +12,7 @@ from voicelab.library.destination import (
 )
 from voicelab.library.files import Files
 from voicelab.library.history import INTERRUPTED, Filters, History
+from voicelab.library.missing import Missing
 from voicelab.library.policy import Policy
 from voicelab.library.presets import Presets
 from voicelab.library.profile_archive import export_profile, import_profile
@@ -32,6 +33,7 @@ __all__ = [
     "Filters",
     "History",
     "InterruptedTake",
+    "Missing",
     "NewTake",
     "NewVersion",
     "Nowhere",

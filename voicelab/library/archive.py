@@ -27,6 +27,7 @@ from voicelab.errors import BadArchive, Conflict
 from voicelab.library.descriptions import described
 from voicelab.library.files import Files
 from voicelab.library.history import History, Record
+from voicelab.library.missing import Missing
 from voicelab.library.profiles import Profiles
 from voicelab.library.versions import GENERATIONS, VERSIONS
 from voicelab.library.zips import Budget, Lenient, Sound, decoded, entry, manifest, opened
@@ -48,7 +49,7 @@ __all__ = [
     "read_takes",
 ]
 
-MANIFEST, PAGE_MANIFEST = "manifest.json", "generation.json"
+MANIFEST, PAGE_MANIFEST, TAKES_MANIFEST = "manifest.json", "generation.json", "takes.json"
 SUFFIX = ".voicebox.zip"
 
 Text = Annotated[str, Field(min_length=1, max_length=200_000, pattern=r"^[^\x00]*\z")]
@@ -142,37 +143,62 @@ def archive_name(text: str) -> str:
     return f"generation-{stem or 'take'}{SUFFIX}"
 
 
-def export_archive(record: Record, files: Files) -> bytes:
+def export_archive(record: Record, files: Files, missing: Missing | None = None) -> bytes:
     """The ZIP of a take from `History.get`: manifest first, the default version's audio next.
+
+    Args:
+        record: of the take.
+        files: of the lab.
+        missing: told of the versions whose file is gone; the manifest names them, too.
 
     Raises:
         Conflict: the take has no audio (yet).
-        NotFound: an audio file is gone.
+        NotFound, StorageError: no audio file of it is there, or can be read.
     """
     versions = sorted(record["versions"], key=lambda version: not version["is_default"])
     if not versions:
         raise Conflict("This take has no audio to export.")
-    audio = {version["id"]: _wav(files.path(version["audio_path"])) for version in versions}
+    lost, audio = Missing(), {}
+    for version in versions:
+        with lost.left_out(version["id"], "version", take=record["id"], label=version["label"]):
+            audio[version["id"]] = _wav(files.path(version["audio_path"]))
+    lost.check_left(audio)
+    if missing is not None:
+        missing.entries += lost.entries
+    versions = [version for version in versions if version["id"] in audio]
     entries = [_version_entry(version, audio[version["id"]]) for version in versions]
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
-        content = _manifest(record, entries)
+        content = _manifest(record, entries) | {"missing": lost.entries}
         archive.writestr(MANIFEST, orjson.dumps(content, option=orjson.OPT_INDENT_2))
         for version, each in zip(versions, entries, strict=True):
             archive.writestr(f"audio/{each['filename']}", audio[version["id"]])
     return sink.getvalue()
 
 
-def export_many(records: Sequence[Record], files: Files, sink: BinaryIO) -> None:
+def export_many(ids: Sequence[str], history: History, files: Files, sink: BinaryIO) -> Missing:
     """Many takes as one ZIP, written to `sink`; each entry can be imported alone.
 
+    Returns:
+        What was left out: takes that are gone or have no audio, versions whose file is gone. The
+        last entry, takes.json, names them and says which take is which entry.
+
     Raises:
-        As `export_archive`, for the first take without audio.
+        NotFound, Conflict, StorageError: of the first take, when none can be exported.
     """
+    missing, names = Missing(), {}
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
-        for number, record in enumerate(records, 1):
-            name = archive_name(record["text"])
-            archive.writestr(f"{number:04d}-{name}", export_archive(record, files))
+        for number, id in enumerate(dict.fromkeys(ids), 1):
+            with missing.left_out(id, "take"):
+                record = history.get(id)
+                content = export_archive(record, files, missing)
+                names[id] = f"{number:04d}-{archive_name(record['text'])}"
+                archive.writestr(names[id], content)
+        missing.check_left(names)
+        takes = [{"id": id, "filename": name} for id, name in names.items()]
+        told = {"version": "1.0", "kind": "takes", "takes": takes, "missing": missing.entries}
+        archive.writestr(TAKES_MANIFEST, orjson.dumps(told, option=orjson.OPT_INDENT_2))
+    return missing
 
 
 def read_takes(file: BinaryIO, budget: Budget | None = None) -> list[ArchivedTake]:

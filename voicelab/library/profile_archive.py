@@ -17,8 +17,9 @@ from pydantic import Field, RootModel
 
 from voicelab.codecs import prepare_clip
 from voicelab.effects import check_chain
-from voicelab.errors import BadArchive, BadClip, InvalidInput
+from voicelab.errors import BadArchive, BadClip, InvalidInput, NotFound
 from voicelab.library.files import Files
+from voicelab.library.missing import GONE, Missing
 from voicelab.library.pictures import check_picture
 from voicelab.library.profiles import Profiles
 from voicelab.library.zips import Lenient, entry, manifest, opened
@@ -51,31 +52,54 @@ class _Clip:
     reference_text: str
 
 
-def export_profile(profile: Record, profiles: Profiles, files: Files) -> tuple[str, bytes]:
+def export_profile(
+    profile: Record, profiles: Profiles, files: Files, missing: Missing | None = None
+) -> tuple[str, bytes]:
     """File name and ZIP of a profile from `Profiles.get`.
 
+    Args:
+        profile: its record.
+        profiles, files: of the lab.
+        missing: told of clips and the picture whose file is gone; the manifest names them, too.
+
     Raises:
-        NotFound: a file of it is gone.
+        NotFound: it has clips, and the file of none is there.
     """
-    samples = profiles.samples(profile["id"])
+    missing = missing or Missing()
+    clips: dict[str, bytes] = {}
+    picture = None
+    for sample in (samples := profiles.samples(profile["id"])):
+        with missing.left_out(sample["id"], "clip"):
+            clips[sample["id"]] = _content(files, sample["audio_path"])
+    missing.check_left(clips)
+    if profile["avatar_path"]:
+        with missing.left_out(profile["id"], "picture"):
+            picture = _content(files, profile["avatar_path"])
     keys = ("name", "description", "language", "default_engine", "effects_chain")
     described = {
         "version": "1.0",
         "profile": {key: profile[key] for key in keys},
-        "has_avatar": bool(profile["avatar_path"]),
+        "has_avatar": picture is not None,
+        "missing": missing.entries,
     }
-    texts = {f"{sample['id']}.wav": sample["reference_text"] for sample in samples}
+    texts = {f"{s['id']}.wav": s["reference_text"] for s in samples if s["id"] in clips}
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", orjson.dumps(described, option=orjson.OPT_INDENT_2))
-        for sample in samples:
-            audio = files.path(sample["audio_path"]).read_bytes()
-            archive.writestr(f"samples/{sample['id']}.wav", audio)
+        for id, audio in clips.items():
+            archive.writestr(f"samples/{id}.wav", audio)
         archive.writestr("samples.json", orjson.dumps(texts, option=orjson.OPT_INDENT_2))
-        if profile["avatar_path"]:
-            archive.writestr("avatar.png", files.path(profile["avatar_path"]).read_bytes())
+        if picture is not None:
+            archive.writestr("avatar.png", picture)
     stem = re.sub(r"[^\w \-]", "", profile["name"]).strip()[:30].strip()
     return f"profile-{stem or 'voice'}.voicebox.zip", sink.getvalue()
+
+
+def _content(files: Files, relative: str) -> bytes:
+    try:
+        return files.path(relative).read_bytes()
+    except (NotFound, OSError) as error:
+        raise NotFound(GONE) from error
 
 
 def import_profile(file: BinaryIO, *, store: Store, profiles: Profiles, files: Files) -> Record:

@@ -14,15 +14,18 @@ from typing import Any
 from uuid import uuid4
 
 from voicelab.audio import write_whole
-from voicelab.encoding import Chapter, encoded
+from voicelab.encoding import encoded
 from voicelab.errors import Conflict, InvalidInput, NotFound
 from voicelab.library.files import Files
 from voicelab.library.history import STORY_ITEMS, History
+from voicelab.library.missing import Missing
 from voicelab.library.profiles import check_text
 from voicelab.library.story_items import (
     RANGES,
+    chapters_of,
     check_field,
     check_within,
+    item_cues,
     ordered_by_takes,
     starts_by_takes,
 )
@@ -40,7 +43,6 @@ GAP_MS = 200
 
 MAX_ITEMS = 2000
 LEAST_MS = 10
-CAPTION_MS = 300
 Record = dict[str, Any]
 
 
@@ -308,46 +310,55 @@ class Stories:
         """
         write_whole(path, self.streamed(id, kind))
 
-    def streamed(self, id: str, kind: str) -> Iterator[bytes]:
+    def streamed(self, id: str, kind: str, missing: Missing | None = None) -> Iterator[bytes]:
         """A story as wav, flac, mp3, m4b, srt or vtt, as it is mixed and encoded.
 
+        Args:
+            id: of the story.
+            kind: of the file.
+            missing: told of the items whose sound is gone: there is silence in their place.
+
         Raises:
-            NotFound; Conflict: it is empty.
+            NotFound: there is no such story, or no sound of it; Conflict: it is empty.
             StorageError: from the iterator, when the file of a take cannot be read.
         """
         story = self.get(id)
         if not story["items"]:
             raise Conflict("The story is empty.")
+        missing = missing or Missing()
+        heard = self._heard_items(id, missing)
         if kind in ("srt", "vtt"):
-            return iter([captions(self.cues(id), kind).encode()])
-        clips = [self._clip(item) for item in self._items(id)]
-        rate = max(self._heard(item).sample_rate for item in self._items(id))
+            return iter([captions(self._cues(heard), kind).encode()])
+        clips = [self._clip(*pair) for pair in heard]
+        rate = max(source.sample_rate for _, source in heard)
         frames = mix_frames(clips, rate)
-        chapters = _chapters(story["items"])
+        chapters = chapters_of([i for i in story["items"] if i["id"] not in missing.ids])
         blocks = mix(clips, rate)
         return encoded(blocks, rate, kind, frames=frames, chapters=chapters, title=story["name"])
 
     def cues(self, id: str) -> list[Cue]:
         """Captions from the chunks' times, as far as they are heard, in time order."""
-        found = [cue for item in self._items(id) for cue in self._item_cues(item)]
+        return self._cues(self._heard_items(id, Missing()))
+
+    def _cues(self, heard: list[tuple[Record, _Heard]]) -> list[Cue]:
+        shown = self._shown(*(item for item, _ in heard))
+        found = [
+            cue
+            for item, (_, source) in zip(shown, heard, strict=True)
+            for cue in item_cues(item, source.chunks)
+        ]
         return sorted(found, key=lambda cue: cue.start_s)
 
-    def _item_cues(self, item: Record) -> list[Cue]:
-        heard, (shown,) = self._heard(item), self._shown(item)
-        chunks = heard.chunks or [
-            {"start_s": 0.0, "duration_s": heard.duration_ms / 1000, "text": shown["text"]}
-        ]
-        first = item["trim_start_ms"] / 1000
-        last = first + shown["duration_ms"] / 1000
-        offset = item["start_time_ms"] / 1000 - first
-        cues = []
-        for chunk in chunks:
-            start = max(first, chunk["start_s"])
-            end = min(last, chunk["start_s"] + chunk["duration_s"])
-            # What is all but trimmed away cannot be read.
-            if end - start >= min(CAPTION_MS / 1000, chunk["duration_s"] / 4) and end > start:
-                cues.append(Cue(start + offset, end + offset, chunk["text"]))
-        return cues
+    def _heard_items(self, id: str, missing: Missing) -> list[tuple[Record, _Heard]]:
+        """Those whose sound is there."""
+        found = []
+        for item in self._items(id):
+            with missing.left_out(item["id"], "story item", take=item["generation_id"]):
+                heard = self._heard(item)
+                self._files.path(heard.path)
+                found.append((item, heard))
+        missing.check_left(found)
+        return found
 
     def _items(self, id: str) -> list[Record]:
         items, _ = self._store.page(STORY_ITEMS, Query(where={"story_id": id}))
@@ -372,11 +383,11 @@ class Stories:
         ]
 
     def _told(self, item: Record, take: Record, names: Mapping[str, str]) -> Record:
-        heard = self._heard(item, take)
-        length = heard.duration_ms
+        source = self._source(item, take)
+        length = math.floor((source["duration"] or 0) * 1000)
         return item | {
             "language": take["language"],
-            "audio_path": heard.path,
+            "audio_path": source["audio_path"],
             "duration": round(length / 1000, 3),
             "seed": take["seed"],
             "instruct": take["instruct"],
@@ -390,26 +401,29 @@ class Stories:
             "duration_ms": max(0, length - item["trim_start_ms"] - item["trim_end_ms"]),
         }
 
-    def _heard(self, item: Record, take: Record | None = None) -> _Heard:
-        if take is None:
-            take = self._store.get(GENERATIONS, item["generation_id"])
+    def _source(self, item: Record, take: Record | None) -> Record:
+        """The take or version that is heard."""
         if not take:
             raise NotFound(f"There is no take {item['generation_id'][:40]}.", param="generation_id")
-        source = take
         if item["version_id"]:
-            source = self._versions.get(item["version_id"], item["generation_id"])
+            return self._versions.get(item["version_id"], item["generation_id"])
+        return take
+
+    def _heard(self, item: Record) -> _Heard:
+        take = self._store.get(GENERATIONS, item["generation_id"])
+        source = self._source(item, take)
         if not source["audio_path"] or source["duration"] is None:
             raise Conflict("This take has no audio yet.")
         return _Heard(
             source["audio_path"],
             math.floor(source["duration"] * 1000),
-            take["sample_rate"] or 24_000,
+            (take or source)["sample_rate"] or 24_000,
             source.get("chunks") or [],
         )
 
-    def _clip(self, item: Record) -> Clip:
+    def _clip(self, item: Record, heard: _Heard) -> Clip:
         return Clip(
-            path=self._files.path(self._heard(item).path),
+            path=self._files.path(heard.path),
             start_ms=item["start_time_ms"],
             trim_start_ms=item["trim_start_ms"],
             trim_end_ms=item["trim_end_ms"],
@@ -436,18 +450,3 @@ class Stories:
 
     def _touch(self, id: str) -> None:
         self._store.patch(STORIES, id, {"updated_at": now()})
-
-
-def _chapters(items: Sequence[Record]) -> list[Chapter]:
-    """A chapter wherever another voice begins to speak, named after it and its first words."""
-    starts = [
-        item
-        for before, item in zip([None, *items], items, strict=False)
-        if before is None or before["profile_id"] != item["profile_id"]
-    ]
-    ends = [item["start_time_ms"] / 1000 for item in starts[1:]]
-    last = max(item["start_time_ms"] + item["duration_ms"] for item in items) / 1000
-    return [
-        Chapter(item["start_time_ms"] / 1000, end, f"{item['profile_name']}: {item['text'][:60]}")
-        for item, end in zip(starts, [*ends, last], strict=True)
-    ]

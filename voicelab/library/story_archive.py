@@ -20,6 +20,7 @@ from voicelab.library.archive import (
 )
 from voicelab.library.files import Files
 from voicelab.library.history import History
+from voicelab.library.missing import Missing
 from voicelab.library.profiles import Profiles
 from voicelab.library.stories import Stories
 from voicelab.library.versions import Versions
@@ -61,25 +62,38 @@ class _Manifest(Lenient):
     items: list[_Item] = Field(max_length=2000)
 
 
-def export_story(story: Record, history: History, files: Files, sink: BinaryIO) -> None:
-    """A story from `Stories.get` as a ZIP, written to `sink`.
+def export_story(story: Record, history: History, files: Files, sink: BinaryIO) -> Missing:
+    """A story from `Stories.get` as a ZIP, written to `sink`; what was left out.
+
+    A take of which no file is there is left out with its items; the manifest names it.
 
     Raises:
-        Conflict: a take has no audio; NotFound: an audio file is gone.
+        Conflict: there are too many takes.
+        NotFound, Conflict, StorageError: of the first take, when none can be exported.
     """
-    takes = {item["generation_id"]: history.get(item["generation_id"]) for item in story["items"]}
-    if len(takes) > 199:
+    ids = list(dict.fromkeys(item["generation_id"] for item in story["items"]))
+    if len(ids) > 199:
         raise Conflict("A story of more than 199 takes cannot be exported as one ZIP.")
-    described = {
-        "version": "1.0",
-        "kind": "story",
-        "story": {key: story[key] for key in ("name", "description")},
-        "items": [_item(item, takes[item["generation_id"]]) for item in story["items"]],
-    }
+    missing, takes = Missing(), {}
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for id in ids:
+            with missing.left_out(id, "take"):
+                take, lost = history.get(id), Missing()
+                archive.writestr(f"takes/{id}.voicebox.zip", export_archive(take, files, lost))
+                there = [v for v in take["versions"] if v["id"] not in lost.ids]
+                takes[id] = take | {"versions": there}
+                missing.entries += lost.entries
+        missing.check_left(takes)
+        items = [item for item in story["items"] if item["generation_id"] in takes]
+        described = {
+            "version": "1.0",
+            "kind": "story",
+            "story": {key: story[key] for key in ("name", "description")},
+            "items": [_item(item, takes[item["generation_id"]]) for item in items],
+            "missing": missing.entries,
+        }
         archive.writestr("manifest.json", orjson.dumps(described, option=orjson.OPT_INDENT_2))
-        for id, take in takes.items():
-            archive.writestr(f"takes/{id}.voicebox.zip", export_archive(take, files))
+    return missing
 
 
 def import_story(

@@ -1,4 +1,4 @@
-"""Items of a story: what they may hold, and which are meant where takes are named."""
+"""Items of a story: what they may hold, which are meant where takes are named, their captions."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from voicelab.encoding import Chapter
 from voicelab.errors import InvalidInput
+from voicelab.mix import Cue
 
 __all__ = [
     "MAX_TRACKS",
     "RANGES",
+    "chapters_of",
     "check_field",
     "check_within",
+    "item_cues",
     "ordered_by_takes",
     "starts_by_takes",
 ]
 
+CAPTION_MS = 300
 MAX_TRACKS = 32
 """Below the first as well: the studio numbers those above it from -1 down."""
 MAX_START_MS = 12 * 3_600_000
@@ -98,3 +103,36 @@ def check_within(name: str, value: Any, least: float, most: float, whole: bool =
             f"{name} is {str(value)[:40]}; {number} from {least:g} to {most:g} is allowed.",
             param=name,
         )
+
+
+def item_cues(item: Record, chunks: Sequence[Record]) -> list[Cue]:
+    """Captions of an item as `Stories.get` shows it, from its chunks' times, as far as heard."""
+    chunks = chunks or [
+        {"start_s": 0.0, "duration_s": item["source_duration_ms"] / 1000, "text": item["text"]}
+    ]
+    first = item["trim_start_ms"] / 1000
+    last = first + item["duration_ms"] / 1000
+    offset = item["start_time_ms"] / 1000 - first
+    cues = []
+    for chunk in chunks:
+        start = max(first, chunk["start_s"])
+        end = min(last, chunk["start_s"] + chunk["duration_s"])
+        # What is all but trimmed away cannot be read.
+        if end - start >= min(CAPTION_MS / 1000, chunk["duration_s"] / 4) and end > start:
+            cues.append(Cue(start + offset, end + offset, chunk["text"]))
+    return cues
+
+
+def chapters_of(items: Sequence[Record]) -> list[Chapter]:
+    """A chapter wherever another voice begins to speak, named after it and its first words."""
+    starts = [
+        item
+        for before, item in zip([None, *items], items, strict=False)
+        if before is None or before["profile_id"] != item["profile_id"]
+    ]
+    ends = [item["start_time_ms"] / 1000 for item in starts[1:]]
+    last = max(item["start_time_ms"] + item["duration_ms"] for item in items) / 1000
+    return [
+        Chapter(item["start_time_ms"] / 1000, end, f"{item['profile_name']}: {item['text'][:60]}")
+        for item, end in zip(starts, [*ends, last], strict=True)
+    ]

@@ -17,7 +17,7 @@ from voicelab.codecs import blocks
 from voicelab.encoding import FORMATS, encoded
 from voicelab.errors import InvalidInput, NotFound
 from voicelab.lab import VoiceLab
-from voicelab.library import Filters
+from voicelab.library import Filters, Missing
 from voicelab.library.archive import archive_name
 from voicelab.rest.desk import Desk
 from voicelab.rest.json import Json
@@ -29,6 +29,7 @@ from voicelab.rest.schemas import BulkPatch, GenerationPatch, Ids
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import AudioFile, made
 from voicelab.rest.uploads import attachment, made_file
+from voicelab.rest.warnings import missing_header
 
 __all__ = ["download", "router", "utc"]
 
@@ -143,11 +144,11 @@ def _many(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.post("/history/export", **files("application/zip"))
     def export_takes(body: Ids) -> Response:
-        """Many takes in one ZIP; each entry can be imported alone."""
+        """Many takes in one ZIP; X-Missing names what has no file."""
 
-        def write(path: Path) -> None:
+        def write(path: Path) -> Missing:
             with path.open("wb") as sink:
-                lab.export_many(body.ids, sink)
+                return lab.export_many(body.ids, sink)
 
         return made_file(write, "takes.voicebox.zip", "application/zip")
 
@@ -230,8 +231,11 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
     def export_generation(id: str) -> Response:
         """The take as a ZIP that the studio and we can import."""
         record = lab.history.get(id)
+        missing = Missing()
+        content = lab.export_archive(id, missing)
         headers = {"Content-Disposition": attachment(archive_name(record["text"]))}
-        return Response(lab.export_archive(id), media_type="application/zip", headers=headers)
+        headers |= missing_header(missing.ids)
+        return Response(content, media_type="application/zip", headers=headers)
 
     @routes.post("/history/import", response_model=Imported)
     def import_generation(file: Annotated[UploadFile, File()]) -> Response:

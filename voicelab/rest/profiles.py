@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from voicelab.errors import BadArchive, BadClip, InvalidInput, NotFound
 from voicelab.lab import VoiceLab
+from voicelab.library import Missing
 from voicelab.rest.json import Json
 from voicelab.rest.models import DeletedProfile, Message, Profile, Sample
 from voicelab.rest.openapi import files
@@ -18,6 +19,7 @@ from voicelab.rest.schemas import Body
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import AudioFile
 from voicelab.rest.uploads import attachment, clip_file
+from voicelab.rest.warnings import missing_header
 
 __all__ = ["router"]
 
@@ -136,8 +138,9 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/profiles/{id}/export", **files("application/zip"))
     def export_profile(id: str) -> Response:
         """A profile with its clips as a ZIP that the studio and we can import."""
-        name, content = lab.export_profile(id)
-        headers = {"Content-Disposition": attachment(name)}
+        missing = Missing()
+        name, content = lab.export_profile(id, missing)
+        headers = {"Content-Disposition": attachment(name)} | missing_header(missing.ids)
         return Response(content, media_type="application/zip", headers=headers)
 
     @routes.post("/profiles/import", response_model=Profile)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from voicelab.dialogue import Dialogue, Line, parse_script
 from voicelab.errors import BadArchive, InvalidInput
 from voicelab.lab import VoiceLab
+from voicelab.library import Missing
 from voicelab.mix import EXPORTS
 from voicelab.rest.desk import Desk
 from voicelab.rest.json import Json
@@ -22,6 +23,7 @@ from voicelab.rest.schemas import Strict
 from voicelab.rest.security import refuse_when_exposed
 from voicelab.rest.streams import made
 from voicelab.rest.uploads import attachment, made_file
+from voicelab.rest.warnings import missing_header
 
 __all__ = ["router"]
 
@@ -248,13 +250,15 @@ def _files(routes: APIRouter, lab: VoiceLab) -> None:
         ] = "wav",
     ) -> Response:
         """The whole story as one file, sent as it is made."""
-        parts = lab.stories.streamed(id, format)
+        missing = Missing()
+        parts = lab.stories.streamed(id, format, missing)
         story = lab.stories.get(id)
-        seconds = max(i["start_time_ms"] + i["duration_ms"] for i in story["items"]) / 1000
+        there = [i for i in story["items"] if i["id"] not in missing.ids]
+        seconds = max(i["start_time_ms"] + i["duration_ms"] for i in there) / 1000
         headers = {
             "Content-Disposition": attachment(f"{story['name'][:60]}.{format}"),
             "X-Audio-Seconds": str(seconds),
-        }
+        } | missing_header(missing.ids)
         return made(desk, request, parts, EXPORTS[format], headers)
 
     for method in ("GET", "HEAD"):
@@ -271,9 +275,9 @@ def _files(routes: APIRouter, lab: VoiceLab) -> None:
         """The story with its takes as a ZIP."""
         name = f"story-{lab.stories.get(id)['name'][:30].strip()}.voicelab.zip"
 
-        def write(path: Path) -> None:
+        def write(path: Path) -> Missing:
             with path.open("wb") as sink:
-                lab.export_story(id, sink)
+                return lab.export_story(id, sink)
 
         return made_file(write, name, "application/zip")
 

@@ -14,7 +14,10 @@ from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse
 
+from voicelab.audio import storage_error
 from voicelab.errors import BadClip
+from voicelab.library import Missing
+from voicelab.rest.warnings import missing_header
 
 __all__ = ["attachment", "clip_file", "made_file"]
 
@@ -44,21 +47,25 @@ def clip_file(upload: UploadFile | None) -> Iterator[Path | None]:
         yield path
 
 
-def made_file(write: Callable[[Path], None], name: str, media_type: str) -> FileResponse:
+def made_file(write: Callable[[Path], Missing], name: str, media_type: str) -> FileResponse:
     """A download that `write` makes on the disk; it is gone when it is sent.
+
+    What `write` says that it left out stands in X-Missing.
 
     Raises:
         Whatever `write` does; then the file is gone, too.
     """
     folder = Path(tempfile.mkdtemp(prefix="voicelab-"))
     try:
-        write(folder / "file")
-    except BaseException:
+        missing = write(folder / "file")
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise storage_error(error) from error
         raise
     return FileResponse(
         folder / "file",
         media_type=media_type,
-        headers={"Content-Disposition": attachment(name)},
+        headers={"Content-Disposition": attachment(name)} | missing_header(missing.ids),
         background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
     )

@@ -18,9 +18,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-__all__ = ["HEADER", "unknown_fields", "warning_header"]
+__all__ = ["HEADER", "missing_header", "unknown_fields", "warning_header"]
 
-HEADER = "X-Warnings"
+HEADER, MISSING = "X-Warnings", "X-Missing"
 
 MAX_HEADER_BYTES = 2000
 """Proxies refuse answers whose headers have more than some 4 to 8 KiB in all."""
@@ -43,6 +43,12 @@ def warning_header(warnings: Iterable[str]) -> dict[str, str]:
         more = f"and {len(said) - kept} more"
         value = _ascii([*said[:kept], more] if kept else [said[0][: MAX_HEADER_BYTES // 14], more])
     return {HEADER: value}
+
+
+def missing_header(ids: Iterable[str]) -> dict[str, str]:
+    """X-Missing: the ids of what an export left out, written as X-Warnings are; empty for none."""
+    found = warning_header(ids)
+    return {MISSING: found[HEADER]} if found else {}
 
 
 def _ascii(said: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import gradio as gr
 
 from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.lab import VoiceLab
-from voicelab.library import Filters
+from voicelab.library import Filters, Missing
 from voicelab.library.archive import archive_name
 from voicelab.records import RANDOM_SEED, GenerationRequest
 from voicelab.ui.components.errors import check_may_delete
@@ -217,7 +217,10 @@ def _archives(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
         record = lab.history.get(id)
         # Gradio copies what it serves; the folder is the system's to clean.
         path = Path(tempfile.mkdtemp(prefix="voicelab-"), archive_name(record["text"]))
-        path.write_bytes(lab.export_archive(id))
+        missing = Missing()
+        path.write_bytes(lab.export_archive(id, missing))
+        if missing.entries:
+            gr.Warning(f"Left out, because their files are gone: {', '.join(missing.ids)}")
         return str(path)
 
     def bring(file: str) -> dict[str, Any]:

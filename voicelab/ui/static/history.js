@@ -21,6 +21,8 @@ const many = async (act) => {
   link.download = 'takes.voicebox.zip';
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+  const missing = JSON.parse(answer.headers.get('X-Missing') || '[]');
+  if (missing.length) alert('Left out, because their files are gone: ' + missing.join(', '));
 };
 element.addEventListener('click', (event) => {
   const bulk = event.target.closest('[data-bulk]');
