@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import samples
 from tiny_chatterbox import tiny_engine
 from voicelab.engines.chatterbox import ChatterboxEngine
 from voicelab.lab import VoiceLab
@@ -46,10 +47,10 @@ def test_takes_made_together_are_made_again_alone_to_the_bit(lab: VoiceLab) -> N
     for record in made:
         again = lab.drain(lab.retry(record["id"]))
         first, second = (version["audio_path"] for version in again["versions"])
-        assert read_bytes(lab, first) == read_bytes(lab, second)
+        assert sound(lab, first) == sound(lab, second)
         assert again["software"] == record["software"]
         assert {"torch", "chatterbox-tts", "device", "mode", "kernel"} <= set(record["software"])
 
 
-def read_bytes(lab: VoiceLab, path: str) -> bytes:
-    return lab.files.path(path).read_bytes()
+def sound(lab: VoiceLab, path: str) -> bytes:
+    return samples(lab.files.path(path).read_bytes())
