@@ -160,7 +160,7 @@ def test_many_takes_are_tagged_exported_and_deleted(
     with page.expect_download() as download:
         page.get_by_role("button", name="Export ZIP").click()
     with zipfile.ZipFile(download.value.path()) as archive:
-        assert len(archive.namelist()) == 3
+        assert len(archive.namelist()) == 4  # and the manifest
     page.once("dialog", lambda dialog: dialog.accept("story <b>one</b>"))
     page.get_by_role("button", name="Tag").click()
     expect(page.get_by_text("#story <b>one</b>")).to_have_count(3)
