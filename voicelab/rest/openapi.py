@@ -56,6 +56,9 @@ def files(*media_types: str, description: str = "The file.") -> dict[str, Any]:
 
 
 def _sent(media_type: str) -> dict[str, str]:
+    if media_type == "text/event-stream":
+        # No type: readers of the document differ in whether it is of the text or of each event.
+        return {"description": "Server-sent events; the data of each is an object in JSON."}
     if media_type.startswith(("text/", "application/jsonl", "application/x-subrip")):
         return {"type": "string"}
     return {"type": "string", "format": "binary"}
