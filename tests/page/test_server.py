@@ -120,6 +120,29 @@ def test_only_the_named_endpoints_are_shown_with_descriptions(client: Client) ->
     assert all(endpoint["description"] for endpoint in api["named_endpoints"].values())
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("generate", '["Hello.", null, null, null, null, -1, null, null]', "event: complete"),
+        ("generate", '["Hello.", null, null, null, null, null, 1, {"level": null}]', "complete"),
+        ("history", "[null, null, null, null]", "event: complete"),
+        ("generate", '["\\ud800", null, null, null, null, null, 1, null]', "is not text"),
+        ("generate", '["Hi", null, null, "\\ud800", null, null, 1, null]', "There is no voice"),
+        ("generate", '["Hi", null, null, null, null, null, 1, {"\\ud800": 1}]', "no parameter"),
+        *((each, '["\\ud800"]', "There is no") for each in ("history_item", "favorite", "cancel")),
+    ],
+)
+def test_endpoints_take_null_as_the_default_and_refuse_half_characters(
+    url: str, name: str, data: str, words: str
+) -> None:
+    headers = {"Content-Type": "application/json"}
+    call = f"{url}/gradio_api/call/{name}"
+    asked = httpx.post(call, content=f'{{"data": {data}}}', headers=headers)
+    assert asked.status_code == 200
+    told = httpx.get(f"{call}/{asked.json()['event_id']}", timeout=60).text
+    assert words in told, told
+
+
 def test_predict_with_a_text_gives_the_file_and_the_record(client: Client) -> None:
     audio, record = client.predict("Hello from a script.", api_name="/generate")
     assert Path(audio).read_bytes()[:4] == b"RIFF"
