@@ -212,3 +212,6 @@ def test_the_studios_client_reads_the_text_at_detail(client: TestClient, path: s
     body = client.get(path).json()
     assert body["detail"] == body["error"]["message"]
     assert "detail" not in client.get("/status/none").json()
+    unreadable = client.post("/generate", content="{", headers={"Content-Type": "application/json"})
+    assert unreadable.status_code == 422
+    assert unreadable.json()["detail"] == unreadable.json()["error"]["message"]

@@ -115,7 +115,8 @@ async def _validation(request: Request, error: RequestValidationError) -> Respon
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         reason = str(first.get("ctx", {}).get("error", ""))[:80]
-        return Json(envelope(errors.InvalidInput(f"The body is not JSON: {reason}.")), 422)
+        unreadable = errors.InvalidInput(f"The body is not JSON: {reason}.")
+        return Json(envelope(unreadable, request.scope["path"]), 422)
     where = [str(part) for part in first["loc"]]
     name = ".".join(where[1:]) or where[0]
     message = first["msg"]

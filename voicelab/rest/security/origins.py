@@ -51,7 +51,8 @@ class Cors:
 
     def _preflight(self, visit: Visit, allowed: bool) -> Response:
         if not allowed:
-            return answer(Forbidden("Pages of that origin may not ask here (--allow-origins)."))
+            refusal = Forbidden("Pages of that origin may not ask here (--allow-origins).")
+            return answer(refusal, visit.path)
         headers = {
             "Access-Control-Allow-Methods": METHODS,
             "Access-Control-Max-Age": "600",
