@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
-from fastapi import APIRouter, Body, Depends, File, Query, Request, UploadFile
+from fastapi import APIRouter, Body, Depends, File, Query, UploadFile
 from starlette.responses import Response, StreamingResponse
 
 from voicelab.codecs import blocks
@@ -27,7 +27,7 @@ from voicelab.rest.reports import TakeTotals
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import BulkPatch, GenerationPatch, Ids
 from voicelab.rest.security import refuse_when_exposed
-from voicelab.rest.streams import AudioFile, made
+from voicelab.rest.streams import AudioFile, MadeResponse
 from voicelab.rest.uploads import attachment, made_file
 from voicelab.rest.warnings import missing_header
 
@@ -249,22 +249,13 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
 def _sound_files(routes: APIRouter, lab: VoiceLab) -> None:
     desk = Desk(lab.settings)
 
+    @routes.get("/history/{id}/export-audio", **files(*SOUNDS))
     def export_audio(
         id: str,
-        request: Request,
         format: Annotated[FormatName, Query(description="of the file")] = "wav",
     ) -> Response:
         """The default version's audio as a download; other formats are sent as they are made."""
-        return download(lab, desk, request, lab.history.get(id), format)
-
-    for method in ("GET", "HEAD"):
-        routes.add_api_route(
-            "/history/{id}/export-audio",
-            export_audio,
-            methods=[method],
-            include_in_schema=method == "GET",
-            **files(*SOUNDS),
-        )
+        return download(lab, desk, lab.history.get(id), format)
 
 
 def _audio(routes: APIRouter, lab: VoiceLab) -> None:
@@ -274,24 +265,18 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
         kind = FORMATS[path.suffix.removeprefix(".")].content_type
         return AudioFile(path, media_type=kind, headers=headers)
 
+    @routes.get("/audio/{id}", **files("audio/wav", "audio/flac"))
     def audio(id: str) -> Response:
         """The default version; Range works."""
         return file(lab.history.get(id)["audio_path"])
 
+    @routes.get("/audio/version/{version_id}", **files("audio/wav", "audio/flac"))
     def version_audio(version_id: str) -> Response:
         """One version; Range works."""
         return file(lab.versions.get(version_id)["audio_path"])
 
-    for path, endpoint in (("/audio/{id}", audio), ("/audio/version/{version_id}", version_audio)):
-        routes.add_api_route(path, endpoint, **files("audio/wav", "audio/flac"))
-        routes.add_api_route(
-            path, endpoint, methods=["HEAD"], include_in_schema=False, response_model=None
-        )
 
-
-def download(
-    lab: VoiceLab, desk: Desk, request: Request, record: dict[str, Any], format: str
-) -> Response:
+def download(lab: VoiceLab, desk: Desk, record: dict[str, Any], format: str) -> Response:
     """The sound of a take as a file of that format, named after its text.
 
     Raises:
@@ -308,7 +293,7 @@ def download(
     sound, rate, frames = blocks(path)
     headers["X-Audio-Seconds"] = str(round(frames / rate, 3))
     parts = encoded(sound, rate, format, frames=frames)
-    return made(desk, request, parts, form.content_type, headers)
+    return MadeResponse(desk, parts, form.content_type, headers)
 
 
 def _path(lab: VoiceLab, relative: str | None) -> Path:

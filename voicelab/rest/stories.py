@@ -21,7 +21,7 @@ from voicelab.rest.openapi import files
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import Strict
 from voicelab.rest.security import refuse_when_exposed
-from voicelab.rest.streams import made
+from voicelab.rest.streams import MadeResponse
 from voicelab.rest.uploads import attachment, made_file
 from voicelab.rest.warnings import missing_header
 
@@ -241,9 +241,9 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
 def _files(routes: APIRouter, lab: VoiceLab) -> None:
     desk = Desk(lab.settings)
 
+    @routes.get("/stories/{id}/export-audio", **files(*EXPORTS.values()))
     def export_story_audio(
         id: str,
-        request: Request,
         format: Annotated[
             Literal["wav", "mp3", "flac", "m4b", "srt", "vtt"],
             Query(description="mp3 and m4b have chapters; srt and vtt are captions"),
@@ -259,16 +259,7 @@ def _files(routes: APIRouter, lab: VoiceLab) -> None:
             "Content-Disposition": attachment(f"{story['name'][:60]}.{format}"),
             "X-Audio-Seconds": str(seconds),
         } | missing_header(missing.ids)
-        return made(desk, request, parts, EXPORTS[format], headers)
-
-    for method in ("GET", "HEAD"):
-        routes.add_api_route(
-            "/stories/{id}/export-audio",
-            export_story_audio,
-            methods=[method],
-            include_in_schema=method == "GET",
-            **files(*EXPORTS.values()),
-        )
+        return MadeResponse(desk, parts, EXPORTS[format], headers)
 
     @routes.get("/stories/{id}/export", **files("application/zip"))
     def export_story(id: str) -> Response:

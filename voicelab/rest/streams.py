@@ -8,15 +8,14 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 from anyio import CancelScope, to_thread
-from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from voicelab.rest.desk import Desk
 
-__all__ = ["AudioFile", "MadeResponse", "made"]
+__all__ = ["AudioFile", "MadeResponse"]
 
 
 RANGES = re.compile(r"bytes=[ \t]*(\d*-\d*(?:[ \t]*,[ \t]*\d*-\d*)*)[ \t]*", re.ASCII)
@@ -72,6 +71,8 @@ def _satisfiable(first: int | None, last: int | None, size: int) -> bool:
 class MadeResponse(StreamingResponse):
     """Sends what an iterator gives, which may take its time: it is asked in the desk's threads.
 
+    It has no ranges: what is encoded anew need not be the same bytes.
+
     A client that reads slowly is waited for, and nothing piles up. One that hangs up ends the
     iterator: at once when it gives nothing just then, else after its next part.
 
@@ -109,25 +110,3 @@ async def _sent(desk: Desk, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
     ask = functools.partial(next, parts, b"")
     while part := await desk.run(ask, abandon=True):
         yield part
-
-
-def made(
-    desk: Desk,
-    request: Request,
-    parts: Iterator[bytes],
-    media_type: str,
-    headers: Mapping[str, str],
-) -> Response:
-    """What was asked for with GET, as it is made; to HEAD its headers, and nothing is made.
-
-    It has no ranges: what is encoded anew need not be the same bytes.
-
-    Args:
-        desk, parts, media_type, headers: as for `MadeResponse`.
-        request: of the client.
-    """
-    if request.method != "HEAD":
-        return MadeResponse(desk, parts, media_type, headers)
-    answer = Response(media_type=media_type, headers={"Accept-Ranges": "none", **headers})
-    del answer.headers["content-length"]  # of the empty body, not of the file
-    return answer

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import orjson
 from anyio import to_thread
-from fastapi import Body, Depends, Query, Request
+from fastapi import Body, Depends, Query
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
@@ -265,14 +265,14 @@ def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
         told = {"success": True, "message": message, "status": jobs.status(record)}
         return Json(told, warnings=body.warnings)
 
-    async def download_job(job_id: str, request: Request) -> Response:
+    async def download_job(job_id: str) -> Response:
         """Its sound, in the format that was asked for."""
         record = await to_thread.run_sync(jobs.record, job_id)
         if record["status"] != "completed":
             state = await to_thread.run_sync(jobs.status, record)
             raise Conflict(f"Job is not completed (status: {state}).")
         kind = record["response_format"] or "mp3"
-        return await desk.run(lambda: download(lab, desk, request, record, kind))
+        return await desk.run(lambda: download(lab, desk, record, kind))
 
     add("GET", f"{LONG}/{{job_id}}", get_job)
     add("PATCH", f"{LONG}/{{job_id}}", update_job)
