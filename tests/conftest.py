@@ -6,6 +6,7 @@ them is imported where it is used.
 
 from __future__ import annotations
 
+import asyncio.events
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -52,6 +53,22 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("VOICELAB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def own_event_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hides the browser driver's event loop from the tests that use no browser.
+
+    Playwright's synchronous interface keeps its loop marked as the running one of the thread until
+    the session ends, so every `asyncio.run` of the same worker would be refused.
+    """
+    loop = asyncio.events._get_running_loop()
+    if loop is None or "playwright" in request.fixturenames:
+        yield
+        return
+    asyncio.events._set_running_loop(None)
+    yield
+    asyncio.events._set_running_loop(loop)
 
 
 @pytest.fixture
@@ -113,6 +130,22 @@ def held(lab: VoiceLab) -> Iterator[threading.Event]:
     finally:
         free.set()
         del engine._work
+
+
+@contextmanager
+def held_after_first(lab: VoiceLab) -> Iterator[threading.Event]:
+    """The tone engine speaks one chunk, and the others once the event is set or this ends."""
+    spoken: list[int] = []
+    with held(lab) as free:
+        engine: Any = lab.rack.engine("tone")
+        hold = engine._work
+
+        def work(index: int, cancelled: Callable[[int], bool]) -> bool:
+            spoken.append(index)
+            return not cancelled(index) if len(spoken) == 1 else hold(index, cancelled)
+
+        engine._work = work
+        yield free
 
 
 def free_when_heard(lab: VoiceLab, free: threading.Event) -> None:

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import openai
 import pytest
 import soundfile
 
+from tests.conftest import held_after_first
 from voicelab.lab import VoiceLab
 from voicelab.settings import Settings
 
@@ -45,21 +46,8 @@ def client(tone_lab: VoiceLab) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def first_chunk_only(tone_lab: VoiceLab) -> Iterator[threading.Event]:
     """The tone engine speaks one chunk, and the others once this is set."""
-    free = threading.Event()
-    engine: Any = tone_lab.rack.engine("tone")
-    spoken = []
-
-    def work(index: int, cancelled: Callable[[int], bool]) -> bool:
-        spoken.append(index)
-        while len(spoken) > 1 and not free.wait(0.01):
-            if cancelled(index):
-                return False
-        return not cancelled(index)
-
-    engine._work = work
-    yield free
-    free.set()
-    del engine._work
+    with held_after_first(tone_lab) as free:
+        yield free
 
 
 def test_speech_is_a_take(client: openai.OpenAI, tone_lab: VoiceLab, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def test_a_take_is_made_and_heard_behind_the_lock(page: Page, locked: Lab) -> No
     page.set_default_timeout(20_000)
     page.goto(f"{at}?__theme=dark")
     assert page.url.startswith(f"{at}unlock?next=")
+    expect(page.get_by_label("Key")).to_be_focused()
     page.keyboard.type(KEY)
     page.keyboard.press("Enter")
     page.wait_for_url(f"{at}?__theme=dark")

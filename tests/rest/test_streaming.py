@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anyio
@@ -15,6 +15,7 @@ import orjson
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.conftest import held_after_first
 from voicelab.codecs import read
 from voicelab.encoding import FORMATS
 from voicelab.lab import VoiceLab
@@ -75,21 +76,10 @@ class Listener:
 
 
 @pytest.fixture
-def first_chunk_only(lab: VoiceLab) -> threading.Event:
-    """The tone engine speaks the first chunk, and the others once this is set."""
-    free = threading.Event()
-    engine: Any = lab.rack.engine("tone")
-    spoken = []
-
-    def work(index: int, cancelled: Callable[[int], bool]) -> bool:
-        spoken.append(index)
-        while len(spoken) > 1 and not free.wait(0.01):
-            if cancelled(index):
-                return False
-        return not cancelled(index)
-
-    engine._work = work
-    return free
+def first_chunk_only(lab: VoiceLab) -> Iterator[threading.Event]:
+    """The tone engine speaks one chunk, and the others once this is set."""
+    with held_after_first(lab) as free:
+        yield free
 
 
 LEAST_BYTES = {"wav": 44, "flac": 8192, "ogg": 58}
