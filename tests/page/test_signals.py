@@ -23,6 +23,18 @@ ROOT = Path(__file__).parents[2]
 TEXT = "One sentence that is spoken by the tone. " * 30
 
 
+@pytest.fixture(autouse=True)
+def default_signals() -> Iterator[None]:
+    """What this process ignores, as a suite in the background does, the app would ignore too."""
+    numbers = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def running(
     folder: Path, *command: str, **settings: str
