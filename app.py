@@ -8,8 +8,8 @@ import logging
 import sys
 
 import voicelab
+from voicelab.cli.signals import end_in_order
 from voicelab.server import Lab, gr
-from voicelab.signals import end_in_order
 
 if gr.NO_RELOAD:
     # Once a process: the data folder is locked, and weights take seconds to load.

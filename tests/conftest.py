@@ -123,7 +123,7 @@ def held(lab: VoiceLab) -> Iterator[threading.Event]:
                 return True
         return False
 
-    engine: Any = lab.rack.engine("tone")
+    engine: Any = lab.registry.engine("tone")
     engine._work = work
     try:
         yield free
@@ -137,7 +137,7 @@ def held_after_first(lab: VoiceLab) -> Iterator[threading.Event]:
     """The tone engine speaks one chunk, and the others once the event is set or this ends."""
     spoken: list[int] = []
     with held(lab) as free:
-        engine: Any = lab.rack.engine("tone")
+        engine: Any = lab.registry.engine("tone")
         hold = engine._work
 
         def work(index: int, cancelled: Callable[[int], bool]) -> bool:

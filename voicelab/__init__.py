@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voicelab.errors import VoicelabError
+    from voicelab.generation import Speech
     from voicelab.lab import VoiceLab
     from voicelab.library import Filters
     from voicelab.records import GenerationRequest
     from voicelab.settings import Settings
-    from voicelab.speech import Speech
 
 __version__ = "0.1.0"
 
@@ -39,7 +39,7 @@ def __getattr__(name: str) -> Any:
         "Filters": "voicelab.library",
         "GenerationRequest": "voicelab.records",
         "Settings": "voicelab.settings",
-        "Speech": "voicelab.speech",
+        "Speech": "voicelab.generation",
         "VoiceLab": "voicelab.lab",
         "VoicelabError": "voicelab.errors",
     }

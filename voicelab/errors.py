@@ -32,6 +32,9 @@ reader is the owner of the machine (StorageError at start-up).
 
 from __future__ import annotations
 
+import errno
+import os
+
 __all__ = [
     "BadArchive",
     "BadClip",
@@ -241,3 +244,10 @@ class StoreLost(StorageError):
     """The records' files were removed or replaced while the store was open."""
 
     type = "store_lost"
+
+
+def storage_error(error: OSError) -> StorageError:
+    """The system's error as a sentence for users."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StoreFull("The disk is full: nothing was saved. Free some space and try again.")
+    return StorageError(f"The data folder cannot be written: {os.strerror(error.errno or 0)}.")

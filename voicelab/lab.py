@@ -9,12 +9,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from voicelab.cache import ChunkCache
-from voicelab.checks import Checks, check_seed
-from voicelab.engines import Engine, EngineInfo, Rack
+from voicelab.engines import Engine, EngineInfo, Registry
 from voicelab.errors import Conflict, NotFound, StoreFull
+from voicelab.generation import (
+    Blueprint,
+    ChunkCache,
+    Planner,
+    Resumption,
+    Scheduler,
+    Speech,
+    Status,
+    Take,
+    Tidying,
+    check_seed,
+)
 from voicelab.library import (
     INTERRUPTED,
+    YOUNG_S,
     FailedTake,
     Filters,
     History,
@@ -28,7 +39,6 @@ from voicelab.library import (
     Replicas,
     Storage,
     Stories,
-    Tidying,
     Versions,
     export_archive,
     export_many,
@@ -38,16 +48,11 @@ from voicelab.library import (
     import_profile,
     import_story,
     open_files,
+    open_known,
 )
-from voicelab.library.sweep import YOUNG_S, open_known
 from voicelab.records import GenerationRequest
-from voicelab.resumption import Resumption
-from voicelab.runner import Runner
 from voicelab.settings import Settings
-from voicelab.speech import Speech
-from voicelab.status import Status
 from voicelab.store import Store
-from voicelab.take import Blueprint, Take
 
 if TYPE_CHECKING:
     from voicelab.server import Lab
@@ -80,7 +85,7 @@ class VoiceLab:
         engines: Mapping[str, Callable[[], Engine]] | None = None,
     ):
         settings = self.settings = self.configured = settings or Settings.from_environment()
-        self.rack = Rack(settings, engines)
+        self.registry = Registry(settings, engines)
         place = (settings.data_dir, settings.audio_place())
         files = self.files = open_files(*place, settings.min_free_disk_mb, settings.cache_mb)
         self.cache = ChunkCache(settings.data_dir / "cache", settings.cache_mb << 20)
@@ -98,8 +103,10 @@ class VoiceLab:
             *(store, files, self.history, self.versions), is_live=self.status.is_live
         )
         idle_s = 60 * settings.idle_unload_min or None
-        self.runner = Runner(self.rack, self.cache, settings.max_queue, idle_s)
-        self.checks = Checks(settings, self.rack, self.history, self.profiles, files, self.storage)
+        self.scheduler = Scheduler(self.registry, self.cache, settings.max_queue, idle_s)
+        self.planner = Planner(
+            settings, self.registry, self.history, self.profiles, files, self.storage
+        )
         self._page: Lab | None = None
         self.ending, self._closing = threading.Event(), threading.Event()
         self._resumption = Resumption(self.history, self._resume_by_itself)
@@ -120,7 +127,7 @@ class VoiceLab:
         if data_dir is not None:
             settings["data_dir"] = Path(data_dir)
         lab = cls(Settings(**settings))
-        lab.runner.preload(lab.rack.default)
+        lab.scheduler.preload(lab.registry.default)
         return lab
 
     def stream(self, request: GenerationRequest) -> Take:
@@ -132,12 +139,12 @@ class VoiceLab:
         """
         keeping = NewTake(self.history, self.versions) if request.store else Nowhere()
         keeping.check()
-        self.runner.check()
-        return self._begin(self.checks.blueprint(request, keeping))
+        self.scheduler.check()
+        return self._begin(self.planner.blueprint(request, keeping))
 
     def check(self, request: GenerationRequest) -> None:
         """Whether a request could be spoken: raises what `stream` would, and does nothing."""
-        self.checks.blueprint(request, Nowhere())
+        self.planner.blueprint(request, Nowhere())
 
     def generate(
         self,
@@ -330,7 +337,7 @@ class VoiceLab:
 
     def engine_info(self, name: str | None = None) -> EngineInfo:
         """What is known of an engine; the default's when None."""
-        return self.rack.info(name)
+        return self.registry.info(name)
 
     def stats(self) -> dict[str, Any]:
         """Totals of the takes, and of the requests."""
@@ -353,7 +360,7 @@ class VoiceLab:
     def interrupt(self) -> None:
         """Begin nothing new, and end what runs as interrupted: the first step of `close`."""
         self.ending.set()
-        self.runner.interrupt()
+        self.scheduler.interrupt()
         self.status.interrupt()
 
     def close(self) -> None:
@@ -365,8 +372,8 @@ class VoiceLab:
         if self._page is not None:
             self._page.close()
         self._resumption.end()
-        self.runner.close()
-        self.rack.close()
+        self.scheduler.close()
+        self.registry.close()
         self.replicas.leave()
         self.tidying.end()
         self.store.close()
@@ -436,8 +443,8 @@ class VoiceLab:
         use_cache: bool,
     ) -> Take:
         destination.check()
-        self.runner.check()
-        blueprint = self.checks.again(record, seeds, destination)
+        self.scheduler.check()
+        blueprint = self.planner.again(record, seeds, destination)
         blueprint.job.use_cache = use_cache
         return self._begin(blueprint)
 
@@ -452,4 +459,4 @@ class VoiceLab:
             engine=record.engine,
         )
         blueprint.job.on_start = live.speaking
-        return Take(blueprint, live, runner=self.runner, files=self.files)
+        return Take(blueprint, live, scheduler=self.scheduler, files=self.files)

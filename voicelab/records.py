@@ -38,7 +38,7 @@ class GenerationRequest:
     """One wish, from whichever door.
 
     Attributes:
-        text: what to say; see `voicelab.text` for tags and pauses.
+        text: what to say; see `voicelab.text.chunks` for tags and pauses.
         voice: name or id of a profile, or an OpenAI voice name; None is the default.
         voice_clip: a reference clip to speak like, instead of `voice`.
         engine: None takes the lab's.
@@ -54,7 +54,7 @@ class GenerationRequest:
         crossfade_ms: 0-500, used when `gap_ms` is 0; None takes the setting.
         normalize: bring every chunk to the same loudness.
         instruct: a note on how to speak, kept in the record.
-        effects_chain: see `voicelab.effects.check_chain`; None takes the profile's, an empty
+        effects_chain: see `voicelab.audio.effects.check_chain`; None takes the profile's, an empty
             one none. The clean take is kept beside the processed one.
         based_on: id of a take whose text was edited: sentences that stayed keep its seeds, so
             they need not be spoken again. `seed` None takes its seed, too.

@@ -22,11 +22,11 @@ from gradio.utils import get_upload_folder
 from pydantic import SecretStr
 
 from voicelab import rest, ui
+from voicelab.cli import end_in_order
 from voicelab.errors import InvalidInput, Unavailable
 from voicelab.lab import VoiceLab
-from voicelab.library.files import TAKES
+from voicelab.library import TAKES
 from voicelab.settings import Settings
-from voicelab.signals import end_in_order
 
 if TYPE_CHECKING:
     from gradio.mcp import GradioMCPServer
@@ -53,7 +53,7 @@ class Lab(gr.Blocks):
         super().__init__(title="voicelab", analytics_enabled=False)
         with self:
             ui.build(lab)
-        # Who may speak when is the runner's to decide; a queue before it would only add waiting.
+        # Who may speak when is the scheduler's to decide; a queue before it would only add waiting.
         self.queue(default_concurrency_limit=None)
 
     @property
@@ -108,7 +108,7 @@ class Lab(gr.Blocks):
             },
         }
         _warn_when_open(settings)
-        self.lab.runner.preload(self.lab.rack.default)
+        self.lab.scheduler.preload(self.lab.registry.default)
         self.lab.resume_interrupted()
         try:
             with _bare_server():

@@ -30,7 +30,7 @@ import torch  # noqa: E402
 
 from tiny_chatterbox import build  # noqa: E402
 from voicelab.engines.base import Utterance, Voice  # noqa: E402
-from voicelab.engines.chatterbox import ChatterboxEngine  # noqa: E402
+from voicelab.engines.chatterbox.engine import ChatterboxEngine  # noqa: E402
 
 MODELS = {"english": "chatterbox", "turbo": "chatterbox-turbo"}
 RATE = 24_000

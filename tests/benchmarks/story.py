@@ -27,7 +27,7 @@ def fill(folder: Path) -> str:
     import numpy as np
 
     from voicelab import Settings, VoiceLab
-    from voicelab.audio import to_pcm16, wav_bytes
+    from voicelab.audio.samples import to_pcm16, wav_bytes
 
     moments = np.arange(MINUTE_S * RATE, dtype=np.float32) / RATE
     with VoiceLab(Settings(engine="tone", data_dir=folder)) as lab:

@@ -26,17 +26,13 @@ from safetensors.torch import load_file, save_file
 import tiny_chatterbox
 from tiny_chatterbox import build, clip, small, tiny_engine
 from voicelab.engines.base import Spoken, Utterance, Voice
-from voicelab.engines.chatterbox import (
-    CHATTERBOX_INFOS,
-    ChatterboxEngine,
-    decoding,
-    fallback,
-    presence,
-)
+from voicelab.engines.chatterbox import decoding, fallback
+from voicelab.engines.chatterbox.engine import ChatterboxEngine
+from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
 from voicelab.engines.chatterbox.parameters import FromFiles, owned
 from voicelab.engines.chatterbox.quiet import quiet
 from voicelab.engines.chatterbox.voices import Voices, hashed, own_copy
-from voicelab.engines.chatterbox.weights import FILES
+from voicelab.engines.chatterbox.weights import FILES, presence
 from voicelab.errors import BadClip, EngineUnavailable, SpeechFailed
 
 Engines = Callable[..., ChatterboxEngine]

@@ -15,15 +15,11 @@ import torch
 import tiny_chatterbox
 from tiny_chatterbox import small, tiny_engine
 from voicelab.engines.base import Utterance, Voice
-from voicelab.engines.chatterbox import (
-    CHATTERBOX_INFOS,
-    ChatterboxEngine,
-    assembly,
-    decoding,
-    lockstep,
-)
+from voicelab.engines.chatterbox import assembly, decoding, lockstep
 from voicelab.engines.chatterbox.caches import STEP
 from voicelab.engines.chatterbox.decoding import Decoder
+from voicelab.engines.chatterbox.engine import ChatterboxEngine
+from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
 from voicelab.engines.chatterbox.linear import plain
 from voicelab.engines.chatterbox.lockstep import STRIDE
 from voicelab.engines.chatterbox.reading import read

@@ -16,9 +16,11 @@ import torch
 
 from tiny_chatterbox import clip, small, tiny_engine
 from voicelab.engines.base import Utterance, Voice
-from voicelab.engines.chatterbox import CHATTERBOX_INFOS, ChatterboxEngine, selftest
+from voicelab.engines.chatterbox import selftest
 from voicelab.engines.chatterbox.caches import Cache
 from voicelab.engines.chatterbox.decoding import Decoder
+from voicelab.engines.chatterbox.engine import ChatterboxEngine
+from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
 from voicelab.engines.chatterbox.linear import KERNELS, plain
 from voicelab.engines.chatterbox.quiet import hushed
 from voicelab.engines.chatterbox.reading import read

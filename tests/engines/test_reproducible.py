@@ -9,7 +9,7 @@ import pytest
 
 from tiny_chatterbox import tiny_engine
 from voicelab.engines.base import Utterance, Voice
-from voicelab.engines.chatterbox import ChatterboxEngine
+from voicelab.engines.chatterbox.engine import ChatterboxEngine
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from torch import Tensor
 
 import tiny_chatterbox
 from tiny_chatterbox import clip, tiny_engine
-from voicelab.engines.chatterbox import CHATTERBOX_INFOS, flow, layers, synthesis
+from voicelab.engines.chatterbox import flow, layers, synthesis
+from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
 from voicelab.engines.chatterbox.quiet import hushed, quiet
 from voicelab.engines.chatterbox.synthesis import Mode, Piece, Synthesis
 from voicelab.errors import Cancelled

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 import torch
 
-from voicelab.engines.chatterbox import ChatterboxEngine
+from voicelab.engines.chatterbox.engine import ChatterboxEngine
 from voicelab.engines.chatterbox.quiet import quiet
 from voicelab.engines.chatterbox.upstream import in_float32, without_segmenter
 

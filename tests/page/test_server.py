@@ -22,7 +22,7 @@ from gradio_client.exceptions import AppError
 from tests.conftest import MakeLab, wait_for
 from tests.shape import is_envelope
 from voicelab.errors import Forbidden
-from voicelab.job import LOOKAHEAD_CHUNKS
+from voicelab.generation.job import LOOKAHEAD_CHUNKS
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.server import Lab

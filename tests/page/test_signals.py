@@ -127,7 +127,7 @@ def test_the_next_start_makes_it_whole(tmp_path: Path) -> None:
 
 STUCK = """
 import os, signal, threading
-from voicelab.signals import end_in_order
+from voicelab.cli.signals import end_in_order
 end_in_order(0.2)
 try:
     os.kill(os.getpid(), signal.SIGTERM)
@@ -150,7 +150,7 @@ def test_what_does_not_end_is_ended() -> None:
 def test_a_signal_ignored_by_who_started_it_stays_ignored() -> None:
     code = (
         "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
-        "from voicelab.signals import end_in_order\n"
+        "from voicelab.cli.signals import end_in_order\n"
         "end_in_order(); os.kill(os.getpid(), signal.SIGHUP); print('lives')"
     )
     done = subprocess.run(

@@ -89,7 +89,7 @@ def test_the_seed_of_a_random_take_is_kept_and_makes_it_again(client) -> None:
 def test_a_take_that_comes_out_silent_is_not_called_completed(
     client, lab: VoiceLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = lab.rack.engine("tone")
+    engine = lab.registry.engine("tone")
     real = engine.speak
 
     def silent(utterances, cancelled, *more):

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 from tests.conftest import MakeLab, free_when_heard, held, samples, wait_for, write_clip
 from tests.shape import is_envelope
-from voicelab.audio import wav_bytes
+from voicelab.audio.samples import wav_bytes
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build

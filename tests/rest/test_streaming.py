@@ -16,8 +16,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.conftest import held_after_first
-from voicelab.codecs import read
-from voicelab.encoding import FORMATS
+from voicelab.audio.codecs import read
+from voicelab.audio.encoding import FORMATS
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from voicelab.store.base import Document, Query, Store
+from voicelab.store.protocol import Document, Query, Store
 
 __all__ = ["TABLES", "Change", "Tables", "applied", "changes", "contents", "perform", "same"]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from voicelab.store.system import Identity, System
+from voicelab.store.journal.system import Identity, System
 
 __all__ = ["FOLDER", "PowerCut", "SimulatedSystem"]
 

@@ -16,7 +16,7 @@ from tinydb.storages import MemoryStorage
 from tinydb.table import Document
 
 from tests.store.simulated import FOLDER, SimulatedSystem
-from voicelab.store.table import JournalDB
+from voicelab.store.tinydb.table import JournalDB
 
 TABLES = st.sampled_from(["_default", "takes", "a 'b\"\n"])
 VALUES = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([1.0, 0.5, "a", "b", []])

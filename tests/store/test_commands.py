@@ -11,9 +11,9 @@ import pytest
 from tinydb import TinyDB
 
 from tests.store.conftest import Opened, fill, ids, journals
-from voicelab.__main__ import main
-from voicelab.database import COMMANDS
-from voicelab.store.system import System
+from voicelab.cli.db import COMMANDS
+from voicelab.cli.serve import main
+from voicelab.store.journal.system import System
 
 
 def command(folder: Path, *words: str) -> int:

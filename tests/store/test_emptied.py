@@ -12,7 +12,7 @@ from tests.store.conftest import Opened, fill, ids
 from tests.store.test_commands import command
 from voicelab.errors import StoreCorrupt
 from voicelab.store import TinyStore
-from voicelab.store.lock import BEGUN, OWNER, ProcessLock
+from voicelab.store.journal.lock import BEGUN, OWNER, ProcessLock
 
 EMPTY = [b"", b" \n\t\r\n", b"\0" * 4096]
 
@@ -161,7 +161,7 @@ def test_restore_without_a_whole_backup_says_so(kept: Path, capsys) -> None:
 
 
 def test_records_are_copied_to_a_folder_that_has_its_sounds_already(kept: Path, tmp_path) -> None:
-    from voicelab.__main__ import main
+    from voicelab.cli.serve import main
 
     target = tmp_path / "target"
     target.mkdir()

@@ -12,7 +12,7 @@ import pytest
 from tests.store.conftest import fill, ids, journals
 from voicelab.errors import StorageError, StoreLost
 from voicelab.store import TinyStore
-from voicelab.store.system import System
+from voicelab.store.journal.system import System
 
 
 def folder_removed(folder: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.store.model import applied, changes, contents, perform, same
 from tests.store.simulated import FOLDER, SimulatedSystem
 from voicelab.store import TinyStore
-from voicelab.store.system import System
+from voicelab.store.journal.system import System
 
 SYSTEM_CALLS = {name for name in vars(System) if name[0] != "_"}
 

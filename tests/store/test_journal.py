@@ -17,7 +17,7 @@ from tinydb import TinyDB
 from tests.store.conftest import Opened, fill, ids, journals
 from voicelab.errors import Conflict, InvalidInput, StorageError, StoreFull
 from voicelab.store import Query, TinyStore
-from voicelab.store.system import System
+from voicelab.store.journal.system import System
 
 
 class Watched(System):
@@ -348,7 +348,7 @@ def test_a_fold_that_fails_is_not_tried_again_at_once(opened: Opened, background
 def test_a_fold_that_failed_is_tried_again_in_time(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voicelab.store.storage.RETRY_S", 0.0)
+    monkeypatch.setattr("voicelab.store.tinydb.storage.RETRY_S", 0.0)
     system = NoRoomForABase()
     fill(opened(system=system, compact_after_bytes=2_000), 100)
     assert system.tries > 20

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.store.simulated import FOLDER, SimulatedSystem
 from voicelab.errors import Conflict, InvalidInput, NotFound
 from voicelab.store import Query, Term, TinyStore, index, ordering, search
-from voicelab.store.base import Document
+from voicelab.store.protocol import Document
 
 TABLES = ("takes", "voices")
 IDS = st.sampled_from([f"i{n}" for n in range(12)])

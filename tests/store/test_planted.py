@@ -10,7 +10,7 @@ import pytest
 
 from tests.store.outage import Lost, Outages
 from tests.store.simulated import SimulatedSystem
-from voicelab.store.system import Identity
+from voicelab.store.journal.system import Identity
 
 CUTS = 600
 

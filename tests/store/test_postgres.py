@@ -14,7 +14,7 @@ from tests.store.conftest import fill
 from tests.store.server import PASSWORD, Server
 from voicelab.errors import Conflict, StorageError, StoreCorrupt, StoreFull
 from voicelab.store import Query, Store, Term, open_store
-from voicelab.store.postgres import PostgresStore
+from voicelab.store.postgres.store import PostgresStore
 
 
 @pytest.fixture

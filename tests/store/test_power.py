@@ -11,7 +11,7 @@ from tests.store.model import contents, same
 from tests.store.outage import Outages
 from tests.store.simulated import FOLDER, SimulatedSystem
 from voicelab.store import TinyStore
-from voicelab.store.system import System
+from voicelab.store.journal.system import System
 
 pytestmark = pytest.mark.timeout(900)  # --slow
 CUTS_EACH = 10

@@ -13,15 +13,15 @@ import pytest
 import soundfile
 
 from tests.conftest import MakeLab
-from voicelab.__main__ import main
-from voicelab.audio import WavWriter
-from voicelab.codecs import read
+from voicelab.audio.codecs import read
+from voicelab.audio.metadata import Metadata, wav_chunks
+from voicelab.audio.samples import WavWriter
+from voicelab.cli.serve import main
 from voicelab.errors import StoreCorrupt
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy
-from voicelab.library.rebuilding import NO_TEXT, rebuild
-from voicelab.library.references import References
-from voicelab.metadata import Metadata, wav_chunks
+from voicelab.library.repair.rebuilding import NO_TEXT, rebuild
+from voicelab.library.repair.references import References
 from voicelab.records import GenerationRequest
 from voicelab.store import MemoryStore
 

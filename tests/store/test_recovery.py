@@ -13,9 +13,9 @@ from tinydb import TinyDB
 
 from tests.store.conftest import Opened, fill, ids, journals
 from voicelab.errors import StorageError, StoreCorrupt
-from voicelab.store.migration import Migration
-from voicelab.store.snapshot import Tables
-from voicelab.store.system import System
+from voicelab.store.journal.snapshot import Tables
+from voicelab.store.journal.system import System
+from voicelab.store.tinydb.migration import Migration
 
 
 def crashed(opened: Opened, folder: Path, count: int = 4) -> bytes:

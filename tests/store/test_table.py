@@ -16,7 +16,7 @@ from tinydb.table import Document
 
 from voicelab.errors import InvalidInput
 from voicelab.store import JournalDB
-from voicelab.store.storage import JournalStorage
+from voicelab.store.tinydb.storage import JournalStorage
 
 
 @pytest.fixture

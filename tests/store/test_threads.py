@@ -16,7 +16,7 @@ import pytest
 from tests.store.conftest import together
 from voicelab.errors import StorageError, StoreLocked, VoicelabError
 from voicelab.store import Query, TinyStore
-from voicelab.store.base import Document
+from voicelab.store.protocol import Document
 
 ROOT = Path(__file__).parents[2]
 SMALL = 20_000

@@ -11,7 +11,7 @@ from tinydb import TinyDB
 from tests.store.conftest import fill
 from voicelab.errors import StorageError, StoreCorrupt, StoreFull
 from voicelab.store import TinyStore
-from voicelab.store.system import System
+from voicelab.store.journal.system import System
 
 
 def test_what_was_inserted_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from pathlib import Path
 import pytest
 import tinydb
 from tinydb.storages import JSONStorage, MemoryStorage
-from voicelab.store.table import JournalDB
+from voicelab.store.tinydb.table import JournalDB
 
 
 class TinyDB(JournalDB):

@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import MakeLab
-from voicelab.audio import wav_bytes
-from voicelab.codecs import read
-from voicelab.encoding import encode
+from voicelab.audio.codecs import read
+from voicelab.audio.encoding import encode
+from voicelab.audio.samples import wav_bytes
 from voicelab.errors import BadArchive, Conflict, StoreFull, TooLarge
 from voicelab.lab import VoiceLab
-from voicelab.library.zips import Budget
-from voicelab.names import clean_name
+from voicelab.library.archives.zips import Budget
 from voicelab.records import GenerationRequest
+from voicelab.text.names import clean_name
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "voicebox"
 TAKE_KEYS = (

@@ -16,7 +16,9 @@ import pytest
 import soundfile
 
 from tests.conftest import write_clip
-from voicelab.audio import (
+from voicelab.audio.codecs import decode, prepare_clip, read, stretch
+from voicelab.audio.encoding import FORMATS, encode, encoded
+from voicelab.audio.samples import (
     Join,
     Joiner,
     WavWriter,
@@ -27,8 +29,6 @@ from voicelab.audio import (
     trim_silence,
     wav_bytes,
 )
-from voicelab.codecs import decode, prepare_clip, read, stretch
-from voicelab.encoding import FORMATS, encode, encoded
 from voicelab.errors import BadClip, InvalidInput, StorageError, StoreFull
 
 RATE = 24_000

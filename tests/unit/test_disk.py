@@ -102,7 +102,7 @@ def stuff():
             except OSError:
                 pass
 lab = opened()
-lab.rack.load("tone")
+lab.registry.load("tone")
 rest = TestClient(build(lab), raise_server_exceptions=False)
 ids = [lab.generate(f"Take {n}.", progress=False).record["id"] for n in range(7)]
 chain = {"effects_chain": [{"type": "speed", "params": {"rate": 1.5}}]}
@@ -138,7 +138,7 @@ with opened() as lab:  # after a crash, and the disk is full still
     left = sorted(r["id"] for r in lab.history) == sorted(ids[5:])
     (folder / "other").unlink()
     lab.store._storage._disk.room._next = 0
-    lab.rack.load("tone")
+    lab.registry.load("tone")
     after = rest.get("/health").json()["status"]
     made = rest.post("/profiles", json={"name": "after"}).status_code
 print(json.dumps([before, full, health["status"], health["storage_error"], gone, between, again,

@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 
-from voicelab.__main__ import main
+from voicelab.cli.serve import main
 from voicelab.engines.chatterbox.linear import KERNELS
 
 

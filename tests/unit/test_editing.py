@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import MakeLab, held, wait_for
-from voicelab.cache import ChunkCache, chunk_key
-from voicelab.codecs import read
+from voicelab.audio.codecs import read
 from voicelab.errors import Conflict, EngineUnavailable, InvalidInput, NotFound, SpeechFailed
+from voicelab.generation.cache import ChunkCache, chunk_key
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy
 from voicelab.records import GenerationRequest
@@ -32,7 +32,7 @@ def made(lab: VoiceLab, text: str = TEXT, **fields) -> dict:
 def counted(lab: VoiceLab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that reach the engine."""
     spoken: list[str] = []
-    engine = lab.rack.engine("tone")
+    engine = lab.registry.engine("tone")
     real = engine.speak
 
     def speak(utterances, cancelled, *more):
@@ -68,7 +68,7 @@ def test_retrying_gives_the_same_samples_without_the_cache(lab: VoiceLab, counte
 def test_a_failed_take_is_resumed_with_its_missing_chunks_alone(
     lab: VoiceLab, counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = lab.rack.engine("tone")
+    engine = lab.registry.engine("tone")
     monkeypatch.setattr(engine, "_fail_on", "number 3")
     take = lab.stream(GenerationRequest(TEXT, seed=3))
     with pytest.raises(SpeechFailed, match="number 3"):

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from voicelab import effects
-from voicelab.effects import EFFECTS, PRESETS, apply_chain, check_chain, describe
+from voicelab.audio import effects
+from voicelab.audio.effects import EFFECTS, PRESETS, apply_chain, check_chain, describe
+from voicelab.audio.loudness import integrated_lufs, true_peak
 from voicelab.errors import InvalidInput
-from voicelab.loudness import integrated_lufs, true_peak
 
 RATE = 24_000
 Samples = NDArray[np.float32]
@@ -145,7 +145,7 @@ def test_the_public_names_are_exact() -> None:
 
 
 def test_importing_effects_does_not_import_the_libraries() -> None:
-    code = "import voicelab.effects, sys; print({'pedalboard', 'av'} & set(sys.modules))"
+    code = "import voicelab.audio.effects, sys; print({'pedalboard', 'av'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

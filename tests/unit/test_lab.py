@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import MakeLab, held, wait_for
-from voicelab.codecs import read
+from voicelab.audio.codecs import read
 from voicelab.errors import (
     BadClip,
     Cancelled,
@@ -25,10 +25,10 @@ from voicelab.errors import (
     Unavailable,
     UnknownVoice,
 )
+from voicelab.generation.status import Status
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.settings import Settings
-from voicelab.status import Status
 
 TEXT = " ".join(f"This is sentence number {n} of a text that is cut into chunks." for n in range(6))
 
@@ -258,8 +258,8 @@ def test_totals_survive_a_restart(make_lab: MakeLab) -> None:
 def test_auto_takes_espeak_without_weights_and_says_why(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with VoiceLab(Settings(engine="auto", data_dir=tmp_path / "d")) as lab:
-        assert lab.rack.default == "espeak"
-        assert "Chatterbox is not used" in lab.rack.reason
+        assert lab.registry.default == "espeak"
+        assert "Chatterbox is not used" in lab.registry.reason
 
 
 def test_history_as_a_table(lab: VoiceLab) -> None:

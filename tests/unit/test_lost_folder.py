@@ -24,7 +24,7 @@ def folder(lab: VoiceLab) -> Path:
 
 
 def test_health_and_every_change_say_so(lab: VoiceLab, folder: Path, client: TestClient) -> None:
-    lab.rack.load("tone")
+    lab.registry.load("tone")
     assert client.get("/health").json()["status"] == "healthy"
     take = lab.history.list()[0][0]["id"]
     profile = client.post("/profiles", json={"name": "Anna"}).json()["id"]

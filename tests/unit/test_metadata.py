@@ -14,10 +14,10 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from tests.conftest import samples
-from voicelab.audio import WavWriter
+from voicelab.audio.metadata import MOST_BYTES, Metadata, read_metadata, tag_flac, wav_chunks
+from voicelab.audio.samples import WavWriter
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy
-from voicelab.metadata import MOST_BYTES, Metadata, read_metadata, tag_flac, wav_chunks
 from voicelab.records import GenerationRequest
 
 TEXTS = [

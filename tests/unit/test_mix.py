@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from voicelab.audio import write_whole
-from voicelab.encoding import Chapter, encoded
+from voicelab.audio.encoding import Chapter, encoded
+from voicelab.audio.mix import Clip, Cue, captions, mix, mix_frames
+from voicelab.audio.samples import write_whole
 from voicelab.errors import StorageError
-from voicelab.mix import Clip, Cue, captions, mix, mix_frames
 
 RATE = 24_000
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from voicelab.errors import InvalidInput
 from voicelab.lab import VoiceLab
-from voicelab.names import check_name, clean_name
+from voicelab.text.names import check_name, clean_name
 
 UNSEEN = [
     *(

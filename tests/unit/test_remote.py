@@ -17,7 +17,7 @@ from tests.conftest import MakeLab, write_clip
 from voicelab.errors import NotFound, StorageError
 from voicelab.lab import VoiceLab
 from voicelab.library import Files, Policy, open_files
-from voicelab.library.remote import RemoteFiles
+from voicelab.library.files.remote import RemoteFiles
 
 
 class Plain(MemoryFileSystem):

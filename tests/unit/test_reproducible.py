@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import samples
 from tiny_chatterbox import tiny_engine
-from voicelab.engines.chatterbox import ChatterboxEngine
+from voicelab.engines.chatterbox.engine import ChatterboxEngine
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.settings import Settings

@@ -14,7 +14,7 @@ from voicelab import Settings
 from voicelab.errors import Conflict, Interrupted, Unavailable
 from voicelab.lab import VoiceLab
 from voicelab.library import INTERRUPTED
-from voicelab.library.history import MOST_RESUMPTIONS
+from voicelab.library.takes import MOST_RESUMPTIONS
 from voicelab.records import GenerationRequest
 from voicelab.store import MemoryStore
 
@@ -72,13 +72,13 @@ def test_a_stop_counts_as_an_error_and_not_as_a_cancellation(make_lab: MakeLab) 
 def test_a_take_that_just_begins_is_interrupted_as_well(make_lab: MakeLab, monkeypatch) -> None:
     """Its record is there already, its job is not in the queue yet."""
     lab = make_lab()
-    submit = lab.runner.submit
+    submit = lab.scheduler.submit
 
     def late(job):
         lab.interrupt()
         return submit(job)
 
-    monkeypatch.setattr(lab.runner, "submit", late)
+    monkeypatch.setattr(lab.scheduler, "submit", late)
     with pytest.raises(Interrupted):
         lab.stream(GenerationRequest(TEXT))
     assert [record["error"] for record in lab.history] == [INTERRUPTED]
@@ -126,13 +126,13 @@ def test_only_interrupted_ones_and_only_when_wanted(make_lab: MakeLab) -> None:
 
 
 def test_a_full_queue_is_waited_for(make_lab: MakeLab, monkeypatch) -> None:
-    monkeypatch.setattr("voicelab.resumption.PAUSE_S", 0.01)
+    monkeypatch.setattr("voicelab.generation.resumption.PAUSE_S", 0.01)
     ids = interrupted(make_lab(), 2)
     lab = make_lab(max_queue=1)
     with held(lab) as free:
         mine = lab.submit(GenerationRequest("Somebody speaks."))["id"]
         refused: list[int] = []
-        check = lab.runner.check
+        check = lab.scheduler.check
 
         def counted() -> None:
             try:
@@ -141,7 +141,7 @@ def test_a_full_queue_is_waited_for(make_lab: MakeLab, monkeypatch) -> None:
                 refused.append(1)
                 raise
 
-        lab.runner.check = counted  # type: ignore[method-assign]
+        lab.scheduler.check = counted  # type: ignore[method-assign]
         lab.resume_interrupted()
         wait_for(lambda: len(refused) > 3)
         assert {ends(lab)[id] for id in ids} == {("failed", INTERRUPTED)}
@@ -155,7 +155,7 @@ import os, sys
 from pathlib import Path
 from voicelab import Settings, VoiceLab, GenerationRequest
 lab = VoiceLab(Settings(engine="tone", data_dir=Path(sys.argv[1]), min_free_disk_mb=0))
-lab.rack.engine("tone")._work = lambda *_: os._exit(9)
+lab.registry.engine("tone")._work = lambda *_: os._exit(9)
 if not len(lab.history):
     lab.submit(GenerationRequest("This ends the process."))
 lab.resume_interrupted()

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 from tests.conftest import MakeLab
-from voicelab.codecs import read
+from voicelab.audio.codecs import read
 from voicelab.errors import Conflict, InvalidInput, StorageError, TooLarge
 from voicelab.lab import VoiceLab
-from voicelab.library import Policy, Storage, flac
+from voicelab.library import Policy, Storage
+from voicelab.library.retention import flac
 from voicelab.records import GenerationRequest
 
 DAY_S = 86_400

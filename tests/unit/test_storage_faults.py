@@ -16,11 +16,12 @@ import soundfile
 
 from tests.conftest import MakeLab, held
 from tests.unit.test_storage import command, made
-from voicelab.codecs import read
+from voicelab.audio.codecs import read
+from voicelab.audio.metadata import Metadata, read_metadata
 from voicelab.errors import Conflict, InvalidInput, NotFound, Protected, TooLarge
 from voicelab.lab import VoiceLab
-from voicelab.library import Policy, Storage, flac
-from voicelab.metadata import Metadata, read_metadata
+from voicelab.library import Policy, Storage
+from voicelab.library.retention import flac
 from voicelab.store import Query
 
 LATER_S = 30 * 86_400
@@ -352,7 +353,7 @@ def test_closing_waits_for_the_clean_up(make_lab: MakeLab, monkeypatch) -> None:
         ended.append(time.monotonic())
         return saved
 
-    monkeypatch.setattr("voicelab.library.storage.compress", slow)
+    monkeypatch.setattr("voicelab.library.retention.storage.compress", slow)
     lab = make_lab()
     assert began.wait(30)
     lab.close()

@@ -14,8 +14,7 @@ import pytest
 import soundfile
 
 from tests.conftest import held, wait_for
-from voicelab.codecs import read
-from voicelab.dialogue import Dialogue, Line, parse_script
+from voicelab.audio.codecs import read
 from voicelab.errors import (
     BadArchive,
     Cancelled,
@@ -26,6 +25,7 @@ from voicelab.errors import (
     StoreFull,
     UnknownVoice,
 )
+from voicelab.generation.dialogue import Dialogue, Line, parse_script
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voicelab.errors import InvalidInput, TextTooLong
-from voicelab.text import EVENT_TAGS, check_text, halves, plan
+from voicelab.text.chunks import EVENT_TAGS, check_text, halves, plan
 
 
 def chunks(text: str, limit: int = 200, tags: frozenset[str] = frozenset(), language: str = "en"):

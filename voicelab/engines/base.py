@@ -1,8 +1,8 @@
-"""What an engine is: the seam between the runner and everything that can speak.
+"""What an engine is: the seam between the scheduler and everything that can speak.
 
 An engine takes *batches*. It keeps no state between calls that could change what a call
 returns: the same utterance gives the same samples, whatever came before it and whoever
-shares its batch. The runner calls `load` and `speak` from its one worker thread;
+shares its batch. The scheduler calls `load` and `speak` from its one worker thread;
 `prepare_voice` may be called from any thread.
 """
 

@@ -1,7 +1,16 @@
 """Rules over records: takes, versions, profiles, archives, statistics. No HTTP, no page."""
 
-from voicelab.library.archive import export_archive, export_many, import_archive
+from voicelab.library.archives.missing import Missing
+from voicelab.library.archives.profiles import export_profile, import_profile
+from voicelab.library.archives.stories import export_story, import_story
+from voicelab.library.archives.takes import (
+    archive_name,
+    export_archive,
+    export_many,
+    import_archive,
+)
 from voicelab.library.audio_import import import_audio
+from voicelab.library.descriptions import described
 from voicelab.library.destination import (
     Destination,
     FailedTake,
@@ -10,41 +19,51 @@ from voicelab.library.destination import (
     NewVersion,
     Nowhere,
 )
-from voicelab.library.files import Files
-from voicelab.library.history import INTERRUPTED, Filters, History
-from voicelab.library.missing import Missing
-from voicelab.library.policy import Policy
+from voicelab.library.files.local import TAKES, Files
+from voicelab.library.files.remote import open_files
 from voicelab.library.presets import Presets
-from voicelab.library.profile_archive import export_profile, import_profile
-from voicelab.library.profiles import Profiles
-from voicelab.library.remote import open_files
+from voicelab.library.profiles import PROFILES, Profiles
+from voicelab.library.repair.rebuilding import rebuild, unnamed_files
+from voicelab.library.repair.references import References
 from voicelab.library.replicas import Replicas
-from voicelab.library.storage import Storage
+from voicelab.library.retention.policy import Policy
+from voicelab.library.retention.storage import Storage
+from voicelab.library.retention.sweep import YOUNG_S, Sweep, open_known
 from voicelab.library.stories import Stories
-from voicelab.library.story_archive import export_story, import_story
-from voicelab.library.tidying import Tidying
-from voicelab.library.versions import Versions
+from voicelab.library.story_items import MAX_TRACKS
+from voicelab.library.takes import INTERRUPTED, Filters, History
+from voicelab.library.versions import Versions, processed, version_row
+from voicelab.library.voices import OPENAI_VOICES, default_voice, library_item
 
 __all__ = [
-    "INTERRUPTED",
     "Destination",
     "FailedTake",
     "Files",
     "Filters",
     "History",
+    "INTERRUPTED",
     "InterruptedTake",
+    "MAX_TRACKS",
     "Missing",
     "NewTake",
     "NewVersion",
     "Nowhere",
+    "OPENAI_VOICES",
+    "PROFILES",
     "Policy",
     "Presets",
     "Profiles",
+    "References",
     "Replicas",
     "Storage",
     "Stories",
-    "Tidying",
+    "Sweep",
+    "TAKES",
     "Versions",
+    "YOUNG_S",
+    "archive_name",
+    "default_voice",
+    "described",
     "export_archive",
     "export_many",
     "export_profile",
@@ -53,5 +72,11 @@ __all__ = [
     "import_audio",
     "import_profile",
     "import_story",
+    "library_item",
     "open_files",
+    "open_known",
+    "processed",
+    "rebuild",
+    "unnamed_files",
+    "version_row",
 ]

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
-from voicelab.audio import to_pcm16
-from voicelab.codecs import decode
+from voicelab.audio import decode, to_pcm16
 from voicelab.errors import BadClip
-from voicelab.library.files import Files
+from voicelab.library.files.local import Files
 from voicelab.library.profiles import CONTROLS, Profiles
 from voicelab.library.versions import GENERATIONS, VERSIONS, version_row
 from voicelab.records import Generation, now

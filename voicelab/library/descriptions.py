@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from voicelab.metadata import Metadata
+from voicelab.audio import Metadata
 
 __all__ = ["described"]
 

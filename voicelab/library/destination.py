@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from voicelab.library.history import INTERRUPTED, History
+from voicelab.library.takes import INTERRUPTED, History
 from voicelab.library.versions import Versions, version_row
 from voicelab.records import Generation, now
 

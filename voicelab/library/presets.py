@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from voicelab.effects import PRESETS, check_chain
+from voicelab.audio import PRESETS, check_chain
 from voicelab.errors import Conflict, InvalidInput, NotFound, Protected
 from voicelab.library.profiles import check_text
-from voicelab.names import check_name
 from voicelab.records import now
 from voicelab.store import Query, Store
+from voicelab.text import check_name
 
 __all__ = ["Presets"]
 
@@ -41,7 +41,7 @@ class Presets:
 
         Args:
             name: 1-100 characters, unique whatever its case.
-            effects_chain: see `voicelab.effects.check_chain`; not empty.
+            effects_chain: see `voicelab.audio.effects.check_chain`; not empty.
             description: at most 500 characters.
 
         Raises:

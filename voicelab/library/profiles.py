@@ -12,11 +12,9 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.audio import to_float
-from voicelab.codecs import CLIP_RATE, MAX_CLIP_S, prepare_clip, read
-from voicelab.effects import check_chain
+from voicelab.audio import CLIP_RATE, MAX_CLIP_S, check_chain, prepare_clip, read, to_float
 from voicelab.errors import Conflict, InvalidInput, NotFound, Protected
-from voicelab.library.files import Files
+from voicelab.library.files.local import Files
 from voicelab.library.pictures import check_picture
 from voicelab.library.versions import GENERATIONS
 from voicelab.library.voices import (
@@ -27,9 +25,9 @@ from voicelab.library.voices import (
     find_voice,
     unknown_voice,
 )
-from voicelab.names import check_name
 from voicelab.records import DEFAULT_PROFILE, now
 from voicelab.store import Query, Store
+from voicelab.text import check_name
 
 __all__ = ["PROFILES", "SAMPLES", "UNASSIGNED", "Profiles", "check_text", "profile_row"]
 
@@ -164,7 +162,7 @@ class Profiles:
             description: at most 500 characters.
             language: BCP 47 code, used where a request names none.
             default_engine: used where a request names none; the lab's when None.
-            effects_chain: for its new takes; see `voicelab.effects.check_chain`.
+            effects_chain: for its new takes; see `voicelab.audio.effects.check_chain`.
 
         Raises:
             InvalidInput: a value is wrong.

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from voicelab.audio import write_whole
-from voicelab.encoding import encoded
+from voicelab.audio import Clip, Cue, captions, encoded, mix, mix_frames, write_whole
 from voicelab.errors import Conflict, InvalidInput, NotFound
-from voicelab.library.files import Files
-from voicelab.library.history import STORY_ITEMS, History
-from voicelab.library.missing import Missing
+from voicelab.library.archives.missing import Missing
+from voicelab.library.files.local import Files
 from voicelab.library.profiles import check_text
 from voicelab.library.story_items import (
     RANGES,
@@ -29,11 +27,11 @@ from voicelab.library.story_items import (
     ordered_by_takes,
     starts_by_takes,
 )
+from voicelab.library.takes import STORY_ITEMS, History
 from voicelab.library.versions import GENERATIONS, Versions
-from voicelab.mix import Clip, Cue, captions, mix, mix_frames
-from voicelab.names import check_name
 from voicelab.records import now
 from voicelab.store import Query, Store
+from voicelab.text import check_name
 
 __all__ = ["STORIES", "Stories"]
 

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from voicelab.encoding import Chapter
+from voicelab.audio import Chapter, Cue
 from voicelab.errors import InvalidInput
-from voicelab.mix import Cue
 
 __all__ = [
     "MAX_TRACKS",

@@ -14,16 +14,13 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.audio import to_float, to_pcm16
-from voicelab.codecs import read
-from voicelab.effects import apply_chain, check_chain, describe
+from voicelab.audio import apply_chain, check_chain, describe, read, to_float, to_pcm16, wav_chunks
 from voicelab.errors import Conflict, NotFound, Protected
 from voicelab.library.descriptions import described
-from voicelab.library.files import Files
-from voicelab.metadata import wav_chunks
-from voicelab.names import check_name
+from voicelab.library.files.local import Files
 from voicelab.records import now
 from voicelab.store import Query, Store
+from voicelab.text import check_name
 
 __all__ = ["FEW", "GENERATIONS", "VERSIONS", "Versions", "processed", "version_row"]
 
@@ -156,7 +153,7 @@ class Versions:
 
         Args:
             generation_id: of the take.
-            chain: see `voicelab.effects.check_chain`.
+            chain: see `voicelab.audio.effects.check_chain`.
             source_version_id: what to process; the clean take when None.
             label: 1-200 characters; the effects' names when None.
             set_as_default: make it the sound of the take.

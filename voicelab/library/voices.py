@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from voicelab.codecs import CLIP_RATE
+from voicelab.audio import CLIP_RATE
 from voicelab.errors import Conflict, UnknownVoice
 from voicelab.records import DEFAULT_PROFILE
 

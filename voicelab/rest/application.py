@@ -22,7 +22,7 @@ from voicelab.rest.dialects import chatterbox, chatterbox_server, openai, studio
 from voicelab.rest.errors import exception_handlers
 from voicelab.rest.openapi import describe
 from voicelab.rest.polls import polls
-from voicelab.rest.security import middleware
+from voicelab.rest.security.layers import middleware
 
 __all__ = ["build"]
 

@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 import voicelab
-from voicelab.encoding import FORMATS
+from voicelab.audio import FORMATS
 from voicelab.lab import VoiceLab
-from voicelab.library.voices import OPENAI_VOICES, default_voice, library_item
+from voicelab.library import OPENAI_VOICES, default_voice, library_item
 from voicelab.rest.json import Json
 from voicelab.rest.reports import Config, EngineState, Languages, Voices
 from voicelab.rest.routing import Router
@@ -50,12 +50,12 @@ def router(lab: VoiceLab) -> APIRouter:
         spoken = lab.engine_info().languages
         items = [{"code": code, "name": name} for code, name in spoken.items()]
         kind = "multilingual" if len(items) > 1 else "standard"
-        body = {"languages": items, "count": len(items), "engine": lab.rack.default}
+        body = {"languages": items, "count": len(items), "engine": lab.registry.default}
         return Json(body | {"model_type": kind})
 
     def engines() -> Response:
         """Each engine, what it can, and whether it can be used here."""
-        return Json([_engine(lab, name) for name in lab.rack.names])
+        return Json([_engine(lab, name) for name in lab.registry.names])
 
     table = (
         ("/v1/audio/voices", ("/audio/voices", "/voices", "/v1/voices"), voices, Voices),
@@ -76,8 +76,8 @@ def _config(lab: VoiceLab) -> dict[str, Any]:
     return {
         "version": voicelab.__version__,
         "engine": info.name,
-        "engine_reason": lab.rack.reason,
-        "device": lab.rack.engine().device,
+        "engine_reason": lab.registry.reason,
+        "device": lab.registry.engine().device,
         "sample_rate": info.sample_rate,
         "max_text": settings.max_text,
         "max_chunk_chars": settings.max_chunk_chars,
@@ -89,12 +89,16 @@ def _config(lab: VoiceLab) -> dict[str, Any]:
 
 
 def _engine(lab: VoiceLab, name: str) -> dict[str, Any]:
-    info, presence, state = lab.rack.info(name), lab.rack.presence(name), lab.rack.state(name)
+    info, presence, state = (
+        lab.registry.info(name),
+        lab.registry.presence(name),
+        lab.registry.state(name),
+    )
     return {
         "name": name,
         "label": info.label,
         "description": info.description,
-        "default": name == lab.rack.default,
+        "default": name == lab.registry.default,
         "installed": presence.installed,
         "weights_present": presence.weights,
         "reason": presence.reason,

@@ -13,6 +13,7 @@ from fastapi import Path as PathParameter
 from starlette.responses import Response, StreamingResponse
 
 from voicelab.errors import Conflict, NotFound
+from voicelab.generation import Take
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
@@ -20,7 +21,6 @@ from voicelab.rest.models import Message, TakeRecord
 from voicelab.rest.openapi import files
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import GenerateBody, SeedBody
-from voicelab.take import Take
 
 __all__ = ["router"]
 

@@ -13,20 +13,18 @@ import orjson
 from fastapi import APIRouter, Body, Depends, File, Query, UploadFile
 from starlette.responses import Response, StreamingResponse
 
-from voicelab.codecs import blocks
-from voicelab.encoding import FORMATS, encoded
+from voicelab.audio import FORMATS, blocks, encoded
 from voicelab.errors import InvalidInput, NotFound
 from voicelab.lab import VoiceLab
-from voicelab.library import Filters, Missing
-from voicelab.library.archive import archive_name
-from voicelab.rest.desk import Desk
+from voicelab.library import Filters, Missing, archive_name
+from voicelab.rest.background import Background
 from voicelab.rest.json import Json
 from voicelab.rest.models import Changed, Deleted, Favorite, Imported, Message, TakePage, TakeRecord
 from voicelab.rest.openapi import SOUNDS, files
 from voicelab.rest.reports import TakeTotals
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import BulkPatch, GenerationPatch, Ids
-from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.security.exposure import refuse_when_exposed
 from voicelab.rest.streams import AudioFile, MadeResponse
 from voicelab.rest.uploads import attachment, made_file
 from voicelab.rest.warnings import missing_header
@@ -247,7 +245,7 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _sound_files(routes: APIRouter, lab: VoiceLab) -> None:
-    desk = Desk(lab.settings)
+    background = Background(lab.settings)
 
     @routes.get("/history/{id}/export-audio", **files(*SOUNDS))
     def export_audio(
@@ -255,7 +253,7 @@ def _sound_files(routes: APIRouter, lab: VoiceLab) -> None:
         format: Annotated[FormatName, Query(description="of the file")] = "wav",
     ) -> Response:
         """The default version's audio as a download; other formats are sent as they are made."""
-        return download(lab, desk, lab.history.get(id), format)
+        return download(lab, background, lab.history.get(id), format)
 
 
 def _audio(routes: APIRouter, lab: VoiceLab) -> None:
@@ -276,7 +274,9 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
         return file(lab.versions.get(version_id)["audio_path"])
 
 
-def download(lab: VoiceLab, desk: Desk, record: dict[str, Any], format: str) -> Response:
+def download(
+    lab: VoiceLab, background: Background, record: dict[str, Any], format: str
+) -> Response:
     """The sound of a take as a file of that format, named after its text.
 
     Raises:
@@ -293,7 +293,7 @@ def download(lab: VoiceLab, desk: Desk, record: dict[str, Any], format: str) -> 
     sound, rate, frames = blocks(path)
     headers["X-Audio-Seconds"] = str(round(frames / rate, 3))
     parts = encoded(sound, rate, format, frames=frames)
-    return MadeResponse(desk, parts, form.content_type, headers)
+    return MadeResponse(background, parts, form.content_type, headers)
 
 
 def _path(lab: VoiceLab, relative: str | None) -> Path:

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
-from voicelab.status import Status
+from voicelab.generation import Status
 
 __all__ = ["HEARTBEAT", "Listeners"]
 

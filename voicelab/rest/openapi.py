@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from voicelab.encoding import FORMATS
+from voicelab.audio import FORMATS
 from voicelab.rest.schemas import ErrorBody
 from voicelab.rest.warnings import HEADER
 

@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
+from voicelab.generation import Status
 from voicelab.lab import VoiceLab
-from voicelab.status import Status
 
 __all__ = ["PROGRESS", "polls"]
 

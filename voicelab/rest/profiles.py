@@ -16,7 +16,7 @@ from voicelab.rest.models import DeletedProfile, Message, Profile, Sample
 from voicelab.rest.openapi import files
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import Body
-from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.security.exposure import refuse_when_exposed
 from voicelab.rest.streams import AudioFile
 from voicelab.rest.uploads import attachment, clip_file
 from voicelab.rest.warnings import missing_header
@@ -67,7 +67,7 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.post("/profiles", response_model=Profile)
     def create_profile(body: ProfileBody) -> Response:
         """A new profile; clips are added to it."""
-        lab.rack.check_language(body.language)
+        lab.registry.check_language(body.language)
         _check_engine(lab, body.default_engine)
         return Json(lab.profiles.create(**body.values()), warnings=body.warnings)
 
@@ -80,7 +80,7 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
     def update_profile(id: str, body: ProfilePatch) -> Response:
         """Change what is given."""
         if body.language is not None:
-            lab.rack.check_language(body.language)
+            lab.registry.check_language(body.language)
         _check_engine(lab, body.default_engine)
         fields = body.model_dump(exclude_unset=True, include=set(ProfilePatch.model_fields))
         for name in ("name", "language"):

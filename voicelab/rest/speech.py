@@ -22,11 +22,11 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
-from voicelab.codecs import blocks
-from voicelab.encoding import FORMATS, encoded
+from voicelab.audio import FORMATS, blocks, encoded
 from voicelab.errors import InvalidInput, VoicelabError
+from voicelab.generation import Take
 from voicelab.lab import VoiceLab
-from voicelab.rest.desk import Desk
+from voicelab.rest.background import Background
 from voicelab.rest.dialects.openai import requested
 from voicelab.rest.errors import envelope
 from voicelab.rest.openapi import SPOKEN, STREAMED
@@ -35,7 +35,6 @@ from voicelab.rest.schemas import SpeechBody
 from voicelab.rest.streams import AudioFile, MadeResponse
 from voicelab.rest.uploads import clip_file
 from voicelab.rest.warnings import warning_header
-from voicelab.take import Take
 
 __all__ = ["Answers", "router", "validated"]
 
@@ -53,15 +52,15 @@ Pcm = NDArray[np.int16]
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
     routes = Router(tags=["speech"])
-    desk = Desk(lab.settings)
-    answers = Answers(lab, desk)
+    background = Background(lab.settings)
+    answers = Answers(lab, background)
 
     async def begun(body: SpeechBody, clip: Path | None = None, listening: bool = False) -> Take:
         def begin() -> Take:
             wanted = requested(lab, body, clip)
             return lab.stream(replace(wanted, listening=listening or wanted.listening))
 
-        return await desk.run(begin)
+        return await background.run(begin)
 
     async def speech(body: SpeechBody, request: Request) -> Response:
         """Speak a text: sound as it is made, or events with stream_format=sse."""
@@ -114,12 +113,12 @@ class Answers:
 
     Args:
         lab: whose takes.
-        desk: in whose threads they are made.
+        background: in whose threads they are made.
     """
 
-    def __init__(self, lab: VoiceLab, desk: Desk):
+    def __init__(self, lab: VoiceLab, background: Background):
         self._lab = lab
-        self._desk = desk
+        self._background = background
 
     async def speech(self, take: Take, body: SpeechBody, request: Request) -> Response:
         """What a body asks for of its take; the arguments are those of `sound`."""
@@ -133,7 +132,7 @@ class Answers:
     async def sound(
         self, take: Take, kind: str, request: Request, *, at_once: bool = False
     ) -> Response:
-        """The sound of a take in a format of `voicelab.encoding`, each part as soon as it is made.
+        """The sound of a take in one of `FORMATS`, each part as soon as it is made.
 
         What is there at once (see WHOLE_WITHIN_S) is one body with its length and its real-time
         factor. An error before the first byte has its status; a later one cuts the answer off.
@@ -150,9 +149,9 @@ class Answers:
         """
         try:
             work = functools.partial(_all_of if at_once else _early, take)
-            early, whole = await self._desk.wait(request, work, take.cancel)
+            early, whole = await self._background.wait(request, work, take.cancel)
             if whole:
-                return await self._desk.run(lambda: self._finished(take, early, kind))
+                return await self._background.run(lambda: self._finished(take, early, kind))
         except BaseException:
             with CancelScope(shield=True):
                 await to_thread.run_sync(take.close)
@@ -169,7 +168,7 @@ class Answers:
         heard = itertools.chain(early, (piece.pcm for piece in take))
         parts = encoded(heard, take.sample_rate, kind)
         form = FORMATS[kind].content_type
-        return MadeResponse(self._desk, parts, form, _headers(take, kind), take.close)
+        return MadeResponse(self._background, parts, form, _headers(take, kind), take.close)
 
     def events(self, take: Take, kind: str = "pcm") -> Response:
         """A take as server-sent events, in OpenAI's shape; a failure is an event, too.
@@ -179,7 +178,9 @@ class Answers:
             kind: the format of what the `speech.audio.delta` events hold, one after the other.
         """
         events = _sse(take, kind)
-        return MadeResponse(self._desk, events, "text/event-stream", _headers(take), take.close)
+        return MadeResponse(
+            self._background, events, "text/event-stream", _headers(take), take.close
+        )
 
     def _finished(self, take: Take, pieces: Sequence[Pcm], kind: str) -> Response:
         record = take.record

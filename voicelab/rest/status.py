@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 import voicelab
+from voicelab.generation import memory_info
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
@@ -28,8 +29,7 @@ from voicelab.rest.reports import (
     Statistics,
 )
 from voicelab.rest.routing import Router
-from voicelab.rest.security import refuse_when_exposed
-from voicelab.status import memory_info
+from voicelab.rest.security.exposure import refuse_when_exposed
 
 __all__ = ["router"]
 
@@ -173,17 +173,17 @@ def _info(lab: VoiceLab) -> Callable[..., Any]:
 def _health(lab: VoiceLab) -> Callable[..., Any]:
     async def health() -> Response:
         """Whether it can speak and keep takes, with which engine, and why that one."""
-        state = lab.rack.state()
+        state = lab.registry.state()
         storage, reason = lab.storage.trouble() or (None, None)
         words = {"not_started": "starting", "ready": "healthy"}
         return Json(
             {
                 "status": storage or words.get(state.state, state.state),
                 "model_loaded": state.state == "ready",
-                "device": lab.rack.engine().device,
+                "device": lab.registry.engine().device,
                 "config": {
-                    "engine": lab.rack.default,
-                    "engine_reason": lab.rack.reason,
+                    "engine": lab.registry.default,
+                    "engine_reason": lab.registry.reason,
                     "version": voicelab.__version__,
                     "max_text": lab.settings.max_text,
                     "max_chunk_chars": lab.settings.max_chunk_chars,

@@ -14,7 +14,7 @@ from voicelab.library import Policy
 from voicelab.rest.json import Json
 from voicelab.rest.reports import Cleanup, PolicyInForce, Usage
 from voicelab.rest.routing import Router
-from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.security.exposure import refuse_when_exposed
 
 __all__ = ["router"]
 

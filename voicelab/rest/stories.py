@@ -9,18 +9,18 @@ from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
 from pydantic import Field
 from starlette.responses import Response
 
-from voicelab.dialogue import Dialogue, Line, parse_script
+from voicelab.audio import EXPORTS
 from voicelab.errors import BadArchive, InvalidInput
+from voicelab.generation import Dialogue, Line, parse_script
 from voicelab.lab import VoiceLab
 from voicelab.library import Missing
-from voicelab.mix import EXPORTS
-from voicelab.rest.desk import Desk
+from voicelab.rest.background import Background
 from voicelab.rest.json import Json
 from voicelab.rest.models import Message, Story, StoryItem, StoryLine
 from voicelab.rest.openapi import files
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import Strict
-from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.security.exposure import refuse_when_exposed
 from voicelab.rest.streams import MadeResponse
 from voicelab.rest.uploads import attachment, made_file
 from voicelab.rest.warnings import missing_header
@@ -144,7 +144,7 @@ def router(lab: VoiceLab) -> APIRouter:
 
 
 def _stories(routes: APIRouter, lab: VoiceLab) -> None:
-    desk = Desk(lab.settings)
+    background = Background(lab.settings)
     owner = [Depends(refuse_when_exposed(lab.settings))]
 
     @routes.get("/stories", response_model=list[StoryLine])
@@ -177,7 +177,7 @@ def _stories(routes: APIRouter, lab: VoiceLab) -> None:
     async def generate_story(id: str, body: ScriptBody, request: Request) -> Response:
         """Speak a dialogue and put it behind what the story has."""
         dialogue = Dialogue(lab, id, body.spoken())
-        return Json(await desk.wait(request, dialogue.speak, dialogue.cancel))
+        return Json(await background.wait(request, dialogue.speak, dialogue.cancel))
 
 
 def _items(routes: APIRouter, lab: VoiceLab) -> None:
@@ -239,7 +239,7 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _files(routes: APIRouter, lab: VoiceLab) -> None:
-    desk = Desk(lab.settings)
+    background = Background(lab.settings)
 
     @routes.get("/stories/{id}/export-audio", **files(*EXPORTS.values()))
     def export_story_audio(
@@ -259,7 +259,7 @@ def _files(routes: APIRouter, lab: VoiceLab) -> None:
             "Content-Disposition": attachment(f"{story['name'][:60]}.{format}"),
             "X-Audio-Seconds": str(seconds),
         } | missing_header(missing.ids)
-        return MadeResponse(desk, parts, EXPORTS[format], headers)
+        return MadeResponse(background, parts, EXPORTS[format], headers)
 
     @routes.get("/stories/{id}/export", **files("application/zip"))
     def export_story(id: str) -> Response:

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from voicelab.rest.desk import Desk
+from voicelab.rest.background import Background
 
 __all__ = ["AudioFile", "MadeResponse"]
 
@@ -69,7 +69,7 @@ def _satisfiable(first: int | None, last: int | None, size: int) -> bool:
 
 
 class MadeResponse(StreamingResponse):
-    """Sends what an iterator gives, which may take its time: it is asked in the desk's threads.
+    """Sends what an iterator gives, which may take its time: and is asked in other threads.
 
     It has no ranges: what is encoded anew need not be the same bytes.
 
@@ -77,7 +77,7 @@ class MadeResponse(StreamingResponse):
     iterator: at once when it gives nothing just then, else after its next part.
 
     Args:
-        desk: whose threads.
+        background: whose threads.
         parts: not empty ones; make all checks before, for an error it raises can only cut the
             answer off.
         media_type, headers: of the answer. Its length is told when they have a Content-Length.
@@ -86,14 +86,16 @@ class MadeResponse(StreamingResponse):
 
     def __init__(
         self,
-        desk: Desk,
+        background: Background,
         parts: Iterator[bytes],
         media_type: str,
         headers: Mapping[str, str],
         close: Callable[[], None] = lambda: None,
     ):
         live = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Accept-Ranges": "none"}
-        super().__init__(_sent(desk, parts), media_type=media_type, headers={**live, **headers})
+        super().__init__(
+            _sent(background, parts), media_type=media_type, headers={**live, **headers}
+        )
         self._close = close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,8 +107,8 @@ class MadeResponse(StreamingResponse):
                 await to_thread.run_sync(self._close)
 
 
-async def _sent(desk: Desk, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _sent(background: Background, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Who hangs up waits no longer for the part that is being made."""
     ask = functools.partial(next, parts, b"")
-    while part := await desk.run(ask, abandon=True):
+    while part := await background.run(ask, abandon=True):
         yield part

@@ -14,8 +14,7 @@ from starlette.background import BackgroundTask
 from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse
 
-from voicelab.audio import storage_error
-from voicelab.errors import BadClip
+from voicelab.errors import BadClip, storage_error
 from voicelab.library import Missing
 from voicelab.rest.warnings import missing_header
 

@@ -9,15 +9,14 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 from starlette.responses import Response
 
-from voicelab.audio import wav_bytes
-from voicelab.effects import EFFECTS
+from voicelab.audio import EFFECTS, wav_bytes
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
 from voicelab.rest.models import Effects, Message, Preset, Version
 from voicelab.rest.openapi import files
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import Strict
-from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.security.exposure import refuse_when_exposed
 
 __all__ = ["router"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from voicelab.errors import Conflict, StorageError
-from voicelab.store.base import Store
+from voicelab.store.protocol import Store
 
 __all__ = ["LEFT", "copy", "weigh"]
 

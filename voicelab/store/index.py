@@ -7,9 +7,9 @@ from operator import itemgetter
 from typing import Any
 
 from voicelab.errors import StoreCorrupt
-from voicelab.store.base import Document
 from voicelab.store.collector import quiet_collector
 from voicelab.store.ordering import Key, Ordering, sort_key
+from voicelab.store.protocol import Document
 
 __all__ = ["ORDER", "Index", "smallest"]
 

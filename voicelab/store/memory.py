@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from voicelab.errors import Conflict
-from voicelab.store.base import Document, Part, Query, patchable
 from voicelab.store.document import copied, encoded
 from voicelab.store.ordering import matches, merged, sort_key, tallied
+from voicelab.store.protocol import Document, Part, Query, patchable
 
 __all__ = ["MemoryStore"]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import add, itemgetter
 from typing import Any
 
-from voicelab.store.base import Document, Part, Term
+from voicelab.store.protocol import Document, Part, Term
 
 __all__ = [
     "Block",

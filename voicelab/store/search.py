@@ -8,10 +8,10 @@ from itertools import chain, compress
 from operator import and_, or_
 from typing import Any
 
-from voicelab.store.base import Document, Part, Query, Term
 from voicelab.store.collector import quiet_collector
 from voicelab.store.index import ORDER, Index, smallest
 from voicelab.store.ordering import Block, Ordering, Tally, matches, merged, sort_key, tallied
+from voicelab.store.protocol import Document, Part, Query, Term
 
 __all__ = ["Found", "plan"]
 

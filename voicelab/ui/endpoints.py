@@ -13,8 +13,7 @@ import gradio as gr
 
 from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.lab import VoiceLab
-from voicelab.library import Filters, Missing
-from voicelab.library.archive import archive_name
+from voicelab.library import Filters, Missing, archive_name
 from voicelab.records import RANDOM_SEED, GenerationRequest
 from voicelab.ui.components.errors import check_may_delete
 from voicelab.ui.tools import numbers
@@ -151,7 +150,7 @@ def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
 
     def status() -> dict[str, Any]:
         """What runs now, and the engines there are."""
-        return lab.status.current() | {"engines": list(lab.rack.names)}
+        return lab.status.current() | {"engines": list(lab.registry.names)}
 
     def voices() -> list[dict[str, Any]]:
         """The voices there are."""

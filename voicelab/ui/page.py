@@ -36,7 +36,7 @@ def build(lab: VoiceLab) -> None:
     def refresh() -> tuple[str, gr.Timer]:
         # The header stops asking once there is nothing more to wait for.
         return _header(lab), gr.Timer(
-            active=lab.rack.state().state in ("not_started", "initializing")
+            active=lab.registry.state().state in ("not_started", "initializing")
         )
 
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -45,5 +45,5 @@ def build(lab: VoiceLab) -> None:
 
 
 def _header(lab: VoiceLab) -> str:
-    state = lab.rack.state()
-    return header(lab.engine_info().label, lab.rack.reason, state.state, state.line)
+    state = lab.registry.state()
+    return header(lab.engine_info().label, lab.registry.reason, state.state, state.line)

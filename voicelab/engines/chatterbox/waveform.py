@@ -1,4 +1,4 @@
-"""The last step to the runner: samples that are numbers, errors that are sentences."""
+"""The last step to the scheduler: samples that are numbers, errors that are sentences."""
 
 from __future__ import annotations
 

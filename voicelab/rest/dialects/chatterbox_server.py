@@ -13,7 +13,7 @@ from starlette.responses import Response
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import schemas
-from voicelab.rest.desk import Desk
+from voicelab.rest.background import Background
 from voicelab.rest.dialects.openai import requested
 from voicelab.rest.json import Json
 from voicelab.rest.openapi import SPOKEN
@@ -86,18 +86,18 @@ class TtsBody(schemas.Body):
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
     routes = Router(tags=["chatterbox"])
-    desk = Desk(lab.settings)
-    answers = Answers(lab, desk)
+    background = Background(lab.settings)
+    answers = Answers(lab, background)
 
     @routes.post("/tts", **SPOKEN)
     async def tts(body: Annotated[dict[str, Any], Body()], request: Request) -> Response:
         """Speak: that server's body (text), or the one of /v1/audio/speech (input)."""
         if "text" not in body or "input" in body:
             speech = validated(SpeechBody, body)
-            take = await desk.run(lambda: lab.stream(requested(lab, speech)))
+            take = await background.run(lambda: lab.stream(requested(lab, speech)))
             return await answers.speech(take, speech, request)
         given = validated(TtsBody, body)
-        take = await desk.run(lambda: lab.stream(_named(lab, given.request())))
+        take = await background.run(lambda: lab.stream(_named(lab, given.request())))
         return await answers.sound(take, given.output_format, request)
 
     @routes.get("/get_predefined_voices", response_model=list[dict[str, str]])

@@ -60,7 +60,7 @@ def engine_of(lab: VoiceLab, model: str | None) -> tuple[str | None, tuple[str, 
     if not model:
         return None, ()
     name = model.strip().casefold().replace("_", "-")
-    if name in lab.rack.names:
+    if name in lab.registry.names:
         return name, ()
     return None, (f"There is no engine '{model[:60]}': model is ignored.",)
 
@@ -82,14 +82,14 @@ def router(lab: VoiceLab) -> APIRouter:
 
     async def models() -> Response:
         """The engines: `data` for OpenAI's clients, `models` for Open WebUI."""
-        items = [_model(lab, name) for name in lab.rack.names]
+        items = [_model(lab, name) for name in lab.registry.names]
         return Json({"object": "list", "data": items, "models": items})
 
     async def model(id: str) -> Response:
         """One engine."""
         engine, _ = engine_of(lab, id)
         if engine is None:
-            known = ", ".join(lab.rack.names)
+            known = ", ".join(lab.registry.names)
             raise NotFound(f"There is no model '{id[:60]}'; there are {known}.", param="model")
         return Json(_model(lab, engine))
 
@@ -103,5 +103,5 @@ def router(lab: VoiceLab) -> APIRouter:
 
 
 def _model(lab: VoiceLab, name: str) -> dict[str, Any]:
-    label = lab.rack.info(name).label
+    label = lab.registry.info(name).label
     return {"id": name, "object": "model", "created": 0, "owned_by": "voicelab", "name": label}

@@ -103,7 +103,7 @@ def _state(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/models/status", response_model=Models)
     def model_status() -> Response:
         """The engines: which are here, which are loaded."""
-        return Json({"models": [_model(lab, name) for name in lab.rack.names]})
+        return Json({"models": [_model(lab, name) for name in lab.registry.names]})
 
     @routes.get("/tasks/active", response_model=ActiveTasks)
     def active_tasks() -> Response:
@@ -130,10 +130,10 @@ def _state(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _model(lab: VoiceLab, name: str) -> dict[str, Any]:
-    presence, state = lab.rack.presence(name), lab.rack.state(name)
+    presence, state = lab.registry.presence(name), lab.registry.state(name)
     return {
         "model_name": name,
-        "display_name": lab.rack.info(name).label,
+        "display_name": lab.registry.info(name).label,
         "hf_repo_id": None,
         "downloaded": presence.installed and presence.weights,
         "downloading": state.state == "initializing",

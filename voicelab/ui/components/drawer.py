@@ -9,12 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from voicelab.audio import peaks
-from voicelab.codecs import read
-from voicelab.effects import EFFECTS
+from voicelab.audio import EFFECTS, peaks, read
 from voicelab.errors import NotFound, StorageError, VoicelabError
+from voicelab.generation import Take
 from voicelab.lab import VoiceLab
-from voicelab.take import Take
 from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
 from voicelab.ui.components.scripts import script
 from voicelab.ui.components.takes import chunk_list

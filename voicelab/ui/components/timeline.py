@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from voicelab.library.story_items import MAX_TRACKS
+from voicelab.library import MAX_TRACKS
 from voicelab.ui.components.templates import render
 
 __all__ = ["story_exports", "story_item", "timeline"]

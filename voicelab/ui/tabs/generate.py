@@ -16,9 +16,9 @@ import numpy as np
 
 from voicelab.audio import wav_bytes
 from voicelab.errors import Cancelled, NotFound, VoicelabError
+from voicelab.generation import Piece, Take
 from voicelab.lab import VoiceLab
 from voicelab.records import MAX_SEED, GenerationRequest
-from voicelab.take import Piece, Take
 from voicelab.ui.components.errors import with_gradio_errors
 from voicelab.ui.components.scripts import script
 from voicelab.ui.components.takes import chunk_list, take_facts
@@ -63,7 +63,7 @@ class Controls:
     def values(self, lab: VoiceLab, record: dict[str, Any]) -> list[Any]:
         """All settings of a take, for `outputs`."""
         usable = [name for _, name in engine_choices(lab)]
-        engine = record["engine"] if record["engine"] in usable else lab.rack.default
+        engine = record["engine"] if record["engine"] in usable else lab.registry.default
         parameters = record["parameters"]
         seed = "" if record["seed"] is None else str(record["seed"])
         sliders = [
@@ -93,10 +93,12 @@ def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
     """(label, name) of the engines that can speak here; tones only for those who asked."""
     usable = [
         name
-        for name in lab.rack.names
-        if name == lab.rack.default
+        for name in lab.registry.names
+        if name == lab.registry.default
         or (
-            name != "tone" and lab.rack.presence(name).installed and lab.rack.presence(name).weights
+            name != "tone"
+            and lab.registry.presence(name).installed
+            and lab.registry.presence(name).weights
         )
     ]
     return [(lab.engine_info(name).label, name) for name in usable]
@@ -183,8 +185,8 @@ def _can_stream() -> bool:
 
 def _voice(lab: VoiceLab) -> tuple[Any, Any, Any, dict[str, Any], dict[tuple[str, str], Any]]:
     choices = engine_choices(lab)
-    engine = gr.Dropdown(choices, value=lab.rack.default, label="Engine", filterable=False)
-    language = _languages(lab, lab.rack.default)
+    engine = gr.Dropdown(choices, value=lab.registry.default, label="Engine", filterable=False)
+    language = _languages(lab, lab.registry.default)
     clip = gr.Audio(
         label="Voice clip (2-30 s, optional)",
         sources=["upload", "microphone"],
@@ -193,7 +195,7 @@ def _voice(lab: VoiceLab) -> tuple[Any, Any, Any, dict[str, Any], dict[tuple[str
     )
     groups, sliders = {}, {}
     for _, name in choices:
-        with gr.Group(visible=name == lab.rack.default) as groups[name]:
+        with gr.Group(visible=name == lab.registry.default) as groups[name]:
             for p in lab.engine_info(name).parameters:
                 sliders[name, p.name] = gr.Slider(
                     p.minimum, p.maximum, p.default, step=p.step, label=p.label, info=p.help or None

@@ -7,8 +7,8 @@ from typing import Any
 import gradio as gr
 import pandas
 
+from voicelab.generation import memory_info
 from voicelab.lab import VoiceLab
-from voicelab.status import memory_info
 from voicelab.ui.components import policy
 from voicelab.ui.components.figures import cards
 from voicelab.ui.components.templates import size

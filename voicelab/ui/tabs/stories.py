@@ -10,8 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from voicelab.dialogue import Dialogue, parse_script
 from voicelab.errors import Cancelled, NotFound, VoicelabError
+from voicelab.generation import Dialogue, parse_script
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.ui.components.errors import check_may_delete, with_gradio_errors

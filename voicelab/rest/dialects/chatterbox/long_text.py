@@ -18,13 +18,13 @@ from voicelab.errors import Conflict, InvalidInput, NotFound, VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.rest import schemas
-from voicelab.rest.desk import Desk
+from voicelab.rest.background import Background
 from voicelab.rest.dialects.chatterbox.jobs import SORTS, SOURCE, Jobs
 from voicelab.rest.history import download, utc
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
 from voicelab.rest.openapi import SOUNDS, files
-from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.security.exposure import refuse_when_exposed
 
 __all__ = ["add_routes"]
 
@@ -248,7 +248,7 @@ def _retry(lab: VoiceLab, jobs: Jobs, id: str, body: RetryBody) -> Record:
 
 
 def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
-    desk = Desk(lab.settings)
+    background = Background(lab.settings)
 
     def get_job(job_id: str) -> Response:
         """One job: status, progress, what can be done with it."""
@@ -272,7 +272,7 @@ def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
             state = await to_thread.run_sync(jobs.status, record)
             raise Conflict(f"Job is not completed (status: {state}).")
         kind = record["response_format"] or "mp3"
-        return await desk.run(lambda: download(lab, desk, record, kind))
+        return await background.run(lambda: download(lab, background, record, kind))
 
     add("GET", f"{LONG}/{{job_id}}", get_job)
     add("PATCH", f"{LONG}/{{job_id}}", update_job)

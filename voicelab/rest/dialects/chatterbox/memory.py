@@ -11,9 +11,9 @@ from fastapi import Query
 from starlette.responses import Response
 
 from voicelab.errors import InvalidInput
+from voicelab.generation import memory_info
 from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
-from voicelab.status import memory_info
 
 __all__ = ["add_routes"]
 

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 from fastapi import Depends, File, Form, UploadFile
 from starlette.responses import Response
 
-from voicelab.audio import to_pcm16, wav_bytes
-from voicelab.codecs import CLIP_RATE
+from voicelab.audio import CLIP_RATE, to_pcm16, wav_bytes
 from voicelab.errors import BadClip, NotFound
 from voicelab.lab import VoiceLab
-from voicelab.library.voices import default_voice, library_item
+from voicelab.library import default_voice, library_item
 from voicelab.rest.json import Json
 from voicelab.rest.openapi import files
-from voicelab.rest.security import refuse_when_exposed
+from voicelab.rest.security.exposure import refuse_when_exposed
 from voicelab.rest.uploads import attachment, clip_file
 
 __all__ = ["add_routes"]
@@ -69,7 +68,7 @@ def _voices(lab: VoiceLab, add: Add) -> None:
         language: Annotated[str, Form(min_length=2, max_length=20)] = "en",
     ) -> Response:
         """A new voice from a clip."""
-        lab.rack.check_language(language)
+        lab.registry.check_language(language)
         with clip_file(voice_file) as path:
             if path is None:
                 raise BadClip("There is no clip in the request.", param="voice_file")

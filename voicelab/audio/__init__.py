@@ -1,0 +1,65 @@
+"""Sound as samples and as files: PCM, codecs, loudness, effects, mixes."""
+
+from voicelab.audio.codecs import CLIP_RATE, MAX_CLIP_S, blocks, decode, prepare_clip, read, stretch
+from voicelab.audio.effects import EFFECTS, PRESETS, apply_chain, check_chain, describe
+from voicelab.audio.encoding import FORMATS, Chapter, encoded
+from voicelab.audio.metadata import Metadata, read_metadata, tag_flac, wav_chunks
+from voicelab.audio.mix import EXPORTS, Clip, Cue, captions, mix, mix_frames
+from voicelab.audio.samples import (
+    SILENCE,
+    Join,
+    Joiner,
+    WavWriter,
+    half_written,
+    is_silent,
+    normalize_loudness,
+    peaks,
+    sync_folder,
+    to_float,
+    to_pcm16,
+    trim_silence,
+    wav_bytes,
+    write_whole,
+)
+
+__all__ = [
+    "CLIP_RATE",
+    "Chapter",
+    "Clip",
+    "Cue",
+    "EFFECTS",
+    "EXPORTS",
+    "FORMATS",
+    "Join",
+    "Joiner",
+    "MAX_CLIP_S",
+    "Metadata",
+    "PRESETS",
+    "SILENCE",
+    "WavWriter",
+    "apply_chain",
+    "blocks",
+    "captions",
+    "check_chain",
+    "decode",
+    "describe",
+    "encoded",
+    "half_written",
+    "is_silent",
+    "mix",
+    "mix_frames",
+    "normalize_loudness",
+    "peaks",
+    "prepare_clip",
+    "read",
+    "read_metadata",
+    "stretch",
+    "sync_folder",
+    "tag_flac",
+    "to_float",
+    "to_pcm16",
+    "trim_silence",
+    "wav_bytes",
+    "wav_chunks",
+    "write_whole",
+]

@@ -1,0 +1,254 @@
+"""`python -m voicelab check-takes`: do records of takes and clips fit their files, sound too?"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from voicelab.audio import SILENCE, blocks
+from voicelab.cli.db import has_records
+from voicelab.errors import NotFound, StorageError
+from voicelab.library import Files, Sweep, Versions, open_files
+from voicelab.settings import Settings
+from voicelab.store import Store, TinyStore, open_store
+
+__all__ = ["Misfit", "Report", "audit", "main"]
+
+TAKE = ("id", "status", "text", "sample_rate", "audio_path", "active_version_id", "clip")
+VERSION = ("id", "generation_id", "label", "audio_path", "duration")
+SAMPLE = ("id", "profile_id", "audio_path", "duration")
+
+TOLERANCE_S = 0.01
+"""How far a duration may be off: records round it."""
+
+QUIET = SILENCE * 2**15
+"""Samples of 16 bits that are not above it are silence."""
+
+SHOWN_CHARS = 60
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """What does not fit of a take, a profile's clip, or a file that nothing names.
+
+    Attributes:
+        kind: take, version, clip or file.
+        id: of the take, or of the profile; None for a file.
+        path: of the file, if there should be one.
+        what: one sentence.
+        text: of the take, shortened.
+        version_id: of the version, or of the clip.
+    """
+
+    kind: str
+    id: str | None
+    path: str | None
+    what: str
+    text: str = ""
+    version_id: str | None = None
+
+    def __str__(self) -> str:
+        name = f"{self.kind} {self.id or ''} {self.text!r}" if self.text else self.kind
+        return f"{name}: {self.what} ({self.path})" if self.path else f"{name}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was looked at, and what does not fit."""
+
+    takes: int
+    versions: int
+    clips: int
+    misfits: Sequence[Misfit]
+
+
+def main(arguments: list[str]) -> int:
+    """Compare the records of takes with their files, sound and all; 1 when something is wrong.
+
+    Nothing is written, and the app may run on the folder meanwhile.
+    """
+    options = argparse.ArgumentParser(prog="voicelab check-takes", description=main.__doc__)
+    default = Settings.from_environment().data_dir
+    options.add_argument("--data-dir", type=Path, default=default, help="folder with the takes")
+    options.add_argument("--json", action="store_true", help="print JSON")
+    chosen = options.parse_args(arguments)
+    settings = Settings.from_environment().model_copy(update={"data_dir": chosen.data_dir})
+    if not settings.database_url and not has_records(chosen.data_dir):
+        raise StorageError(f"There is no data folder {chosen.data_dir}; name it with --data-dir.")
+    files = open_files(chosen.data_dir, settings.audio_place())
+    with tqdm(unit="file", leave=False) as bar:
+        report = audit(lambda: _reading(settings), files, bar)
+    if chosen.json:
+        print(json.dumps(asdict(report)))
+    else:
+        print("\n".join(_told(report)))
+    return int(bool(report.misfits))
+
+
+@contextlib.contextmanager
+def _reading(settings: Settings) -> Iterator[Store]:
+    """The records as they are now; a folder is neither locked nor changed."""
+    if settings.database_url:
+        store: Store = open_store(settings.place())
+    else:
+        store = TinyStore(settings.data_dir, read_only=True)
+    with contextlib.closing(store):
+        yield store
+
+
+def audit(
+    reading: Callable[[], contextlib.AbstractContextManager[Store]],
+    files: Files,
+    bar: tqdm | None = None,
+) -> Report:
+    """Compare records with files.
+
+    Args:
+        reading: opens the records as they are at that moment.
+        files: of the takes.
+        bar: told the number of files, and each that was read.
+
+    Raises:
+        StorageError: the records cannot be read.
+    """
+    with reading() as store:
+        records = _Records(store)
+        found = [*records.references(), *_listened(records, files, bar)]
+    if found:
+        # What changed while it was looked at proves nothing: it is compared once more.
+        with reading() as store:
+            still = _Records(store)
+            found = [misfit for misfit in found if still.has(misfit, records)]
+            found += _orphans(store, files)
+    else:
+        with reading() as store:
+            found = _orphans(store, files)
+    return Report(len(records.takes), len(records.versions), len(records.clips), found)
+
+
+class _Records:
+    """The rows of one moment that name files."""
+
+    def __init__(self, store: Store):
+        self.takes = _rows(store, "generations", TAKE)
+        self.versions = _rows(store, "versions", VERSION)
+        self.clips = _rows(store, "samples", SAMPLE)
+        self._of: dict[str, list[Row]] = {}
+        for version in self.versions.values():
+            self._of.setdefault(version["generation_id"], []).append(version)
+
+    def references(self) -> Iterator[Misfit]:
+        """Takes and versions that name each other wrongly."""
+        for take in self.takes.values():
+            if take["status"] == "completed" and (wrong := self._wrong(take)):
+                yield _of_take(take, take["audio_path"], wrong)
+        for version in self.versions.values():
+            if version["generation_id"] not in self.takes:
+                what = "its take is not in the records"
+                path, id = version["audio_path"], version["generation_id"]
+                yield Misfit("version", id, path, what, version_id=version["id"])
+
+    def _wrong(self, take: Row) -> str | None:
+        own = {version["id"]: version for version in self._of.get(take["id"], ())}
+        if not own:
+            return "it is completed and has no version"
+        heard = own.get(take["active_version_id"])
+        if heard is None:
+            return "the version that is heard is not in the records"
+        if heard["audio_path"] != take["audio_path"]:
+            return "it names another file than the version that is heard"
+        return None
+
+    def named(self) -> Iterator[tuple[Row, Row | None, str]]:
+        """A row that names a file, its take, and what kind of thing it is."""
+        for version in self.versions.values():
+            take = self.takes.get(version["generation_id"])
+            # One that failed says itself that it has no sound; one being made has none yet.
+            if take is not None and take["status"] == "completed":
+                yield version, take, "version"
+        for clip in self.clips.values():
+            yield clip, None, "clip"
+        for take in self.takes.values():
+            if take["clip"]:
+                yield {"id": take["id"], "audio_path": take["clip"]}, take, "reference"
+
+    def has(self, misfit: Misfit, before: _Records) -> bool:
+        """Whether what does not fit is recorded as it was."""
+        for now, then in ((self.takes, before.takes), (self.versions, before.versions)):
+            for id in (misfit.id, misfit.version_id):
+                if id in then and now.get(id) != then[id]:
+                    return False
+        return misfit.kind != "clip" or misfit.version_id in self.clips
+
+
+def _rows(store: Store, table: str, names: Sequence[str]) -> dict[str, Row]:
+    rows = (dict(zip(names, row, strict=True)) for row in store.values(table, names))
+    return {row["id"]: row for row in rows}
+
+
+def _listened(records: _Records, files: Files, bar: tqdm | None) -> Iterator[Misfit]:
+    """Every file is read to its end."""
+    named = list(records.named())
+    if bar is not None:
+        bar.reset(len(named))
+    for row, take, kind in named:
+        rate = take["sample_rate"] if take and kind == "version" else None
+        wrong = _heard(files, row["audio_path"], row.get("duration"), rate)
+        if bar is not None:
+            bar.update()
+        if wrong is None:
+            continue
+        if take is None:
+            path = row["audio_path"]
+            yield Misfit("clip", row["profile_id"], path, wrong, version_id=row["id"])
+        elif kind == "version":
+            yield _of_take(take, row["audio_path"], wrong, row["id"])
+        else:
+            yield _of_take(take, row["audio_path"], f"the clip of its voice: {wrong}")
+
+
+def _heard(files: Files, path: str | None, duration_s: Any, rate: Any) -> str | None:
+    """What is wrong with a file, compared with what its record says."""
+    try:
+        sound, found_rate, declared = blocks(files.path(path or ""))
+        frames, peak = 0, 0
+        for block in sound:
+            frames += len(block)
+            peak = max(peak, int(np.abs(block.astype(np.int32)).max(initial=0)))
+    except NotFound:
+        return "there is no such file"
+    except StorageError:
+        return "the file cannot be decoded to its end"
+    if frames != declared:
+        return f"the file ends after {frames:,} of {declared:,} samples"
+    if rate is not None and found_rate != rate:
+        return f"the file has {found_rate:,} Hz, the record says {rate:,}"
+    if duration_s is not None and abs(frames / found_rate - duration_s) > TOLERANCE_S:
+        return f"the file has {frames / found_rate:.3f} s, the record says {duration_s:.3f}"
+    return None if peak > QUIET else "the file is silent"
+
+
+def _of_take(take: Mapping[str, Any], path: str | None, what: str, id: Any = None) -> Misfit:
+    text = " ".join(take["text"].split())[:SHOWN_CHARS]
+    return Misfit("take" if id is None else "version", take["id"], path, what, text, id)
+
+
+def _orphans(store: Store, files: Files) -> list[Misfit]:
+    found = Sweep(store, files, Versions(store, files)).orphans(files.audio_files())
+    return [Misfit("file", None, orphan["path"], "no record names it") for orphan in found]
+
+
+def _told(report: Report) -> list[str]:
+    looked = f"{report.takes:,} takes, {report.versions:,} versions, {report.clips:,} clips"
+    if not report.misfits:
+        return [f"{looked}: all is well."]
+    return [*map(str, report.misfits), f"{looked}: {len(report.misfits):,} do not fit."]

@@ -1,0 +1,74 @@
+"""A finished take in a notebook."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Speech"]
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A finished take in a notebook: shows itself as a player.
+
+    Attributes:
+        record: as /history/{id} gives it.
+        path: the audio file.
+    """
+
+    record: dict[str, Any]
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Of the take."""
+        return self.record["id"]
+
+    def export(self, path: str | Path, *, progress: bool = True) -> Path:
+        """Write it in another format, with a bar in seconds of sound; the file.
+
+        Args:
+            path: its suffix says the format: one of `voicelab.audio.encoding.FORMATS`, or m4b.
+            progress: show a bar (tqdm).
+
+        Raises:
+            InvalidInput: no such format.
+            StoreFull, StorageError: nothing is left at `path`.
+        """
+        from tqdm.auto import tqdm
+
+        from voicelab.audio import blocks, encoded, write_whole
+
+        target = Path(path)
+        sound, rate, frames = blocks(self.path)
+        with tqdm(total=round(frames / rate), unit="s", disable=not progress) as bar:
+
+            def heard() -> Iterator[Any]:
+                done = 0
+                for block in sound:
+                    yield block
+                    done += len(block)
+                    bar.update(done // rate - bar.n)
+
+            name = target.suffix.removeprefix(".").lower()
+            write_whole(target, encoded(heard(), rate, name, frames=frames))
+        return target
+
+    def _repr_html_(self) -> str:
+        """A player with the audio inside, at its own loudness (IPython's normalises)."""
+        import base64
+
+        audio = base64.b64encode(self.path.read_bytes()).decode()
+        text = html.escape(self.record["text"][:300])
+        facts = (
+            f"{self.record['engine']}, seed {self.record['seed']}, {self.record['duration']:.1f} s"
+        )
+        return (
+            f"<figure style='margin:0'><figcaption dir='auto'>{text}</figcaption>"
+            f"<audio controls src='data:audio/{self.path.suffix[1:]};base64,{audio}'></audio>"
+            f"<div><small>{html.escape(facts)}</small></div></figure>"
+        )

@@ -1,0 +1,63 @@
+"""What goes by itself, every ten minutes: takes by the policy, chunks unused for long."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from voicelab.generation.cache import ChunkCache
+from voicelab.library import Files, Storage
+
+__all__ = ["Tidying"]
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 600
+
+
+class Tidying:
+    """A thread that looks, and sleeps in between.
+
+    Args:
+        storage, files, cache: of the lab.
+    """
+
+    def __init__(self, storage: Storage, files: Files, cache: ChunkCache):
+        self._storage, self._files, self._cache = storage, files, cache
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="voicelab-tidy", daemon=True)
+
+    def start(self) -> None:
+        """Look now, and then again and again."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Wait for it: what it writes after the folder is released harms the next owner."""
+        self._ending.set()
+        self._thread.join()
+
+    def once(self) -> None:
+        """What is due; a clean-up that fails fails nothing else."""
+        try:
+            report = self._storage.tidy(stop=self._ending.is_set)
+            self._files.prune()
+            if (days := self._storage.policy().max_age_days) is not None:
+                self._cache.prune(time.time() - days * 86_400)
+        except Exception:
+            log.warning("the clean-up failed", exc_info=True)
+            return
+        for failed in report["not_compressed"] if report else ():
+            log.warning("version %s stays a WAV: %s", failed["version_id"], failed["error"])
+        if report and (report["deleted"] or report["compressed"]):
+            log.info(
+                "storage: %d takes deleted, %d made FLAC, %d bytes freed",
+                len(report["deleted"]),
+                len(report["compressed"]),
+                report["freed_bytes"],
+            )
+
+    def _run(self) -> None:
+        while not self._ending.is_set():
+            self.once()
+            self._ending.wait(EVERY_S)

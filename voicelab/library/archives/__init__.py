@@ -1,0 +1,3 @@
+"""Takes, profiles and stories as ZIP archives."""
+
+__all__: list[str] = []

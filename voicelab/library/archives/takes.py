@@ -1,0 +1,436 @@
+"""Takes as ZIPs: the studio's layout out; that layout and the documented one in.
+
+Import reads names and sizes first, then every field, then decodes every audio file, and only
+then writes: a refused archive leaves nothing. Many takes in one ZIP are the archives of each,
+side by side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, BinaryIO
+from uuid import uuid4
+
+import orjson
+from pydantic import Field
+
+from voicelab.audio import read, wav_bytes, wav_chunks
+from voicelab.errors import BadArchive, Conflict
+from voicelab.library.archives.missing import Missing
+from voicelab.library.archives.zips import Budget, Lenient, Sound, decoded, entry, manifest, opened
+from voicelab.library.descriptions import described
+from voicelab.library.files.local import Files
+from voicelab.library.profiles import Profiles
+from voicelab.library.takes import History, Record
+from voicelab.library.versions import GENERATIONS, VERSIONS
+from voicelab.records import MAX_SEED, Generation, SpokenChunk, now
+from voicelab.store import Store
+from voicelab.text import clean_name
+
+__all__ = [
+    "ArchivedTake",
+    "ManifestTake",
+    "ManifestVersion",
+    "archive_name",
+    "export_archive",
+    "export_many",
+    "import_archive",
+    "keep_takes",
+    "kept_sounds",
+    "read_takes",
+]
+
+MANIFEST, PAGE_MANIFEST, TAKES_MANIFEST = "manifest.json", "generation.json", "takes.json"
+SUFFIX = ".voicebox.zip"
+
+Text = Annotated[str, Field(min_length=1, max_length=200_000, pattern=r"^[^\x00]*\z")]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*\z")]
+Short = Annotated[str, Field(max_length=2000)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+class _Chunk(Lenient):
+    index: int = Field(ge=0)
+    text: str = Field(max_length=10_000)
+    start_s: float = Field(ge=0)
+    duration_s: float = Field(ge=0)
+    seed: int = Field(ge=0, le=MAX_SEED)
+
+
+Chunks = Annotated[list[_Chunk], Field(max_length=20_000)]
+
+
+class ManifestTake(Lenient):
+    """A take as archives tell it."""
+
+    text: Text
+    language: Annotated[str, Field(max_length=20)] = "en"
+    duration: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    seed: Seed | None = None
+    instruct: Short | None = None
+    created_at: Annotated[str, Field(max_length=40)] | None = None
+    engine: Annotated[str, Field(min_length=1, max_length=60)] = "imported"
+    model_size: Annotated[str, Field(max_length=60)] | None = None
+    parameters: dict[str, float | int | str | bool | None] = Field(
+        default_factory=dict, max_length=100
+    )
+    chunks: Chunks = Field(default_factory=list)
+    is_favorited: bool = False
+    tags: list[Annotated[str, Field(max_length=50)]] = Field(default_factory=list, max_length=50)
+    label: Annotated[str, Field(max_length=200)] | None = None
+
+
+class _Profile(Lenient):
+    name: Name = "Default"
+    language: Annotated[str, Field(max_length=20)] = "en"
+
+
+class _Effect(Lenient):
+    type: Annotated[str, Field(max_length=60)]
+    enabled: bool = True
+    params: dict[str, float | int] = Field(default_factory=dict, max_length=50)
+
+
+class ManifestVersion(Lenient):
+    """A version as archives tell it."""
+
+    id: Annotated[str, Field(max_length=100)] | None = None
+    label: Annotated[str, Field(min_length=1, max_length=200)] = "original"
+    is_default: bool = False
+    effects_chain: Annotated[list[_Effect], Field(max_length=50)] | None = None
+    filename: Annotated[str, Field(min_length=1, max_length=300)]
+    source_version_id: Annotated[str, Field(max_length=100)] | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")] | None = None
+    seed: Seed | None = None
+    chunks: Chunks | None = None
+
+
+class _Manifest(Lenient):
+    version: Annotated[str, Field(pattern=r"^1\.\d{1,3}\z")] = "1.0"
+    generation: ManifestTake
+    profile: _Profile = Field(default_factory=_Profile)
+    versions: list[ManifestVersion] = Field(default_factory=list, max_length=200)
+
+
+class _PageManifest(ManifestTake):
+    """generation.json of the documentation: the fields at the top, or under "generation"."""
+
+    text: Text = "-"
+    generation: ManifestTake | None = None
+    profile: _Profile = Field(default_factory=_Profile)
+
+
+@dataclass(frozen=True)
+class ArchivedTake:
+    """A take read from an archive and found good; nothing of it is kept yet."""
+
+    manifest: _Manifest
+    sounds: list[tuple[ManifestVersion, Sound]]
+
+
+def archive_name(text: str) -> str:
+    """The studio's name for the archive of a take."""
+    stem = re.sub(r"[^\w \-]", "", text[:200]).strip()[:30].strip()
+    return f"generation-{stem or 'take'}{SUFFIX}"
+
+
+def export_archive(record: Record, files: Files, missing: Missing | None = None) -> bytes:
+    """The ZIP of a take from `History.get`: manifest first, the default version's audio next.
+
+    Args:
+        record: of the take.
+        files: of the lab.
+        missing: told of the versions whose file is gone; the manifest names them, too.
+
+    Raises:
+        Conflict: the take has no audio (yet).
+        NotFound, StorageError: no audio file of it is there, or can be read.
+    """
+    versions = sorted(record["versions"], key=lambda version: not version["is_default"])
+    if not versions:
+        raise Conflict("This take has no audio to export.")
+    lost, audio = Missing(), {}
+    for version in versions:
+        with lost.left_out(version["id"], "version", take=record["id"], label=version["label"]):
+            audio[version["id"]] = _wav(files.path(version["audio_path"]))
+    lost.check_left(audio)
+    if missing is not None:
+        missing.entries += lost.entries
+    versions = [version for version in versions if version["id"] in audio]
+    entries = [_version_entry(version, audio[version["id"]]) for version in versions]
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        content = _manifest(record, entries) | {"missing": lost.entries}
+        archive.writestr(MANIFEST, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        for version, each in zip(versions, entries, strict=True):
+            archive.writestr(f"audio/{each['filename']}", audio[version["id"]])
+    return sink.getvalue()
+
+
+def export_many(ids: Sequence[str], history: History, files: Files, sink: BinaryIO) -> Missing:
+    """Many takes as one ZIP, written to `sink`; each entry can be imported alone.
+
+    Returns:
+        What was left out: takes that are gone or have no audio, versions whose file is gone. The
+        last entry, takes.json, names them and says which take is which entry.
+
+    Raises:
+        NotFound, Conflict, StorageError: of the first take, when none can be exported.
+    """
+    missing, names = Missing(), {}
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        for number, id in enumerate(dict.fromkeys(ids), 1):
+            with missing.left_out(id, "take"):
+                record = history.get(id)
+                content = export_archive(record, files, missing)
+                names[id] = f"{number:04d}-{archive_name(record['text'])}"
+                archive.writestr(names[id], content)
+        missing.check_left(names)
+        takes = [{"id": id, "filename": name} for id, name in names.items()]
+        told = {"version": "1.0", "kind": "takes", "takes": takes, "missing": missing.entries}
+        archive.writestr(TAKES_MANIFEST, orjson.dumps(told, option=orjson.OPT_INDENT_2))
+    return missing
+
+
+def read_takes(file: BinaryIO, budget: Budget | None = None) -> list[ArchivedTake]:
+    """The takes of a ZIP, every field checked and every audio file decoded.
+
+    Args:
+        file: seekable; the archive of one take, or one of many.
+        budget: shared with other archives of the same import.
+
+    Raises:
+        BadArchive: not a ZIP, hostile, or a field or audio file is wrong.
+        TooLarge: too many entries or bytes.
+    """
+    budget = budget or Budget()
+    with opened(file) as archive:
+        inner = [name for name in archive.namelist() if name.endswith(SUFFIX)]
+        if MANIFEST in archive.namelist() or not inner:
+            return [_read_take(archive, budget)]
+        takes = []
+        for name in inner:
+            content = entry(archive, name)
+            budget.spend(len(content))
+            with opened(io.BytesIO(content)) as one:
+                takes.append(_read_take(one, budget))
+        return takes
+
+
+def import_archive(
+    file: BinaryIO, *, store: Store, files: Files, profiles: Profiles, history: History
+) -> list[Record]:
+    """Add the takes of a ZIP under new ids, all or none; their records.
+
+    Args:
+        file: see `read_takes`.
+        store, files, profiles, history: of the lab.
+
+    Raises:
+        BadArchive, TooLarge, StoreFull, StorageError: nothing is left.
+    """
+    takes = read_takes(file)
+    with kept_sounds(takes, files) as versions, store.batch():
+        ids = keep_takes(takes, versions, store=store, profiles=profiles)
+    return [history.get(id) for id in ids]
+
+
+@contextlib.contextmanager
+def kept_sounds(takes: Sequence[ArchivedTake], files: Files) -> Iterator[list[list[Record]]]:
+    """Write the files of takes; they stay when the block, which records them, succeeds.
+
+    Outside of its batch, so that nobody waits for the disk or the network. It gives the rows of
+    each take's versions.
+
+    Raises:
+        StoreFull, StorageError.
+    """
+    with files.kept() as written:
+        versions = []
+        for take in takes:
+            owner: Record = {"generation_id": str(uuid4())}
+            rows = [owner | _version_row(take, version, files) for version, _ in take.sounds]
+            _link_sources(take, rows)
+            for row, (_, sound) in zip(rows, take.sounds, strict=True):
+                written.append(row["audio_path"])
+                chunks = wav_chunks(described(_told(take, rows), row))
+                row["size_bytes"] += len(chunks)
+                with files.writer(row["audio_path"], sound.sample_rate) as wav:
+                    wav.write(sound.pcm)
+                    wav.commit(chunks)
+            versions.append(rows)
+        yield versions
+
+
+def keep_takes(
+    takes: Sequence[ArchivedTake],
+    versions: Sequence[Sequence[Record]],
+    *,
+    store: Store,
+    profiles: Profiles,
+) -> list[str]:
+    """Add takes within the caller's batch; their new ids. Raises StoreFull, StorageError.
+
+    Args:
+        takes: from `read_takes`.
+        versions: of each, from `kept_sounds`.
+        store, profiles: of the lab.
+    """
+    ids: list[str] = []
+    for take, rows in zip(takes, versions, strict=True):
+        record = _record(take, rows, profiles)
+        store.insert(GENERATIONS, record.document())
+        for row in rows:
+            store.insert(VERSIONS, row)
+        ids.append(record.id)
+    return ids
+
+
+def _wav(path: Path) -> bytes:
+    """The studio reads WAV alone, so what is FLAC here goes out as WAV."""
+    return path.read_bytes() if path.suffix == ".wav" else wav_bytes(*read(path))
+
+
+def _version_entry(version: Record, audio: bytes) -> Record:
+    ours = ("id", "label", "is_default", "effects_chain", "source_version_id", "seed", "chunks")
+    return {key: version.get(key) for key in ours} | {
+        "filename": PurePosixPath(version["audio_path"]).stem + ".wav",
+        "sha256": hashlib.sha256(audio).hexdigest(),
+    }
+
+
+def _manifest(record: Record, versions: list[Record]) -> Record:
+    ours = ("engine", "model_size", "parameters", "chunks", "is_favorited", "tags", "label")
+    theirs = ("id", "text", "language", "duration", "seed", "instruct", "created_at")
+    return {
+        "version": "1.0",
+        "generation": {key: record[key] for key in (*theirs, *ours)},
+        "profile": {
+            "id": record["profile_id"],
+            "name": record["profile_name"],
+            "description": "",
+            "language": record["language"],
+        },
+        "versions": versions,
+    }
+
+
+def _read_take(archive: zipfile.ZipFile, budget: Budget) -> ArchivedTake:
+    described = _read_manifest(archive)
+    return ArchivedTake(described, _read_sounds(archive, described, budget))
+
+
+def _read_manifest(archive: zipfile.ZipFile) -> _Manifest:
+    names = archive.namelist()
+    if MANIFEST in names:
+        return manifest(archive, MANIFEST, _Manifest)
+    if PAGE_MANIFEST not in names:
+        raise BadArchive("The archive has no manifest.json or generation.json.", param="file")
+    page = manifest(archive, PAGE_MANIFEST, _PageManifest)
+    if page.generation is None and "text" not in page.model_fields_set:
+        raise BadArchive("generation.json: text: is missing.", param="file")
+    return _Manifest(generation=page.generation or page, profile=page.profile)
+
+
+def _read_sounds(
+    archive: zipfile.ZipFile, described: _Manifest, budget: Budget
+) -> list[tuple[ManifestVersion, Sound]]:
+    names = [name for name in archive.namelist() if name.lower().endswith((".wav", ".flac"))]
+    by_base = {PurePosixPath(name).name: name for name in names}
+    versions = described.versions
+    if not versions:
+        if not names:
+            raise BadArchive("The archive has no audio: the take was never finished.", param="file")
+        versions = [ManifestVersion(filename=PurePosixPath(names[0]).name, is_default=True)]
+    found = []
+    for version in versions:
+        if version.filename not in by_base:
+            raise BadArchive(f"The archive lacks audio/{version.filename[:100]}.", param="file")
+        content = entry(archive, by_base[version.filename])
+        if version.sha256 and hashlib.sha256(content).hexdigest() != version.sha256:
+            raise BadArchive(f"{version.filename[:100]} is not the file it was.", param="file")
+        sound = decoded(version.filename, content)
+        budget.spend(sound.pcm.nbytes)
+        found.append((version, sound))
+    return found
+
+
+def _told(take: ArchivedTake, rows: Sequence[Record]) -> Record:
+    """What the files say of a take whose record is still to be made."""
+    given = take.manifest.generation.model_dump()
+    default = next(row for row in rows if row["is_default"])
+    owner = {
+        "id": default["generation_id"],
+        "voice": clean_name(take.manifest.profile.name, "Imported voice"),
+    }
+    return given | owner | {"created_at": default["created_at"], "source": "import"}
+
+
+def _record(take: ArchivedTake, rows: Sequence[Record], profiles: Profiles) -> Generation:
+    given = take.manifest.generation
+    default = next(row for row in rows if row["is_default"])
+    profile = profiles.named(clean_name(take.manifest.profile.name, "Imported voice"))
+    sounds = dict(
+        zip((row["id"] for row in rows), (sound for _, sound in take.sounds), strict=True)
+    )
+    return Generation(
+        id=default["generation_id"],
+        profile_id=profile["id"],
+        text=given.text,
+        language=given.language,
+        audio_path=default["audio_path"],
+        duration=default["duration"],
+        seed=given.seed,
+        instruct=given.instruct,
+        engine=given.engine,
+        model_size=given.model_size,
+        status="completed",
+        error=None,
+        is_favorited=given.is_favorited,
+        created_at=default["created_at"],
+        parameters=given.parameters,
+        chunks=tuple(SpokenChunk(**chunk.model_dump()) for chunk in given.chunks),
+        sample_rate=sounds[default["id"]].sample_rate,
+        size_bytes=sum(row["size_bytes"] for row in rows),
+        source="import",
+        tags=tuple(tag for each in given.tags if (tag := clean_name(each, ""))),
+        label=clean_name(given.label or "", "") or None,
+        voice=profile["name"],
+        active_version_id=default["id"],
+    )
+
+
+def _version_row(take: ArchivedTake, version: ManifestVersion, files: Files) -> dict[str, Any]:
+    id = str(uuid4())
+    default = next((v for v, _ in take.sounds if v.is_default), take.sounds[0][0])
+    sound = next(sound for other, sound in take.sounds if other is version)
+    chain = version.effects_chain
+    given = take.manifest.generation
+    chunks = given.chunks if version.chunks is None else version.chunks
+    return {
+        "id": id,
+        "label": clean_name(version.label, "original"),
+        "audio_path": files.take_path(id),
+        "effects_chain": None if chain is None else [effect.model_dump() for effect in chain],
+        "source_version_id": version.source_version_id,
+        "is_default": version is default,
+        "created_at": now(),
+        "duration": round(sound.duration_s, 4),
+        "size_bytes": 44 + sound.pcm.nbytes,
+        "seed": given.seed if version.seed is None else version.seed,
+        "chunks": [chunk.model_dump() for chunk in chunks],
+    }
+
+
+def _link_sources(take: ArchivedTake, rows: list[Record]) -> None:
+    """From the archive's ids to the new ones."""
+    ids = {version.id: row["id"] for (version, _), row in zip(take.sounds, rows, strict=True)}
+    for row in rows:
+        row["source_version_id"] = ids.get(row["source_version_id"])

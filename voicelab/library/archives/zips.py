@@ -1,0 +1,145 @@
+"""ZIP archives from strangers: names and sizes first, nothing extracted by name."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, TypeVar
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from voicelab.audio import decode, to_pcm16
+from voicelab.errors import BadArchive, BadClip, TooLarge
+
+__all__ = ["Budget", "Lenient", "Sound", "decoded", "entry", "manifest", "opened"]
+
+MAX_ENTRIES = 200
+MAX_UNPACKED_BYTES = 200 * 2**20
+MAX_RATIO = 100
+MAX_DECODED_BYTES = 2**30
+
+
+class Lenient(BaseModel):
+    """A part of a manifest: unknown keys are passed over, known ones have their types."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+
+
+class Budget:
+    """What one import may hold in memory, however many archives stand within each other.
+
+    Silence compresses a thousandfold, so the sizes that a ZIP tells bound nothing.
+    """
+
+    def __init__(self, max_bytes: int = MAX_DECODED_BYTES):
+        self._max_bytes = self._left = max_bytes
+
+    def spend(self, size_bytes: int) -> None:
+        """Raise TooLarge when nothing is left."""
+        self._left -= size_bytes
+        if self._left < 0:
+            raise TooLarge(
+                f"The archive holds more than {self._max_bytes >> 20} MiB of sound; import it in "
+                "parts."
+            )
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """int16 (n,), mono, and its rate in Hz."""
+
+    pcm: NDArray[np.int16]
+    sample_rate: int
+
+    @property
+    def duration_s(self) -> float:
+        """Of the whole."""
+        return len(self.pcm) / self.sample_rate
+
+
+def opened(file: BinaryIO) -> zipfile.ZipFile:
+    """An archive whose names and sizes are harmless.
+
+    Raises:
+        BadArchive: not a ZIP, encrypted, with names that point elsewhere, links, bombs.
+        TooLarge: more than 200 entries or 200 MiB.
+    """
+    try:
+        archive = zipfile.ZipFile(file)
+        entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+        raise BadArchive("The file is not a ZIP archive.", param="file") from error
+    if len(entries) > MAX_ENTRIES:
+        raise TooLarge(f"The archive has {len(entries)} entries; {MAX_ENTRIES} are allowed.")
+    names = [each.filename for each in entries]
+    if len(set(names)) != len(names):
+        raise BadArchive("The archive has two entries of one name.", param="file")
+    for each in entries:
+        _check_entry(each)
+    unpacked = sum(each.file_size for each in entries)
+    if unpacked > MAX_UNPACKED_BYTES:
+        raise TooLarge(
+            f"The archive unpacks to {unpacked >> 20} MiB; {MAX_UNPACKED_BYTES >> 20} are allowed."
+        )
+    return archive
+
+
+def _check_entry(info: zipfile.ZipInfo) -> None:
+    path = PurePosixPath(info.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or re.match(r"^[A-Za-z]:", info.filename):
+        raise BadArchive("The archive has an entry that points outside of it.", param="file")
+    if (info.external_attr >> 16) & 0o170000 == 0o120000:
+        raise BadArchive("The archive has a symbolic link in it.", param="file")
+    if info.flag_bits & 1:
+        raise BadArchive("The archive is encrypted.", param="file")
+    if info.file_size > 4096 and info.file_size > MAX_RATIO * max(1, info.compress_size):
+        raise BadArchive("The archive is compressed beyond belief.", param="file")
+
+
+def entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The content of one entry; raises BadArchive."""
+    try:
+        size = archive.getinfo(name).file_size
+        with archive.open(name) as file:
+            # A header may lie about the size, so the reading is bounded too.
+            content = file.read(size + 1)
+    except KeyError as error:
+        raise BadArchive(f"The archive lacks {name[:100]}.", param="file") from error
+    except Exception as error:  # zipfile raises whatever its decompressors raise
+        raise BadArchive(f"{name[:100]} in the archive is damaged.", param="file") from error
+    if len(content) != size:
+        raise BadArchive(f"{name[:100]} in the archive is not as long as it says.", param="file")
+    return content
+
+
+def manifest(archive: zipfile.ZipFile, name: str, model: type[Model]) -> Model:
+    """The JSON entry `name` as a `model`, every type and range checked; raises BadArchive."""
+    try:
+        return model.model_validate(orjson.loads(entry(archive, name)))
+    except orjson.JSONDecodeError as error:
+        raise BadArchive(f"{name} in the archive is not JSON.", param="file") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])[:100]
+        raise BadArchive(f"{name}: {where}: {first['msg'][:200]}.", param="file") from error
+
+
+def decoded(name: str, content: bytes) -> Sound:
+    """An audio file as mono samples; raises BadArchive."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "audio")
+        path.write_bytes(content)
+        try:
+            samples, rate = decode(path)
+        except BadClip as error:
+            raise BadArchive(f"{name[:100]}: {error.message}", param="file") from error
+    return Sound(to_pcm16(samples), rate)

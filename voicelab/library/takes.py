@@ -1,0 +1,439 @@
+"""Takes: kept, found, counted, deleted. Files go before records come, and after they have gone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from voicelab.errors import InvalidInput, NotFound, StorageError, StoreFull
+from voicelab.library.files.local import Files
+from voicelab.library.profiles import Profiles
+from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
+from voicelab.records import Generation
+from voicelab.store import Query, Store, Term
+from voicelab.text import check_name
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["INTERRUPTED", "MOST_RESUMPTIONS", "SORTS", "Filters", "History"]
+
+STORY_ITEMS = "story_items"
+INTERRUPTED = "interrupted"
+"""Error of a take whose process ended while it was being made."""
+
+MOST_RESUMPTIONS = 3
+"""Of a take by itself, each ended by a crash: it may be what makes the process crash."""
+
+SORTS = ("created_at", "duration", "text", "size_bytes", "real_time_factor")
+FEW = 100
+"""Takes whose versions are asked for one by one; those of more are picked out of all."""
+
+SEARCHED = ("text", "tags", "instruct", "label")
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which takes; None and empty do not filter.
+
+    Attributes:
+        search: words that must all occur, case-folded, in text, tags, instruct, label or the
+            profile's name; plain substrings.
+        sort: one of SORTS, "-" before it for ascending turned round; newest first by default.
+    """
+
+    profile_id: str | None = None
+    search: str | None = None
+    status: str | None = None
+    engine: str | None = None
+    language: str | None = None
+    favorite: bool | None = None
+    source: str | None = None
+    tag: str | None = None
+    created_after: str | None = None
+    created_before: str | None = None
+    min_duration_s: float | None = None
+    max_duration_s: float | None = None
+    sort: str = "-created_at"
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is filtered."""
+        return self != replace(Filters(), sort=self.sort)
+
+
+class History:
+    """The takes of a lab.
+
+    Args:
+        store: where the records are.
+        files: where the audio is.
+        profiles: for their names.
+        versions: of the takes.
+        replica: who makes takes here, where several processes share the records.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        files: Files,
+        profiles: Profiles,
+        versions: Versions,
+        replica: str | None = None,
+    ):
+        self.replica = replica
+        self._store = store
+        self._files = files
+        self._profiles = profiles
+        self._versions = versions
+        self._untold: dict[str, Record] = {}
+        """Id -> how a take ended, where that could not be written."""
+
+    def add(self, generation: Generation) -> None:
+        """Keep a record, usually a pending one."""
+        self._store.insert(GENERATIONS, generation.document())
+
+    def check(self) -> None:
+        """Raise StorageError when no record can be written any more."""
+        self._store.check()
+
+    def patch(self, id: str, **fields: Any) -> None:
+        """Set fields of a record; raises NotFound."""
+        self._store.patch(GENERATIONS, id, self._untold.get(id, {}) | fields)
+        self._untold.pop(id, None)
+
+    def begin_again(self, id: str, **fields: Any) -> None:
+        """A failed take is being made after all; raises NotFound, or Conflict when it has not
+        failed (any more): another replica was quicker."""
+        if id in self._untold:
+            self.patch(id)
+        fields |= {"status": "pending", "error": None}
+        self._store.patch(GENERATIONS, id, fields, expected={"status": "failed"})
+
+    def interrupted(self) -> list[Record]:
+        """Takes that may be resumed by themselves, the oldest first."""
+        query = Query(where={"status": "failed", "error": INTERRUPTED}, descending=False)
+        found, _ = self._store.page(GENERATIONS, query)
+        return [
+            record
+            for record in found
+            if record["seed"] is not None and record.get("resumptions", 0) < MOST_RESUMPTIONS
+        ]
+
+    def fail(self, id: str, error: str, elapsed_s: float, **more: Any) -> None:
+        """A take has ended without audio.
+
+        Raises:
+            NotFound; StorageError: it cannot be written. The record says so all the same, as
+                long as this process lives; the next one finds it interrupted.
+        """
+        fields = {"status": "failed", "error": error, "elapsed_s": elapsed_s} | more
+        try:
+            self.patch(id, **fields)
+        except StorageError:
+            self._untold[id] = fields
+            raise
+
+    def recover(self, alive: Collection[str] = ()) -> list[Record]:
+        """Pending records become failed, but for those that replicas `alive` make; the records."""
+        pending = Query(where={"status": "pending"})
+        if not self._store.count(GENERATIONS, pending):
+            return []
+        with self._store.batch(frees=True):  # few bytes, without which it cannot start
+            found, _ = self._store.page(GENERATIONS, pending)
+            left = [record for record in found if record.get("replica") not in alive]
+            for record in left:
+                self.patch(record["id"], status="failed", error=INTERRUPTED)
+        return left
+
+    def get(self, id: str) -> Record:
+        """One take with its versions; raises NotFound."""
+        document = self._store.get(GENERATIONS, id)
+        if document is None:
+            raise NotFound(f"There is no take {id[:40]}.", param="id")
+        names = self._profiles.names()
+        return self._wire(document, names) | {"versions": self._versions.of(id)}
+
+    def list(
+        self, filters: Filters | None = None, *, limit: int = 50, offset: int = 0
+    ) -> tuple[list[Record], int]:
+        """A page of takes, newest first, and how many there are after filtering.
+
+        Args:
+            filters: see `Filters`.
+            limit: 1-500.
+            offset: 0 or more.
+
+        Raises:
+            InvalidInput: a value out of range.
+        """
+        if not 1 <= limit <= 500:
+            raise InvalidInput(f"limit is {limit}; 1 to 500 are allowed.", param="limit")
+        if offset < 0:
+            raise InvalidInput(f"offset is {offset}; it cannot be negative.", param="offset")
+        query = self._query(filters or Filters())
+        documents, total = self._store.page(GENERATIONS, query, limit=limit, offset=offset)
+        names = self._profiles.names()
+        versions = self._versions.listed([document["id"] for document in documents])
+        rows = [self._wire(each, names) | {"versions": versions[each["id"]]} for each in documents]
+        return rows, total
+
+    def search(self, words: str, limit: int = 50) -> list[Record]:
+        """Takes with all the words, newest first."""
+        return self.list(Filters(search=words), limit=limit)[0]
+
+    def delete(self, id: str, stop: Callable[[str], None] = lambda _: None) -> None:
+        """Record, versions, files and story items; raises NotFound.
+
+        Args:
+            id: of the take.
+            stop: called with the request id when the take is still being made.
+        """
+        self.get(id)
+        self.delete_many([id], stop=stop)
+
+    def delete_many(
+        self,
+        ids: Sequence[str] | None = None,
+        filters: Filters | None = None,
+        stop: Callable[[str], None] = lambda _: None,
+    ) -> int:
+        """Delete by ids, or all that match; how many went. In one commit, if there is room."""
+        if ids is None:
+            records, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
+        else:
+            records = self._store.get_many(GENERATIONS, list(dict.fromkeys(ids)))
+        for record in records:
+            if record["request_id"]:
+                stop(record["request_id"])
+        try:
+            self._delete(records)
+        except StoreFull:  # by and by: each part makes room for the next
+            if len(records) <= FEW:
+                raise
+            for start in range(0, len(records), FEW):
+                self._delete(records[start : start + FEW])
+        return len(records)
+
+    def _delete(self, records: Sequence[Record]) -> None:
+        with self._store.batch(frees=True):
+            paths = self.forget(records)
+        for path in paths:
+            self._files.delete(path)
+
+    def profile_names(self) -> dict[str, str]:
+        """Profile id -> name."""
+        return self._profiles.names()
+
+    def requests(self, profile_id: str) -> list[str]:
+        """The last request of each take of a profile."""
+        query = Query(where={"profile_id": profile_id})
+        return [id for (id,) in self._store.values(GENERATIONS, ("request_id",), query) if id]
+
+    def forget(self, records: Sequence[Record]) -> set[str]:
+        """Remove takes from the store, within the caller's batch; the files to delete after it."""
+        gone, paths = {record["id"] for record in records}, self.files_of(records)
+        for id in gone & self._untold.keys():
+            del self._untold[id]
+        versions = self._of(VERSIONS, gone, "id")
+        told = self._of(STORY_ITEMS, gone, "id")
+        self._store.delete_many(VERSIONS, [id for id, _ in versions])
+        self._store.delete_many(STORY_ITEMS, [id for id, _ in told])
+        self._store.delete_many(GENERATIONS, gone)
+        return paths
+
+    def files_of(self, records: Sequence[Record]) -> set[str]:
+        """The files that only these takes have."""
+        gone = {record["id"] for record in records}
+        clips = {record["clip"] for record in records if record.get("clip")}
+        named = self._store.values(GENERATIONS, ("id", "clip")) if clips else []
+        kept = {clip for id, clip in named if id not in gone}
+        paths = {path for _, path in self._of(VERSIONS, gone, "audio_path")}
+        paths |= {record["audio_path"] for record in records}
+        return {path for path in paths | (clips - kept) if path}
+
+    def _of(self, table: str, ids: set[str], field: str) -> list[tuple[Any, ...]]:
+        """(id, field) of what belongs to some takes."""
+        if len(ids) > FEW:
+            rows = self._store.values(table, ("id", field, "generation_id"))
+            return [row[:2] for row in rows if row[2] in ids]
+        queries = [Query(where={"generation_id": id}) for id in ids]
+        return [row for query in queries for row in self._store.values(table, ("id", field), query)]
+
+    def toggle_favorite(self, id: str) -> bool:
+        """Whether it is a favourite now; raises NotFound."""
+        with self._store.batch():
+            favorite = not self.get(id)["is_favorited"]
+            self._store.patch(GENERATIONS, id, {"is_favorited": favorite})
+        return favorite
+
+    def change(
+        self,
+        id: str,
+        *,
+        is_favorited: bool | None = None,
+        tags: Sequence[str] | None = None,
+        label: str | None = None,
+    ) -> Record:
+        """Set what is not None; the record. Raises NotFound, InvalidInput."""
+        self.get(id)
+        if fields := _changes(is_favorited, tags, label):
+            self._store.patch(GENERATIONS, id, fields)
+        return self.get(id)
+
+    def change_many(
+        self,
+        ids: Sequence[str],
+        *,
+        is_favorited: bool | None = None,
+        add_tags: Sequence[str] = (),
+        profile_id: str | None = None,
+    ) -> int:
+        """Change many takes in one commit; how many there were.
+
+        Raises:
+            InvalidInput: the tags.
+            NotFound: no such profile.
+        """
+        if profile_id is not None:
+            self._profiles.get(profile_id)
+        records = self._store.get_many(GENERATIONS, list(dict.fromkeys(ids)))
+        with self._store.batch():
+            for record in records:
+                tags = [*record["tags"], *add_tags] if add_tags else None
+                fields = _changes(is_favorited, tags, None)
+                if profile_id is not None:
+                    fields["profile_id"] = profile_id
+                self._store.patch(GENERATIONS, record["id"], fields)
+        return len(records)
+
+    def stats(self) -> Record:
+        """Totals of all takes; numbers, never null."""
+        by = ("profile_id", "engine", "status", "language", ("created_at", 10))
+        rows = self._store.tally(GENERATIONS, by, ("duration", "size_bytes", "real_time_factor"))
+        counts = [Counter[str]() for _ in by]
+        for row in rows:
+            for found, value in zip(counts, row, strict=False):
+                found[value] += row[len(by)]
+        profiles, engines, statuses, languages, days = map(dict, counts)
+        total, duration_s, size_bytes, factors = (
+            sum(row[place] for row in rows) for place in range(len(by), len(by) + 4)
+        )
+        timed = self._store.count(GENERATIONS, Query(ranges={"real_time_factor": (1e-4, None)}))
+        return {
+            "total_generations": total,
+            "total_duration_seconds": round(float(duration_s), 3),
+            "generations_by_profile": profiles,
+            "by_engine": engines,
+            "by_status": statuses,
+            "by_day": days,
+            "by_language": languages,
+            "total_size_bytes": int(size_bytes),
+            "average_real_time_factor": round(factors / timed, 4) if timed else 0.0,
+        }
+
+    def each(self, filters: Filters | None = None) -> Iterator[Record]:
+        """All matching takes, newest first, one after the other."""
+        documents, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
+        names = self._profiles.names()
+        return (self._wire(document, names) for document in documents)
+
+    def to_pandas(
+        self, filters: Filters | None = None, columns: Sequence[str] = ()
+    ) -> pandas.DataFrame:
+        """All matching takes as a table.
+
+        Args:
+            filters: see `Filters`.
+            columns: keys of a record; in no order of rows, but fast over many takes. All keys,
+                newest first, when empty.
+        """
+        import pandas
+
+        if columns:
+            rows = self._store.values(GENERATIONS, columns, self._query(filters or Filters()))
+            frame = pandas.DataFrame(rows, columns=list(columns))
+        else:
+            records = list(self.each(filters))
+            frame = pandas.DataFrame.from_records(
+                records, columns=list(records[0]) if records else KEYS
+            )
+        if "created_at" in frame:
+            frame["created_at"] = pandas.to_datetime(frame["created_at"], utc=True)
+        return frame
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.list(limit=500)[0])
+
+    def __len__(self) -> int:
+        return self._store.count(GENERATIONS)
+
+    def _wire(self, document: Record, names: dict[str, str]) -> Record:
+        return _wire(document | self._untold.get(document["id"], {}), names)
+
+    def _query(self, filters: Filters) -> Query:
+        sort = filters.sort.removeprefix("-")
+        if sort not in SORTS:
+            raise InvalidInput(
+                f"'{sort[:40]}' cannot be sorted by; there are {', '.join(SORTS)}.", param="sort"
+            )
+        where = {
+            "profile_id": filters.profile_id,
+            "status": filters.status,
+            "engine": filters.engine,
+            "language": filters.language,
+            "source": filters.source,
+            "is_favorited": filters.favorite,
+        }
+        spans = {
+            "created_at": (filters.created_after, filters.created_before),
+            "duration": (filters.min_duration_s, filters.max_duration_s),
+        }
+        return Query(
+            where={key: value for key, value in where.items() if value not in (None, "")},
+            has={"tags": filters.tag} if filters.tag else {},
+            ranges={key: ends for key, ends in spans.items() if ends != (None, None)},
+            terms=self._terms(filters.search or ""),
+            order=sort,
+            descending=filters.sort.startswith("-"),
+        )
+
+    def _terms(self, search: str) -> tuple[Term, ...]:
+        words = search.casefold().split()
+        names = self._profiles.names() if words else {}
+        terms = []
+        for word in words:
+            ids = frozenset(id for id, name in names.items() if word in name.casefold())
+            terms.append(Term(word, SEARCHED, {"profile_id": ids} if ids else {}))
+        return tuple(terms)
+
+
+FIRST_KEYS = (
+    *("id", "profile_id", "profile_name", "text", "language", "audio_path", "duration", "seed"),
+    *("instruct", "engine", "model_size", "status", "error", "is_favorited", "created_at"),
+)
+KEYS = [*FIRST_KEYS, "parameters", "chunks", "source", "tags", "size_bytes", "real_time_factor"]
+
+
+def _wire(document: Record, names: dict[str, str]) -> Record:
+    """A record as every answer gives it: the studio's fifteen keys first."""
+    record = document | {"profile_name": names.get(document["profile_id"], "Unassigned")}
+    return {key: record.pop(key) for key in FIRST_KEYS} | record
+
+
+def _changes(is_favorited: bool | None, tags: Sequence[str] | None, label: str | None) -> Record:
+    fields: Record = {}
+    if is_favorited is not None:
+        fields["is_favorited"] = is_favorited
+    if tags is not None:
+        named = (check_name("tags", tag, 0, 50) for tag in tags)
+        cleaned = list(dict.fromkeys(tag for tag in named if tag))
+        if len(cleaned) > 50:
+            raise InvalidInput("At most 50 tags are allowed.", param="tags")
+        fields["tags"] = cleaned
+    if label is not None:
+        fields["label"] = check_name("label", label, 0, 200)
+    return fields

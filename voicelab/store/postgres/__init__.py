@@ -1,0 +1,3 @@
+"""The store on PostgreSQL."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""The store on one TinyDB file."""
+
+__all__: list[str] = []

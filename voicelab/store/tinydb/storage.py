@@ -1,0 +1,433 @@
+"""The journalled TinyDB storage: a commit is one line, a crash loses none that was answered."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tinydb.storages import Storage
+
+from voicelab.errors import Conflict, StorageError, storage_error
+from voicelab.store.collector import quiet_collector
+from voicelab.store.journal.compaction import Progress, Worker
+from voicelab.store.journal.contents import Contents, Undo, Watcher
+from voicelab.store.journal.disk import Disk
+from voicelab.store.journal.lock import ProcessLock
+from voicelab.store.journal.recovery import Recovered, read_settled, recover
+from voicelab.store.journal.room import MakeRoom
+from voicelab.store.journal.system import System
+from voicelab.store.tinydb.change import Change
+from voicelab.store.tinydb.migration import Migration
+from voicelab.store.tinydb.view import TablesView, difference
+
+__all__ = ["Durability", "JournalStorage"]
+
+log = logging.getLogger(__name__)
+
+Durability = Literal["full", "normal"]
+
+IDLE_S, SYNC_EVERY_S = 60.0, 1.0
+
+RETRY_S = 60.0
+"""A fold that failed is not tried again sooner: each try writes until the disk is full."""
+
+
+class JournalStorage(Storage):
+    """One TinyDB file with a journal beside it.
+
+    A commit is seen by readers when it is written, and answered when it is on the disk: a reader
+    may see one that a power cut within the next milliseconds takes back.
+
+    Args:
+        path: the base file, `db.json`; it and its folder are made when missing.
+        system: makes every system call; the real one when None.
+        durability: "full" answers a commit when it is synced; "normal" syncs once a second, so a
+            power cut (not a crash of the program) may take the last second.
+        read_only: neither locks nor writes; what another process wrote until now is seen.
+        locked: False leaves out the process lock, for simulations.
+        background: fold the journal in a thread; False: within the commit that makes it too long.
+        compact_after_bytes: length of the journal that is too long; when None half the base
+            file, 4 to 32 MiB.
+        migration: which schemas are understood.
+        reserve_bytes: kept on the disk for deletions, see `Room`.
+        make_room: asked when the disk is full, see `Room`.
+        anew: begin a store where there is no base file, whatever else the folder has.
+
+    Attributes:
+        findings: what opening found that somebody should know, one sentence each.
+        is_edited: whether another program had changed the base file.
+        is_new: whether there was none.
+
+    Raises:
+        StoreLocked: another process has the folder; the message names it.
+        StoreCorrupt: acknowledged data is damaged.
+        StorageError: the folder cannot be read or written, or a newer version wrote it.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        system: System | None = None,
+        durability: Durability = "full",
+        read_only: bool = False,
+        locked: bool = True,
+        background: bool = True,
+        compact_after_bytes: int | None = None,
+        migration: Migration | None = None,
+        anew: bool = False,
+        reserve_bytes: int = 0,
+        make_room: MakeRoom = lambda: 0,
+    ):
+        self.path = Path(path).absolute()  # a notebook may go to another folder meanwhile
+        self.lock = threading.RLock()
+        self._is_normal, self._read_only = durability == "normal", read_only
+        self._background, self._compact_after_bytes = background, compact_after_bytes
+        self._reserve_bytes, self._make_room = reserve_bytes, make_room
+        self._held = self._batches = 0
+        self._frees = False
+        self._pending: list[Change] = []
+        self._undo: list[Undo] = []
+        self._compacting = threading.Lock()
+        self._worker: Worker | None = None
+        self._closed = False
+        self._changed_at = self._synced_at = self._fold_from = time.monotonic()
+        # Who only reads never writes either, so there is nothing to keep others from.
+        self._process_lock = ProcessLock(self.path.parent) if locked and not read_only else None
+        try:
+            self._load(system or System(), migration or Migration(), anew)
+        except BaseException:
+            if self._process_lock is not None:
+                self._process_lock.release()
+            raise
+
+    @property
+    def sequence(self) -> int:
+        """Number of the last commit."""
+        return self._disk.sequence
+
+    @property
+    def journal_bytes(self) -> int:
+        """What the journal weighs."""
+        return self._disk.journal_bytes
+
+    def read(self) -> TablesView | None:
+        """All tables, copied when they are looked at; None when there are none."""
+        with self.lock:
+            return TablesView(self._contents.tables) if self._contents.tables else None
+
+    def write(self, data: Mapping[str, Mapping[Any, Any]]) -> None:
+        """Make `data` the contents: one commit of what is different."""
+        with self.changing():
+            self.commit(difference(self._contents.tables, data))
+
+    def rows(self, table: str) -> dict[str, Any]:
+        """The documents of a table by key: the store's own, not to be changed."""
+        return self._contents.rows(table)
+
+    def has(self, table: str) -> bool:
+        """Whether there is a table of that name, if empty."""
+        return table in self._contents.tables
+
+    def names(self) -> list[str]:
+        """Of all tables."""
+        with self.lock:
+            return list(self._contents.tables)
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell somebody of every change, under the lock."""
+        self._contents.watcher = watcher
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the lock; leaving the outermost waits until what was committed is on the disk.
+
+        Raises:
+            StorageError: nothing can be written (any more), or the sync failed.
+        """
+        # A generator, for all its microseconds: Ctrl+C cannot keep it from giving the lock back.
+        self._check_ours()
+        with self.lock:
+            self._check_writable()
+            self._held += 1
+            try:
+                yield
+            finally:
+                self._held -= 1
+            number = 0 if self._held else self._disk.sequence
+        if number:
+            self._answer(number)
+
+    @contextlib.contextmanager
+    def batch(self, frees: bool = False) -> Iterator[None]:
+        """All commits inside become one; an error takes back those of its own block.
+
+        Args:
+            frees: it makes room, so that on a full disk it may have what is kept for deletions.
+        """
+        with self.changing():
+            mark, before = len(self._undo), self._disk.sequence
+            self._batches += 1
+            self._frees = self._frees or frees
+            try:
+                yield
+                if self._batches == 1 and self._pending:
+                    self._append(self._pending, lambda: None)
+            except BaseException:
+                if self._disk.sequence == before:  # else it is written, whatever came after
+                    _take_back(self._undo, mark)
+                del self._pending[mark:]
+                raise
+            finally:
+                self._batches -= 1
+                if not self._batches:  # both in one: an interrupt must not leave what is written
+                    self._undo, self._pending, self._frees = [], [], False
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Write and apply, inside `changing`; in a batch: apply now, write at its end.
+
+        Raises:
+            StoreFull, StorageError: nothing was changed.
+        """
+        if not changes:
+            return
+        # Before anything is applied: settling writes the tables as they are into the base.
+        self._disk.settle(self._contents.tables)
+        if self._batches:
+            mark = len(self._pending)
+            self._pending.extend(changes)
+            try:
+                self._apply(changes, self._undo)
+            except BaseException:
+                del self._pending[mark:]
+                raise
+        else:
+            self._append(changes, lambda: self._apply(changes, []))
+
+    def compact(self, progress: Progress = lambda _: None) -> None:
+        """Fold the journal into the base file now.
+
+        Args:
+            progress: called with the bytes of each piece that was written.
+
+        Raises:
+            Conflict: inside a batch.
+            StoreFull, StorageError: the base file is as it was, the journal goes on.
+        """
+        self._check_ours()
+        with self.lock:
+            self._check_unbatched("compacted")
+            self._check_writable()
+        self._compact(progress)
+
+    def settle(self) -> None:
+        """Write what opening found out: the journal of a crash folded, bytes of its tail aside.
+
+        Raises:
+            StoreFull, StorageError: it is tried again at the first commit.
+        """
+        self._check_ours()
+        with self.lock:
+            self._check_writable()
+            self._disk.settle(self._contents.tables)
+            self._disk.room.restock()
+        if self._process_lock is not None:
+            self._process_lock.settled()
+
+    def shortage(self) -> str | None:
+        """Why nothing but deletions is sure to be written: the disk is full; else None."""
+        return self._disk.room.shortage()
+
+    def check(self) -> None:
+        """Raise StorageError (StoreLost) when nothing can be changed (any more)."""
+        self._check_ours()
+        self._check_writable()
+        self._disk.flush.check_held()
+
+    def close(self) -> None:
+        """Fold the journal into the base file and release the folder; again does nothing.
+
+        Raises:
+            Conflict: inside a batch.
+        """
+        if not self._is_ours or self._read_only:
+            self.abandon()
+            return
+        with self.lock:
+            self._check_unbatched("closed")
+            if self._closed:
+                return
+            self._closed = True
+        self._stop_worker()
+        try:
+            self._fold()
+            with contextlib.suppress(StorageError):  # if that failed, who waits is answered here
+                self._disk.flush.wait(self._disk.sequence)
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Release the lock and the files without writing anything, as a crash would."""
+        self._closed = True
+        if self._is_ours:
+            self._stop_worker()
+            with self.lock:
+                self._disk.flush.end()
+                self._disk.release()
+        else:  # whoever held the lock at the fork is not here to give it back
+            self._disk.release()
+        if self._process_lock is not None:
+            self._process_lock.release()
+
+    @property
+    def _is_ours(self) -> bool:
+        return self._process_lock is None or self._process_lock.is_ours
+
+    def _stop_worker(self) -> None:
+        # After a fork the thread is the parent's alone.
+        if self._worker is not None and self._is_ours:
+            self._worker.stop()
+
+    def _load(self, system: System, migration: Migration, anew: bool) -> None:
+        with quiet_collector() as freeze:
+            found = self._recover(system, anew)
+            self.findings, self.is_edited = tuple(found.findings), found.edited
+            self.is_new = found.base_bytes is None
+            for finding in self.findings:
+                log.warning("%s", finding)
+            self._contents = Contents(found.tables)
+            lock = self._process_lock.path if self._process_lock else None
+            room = (self._reserve_bytes, self._make_room)
+            self._disk = Disk(system, self.path, found, migration.fresh(), lock, *room)
+            migration.check(self.path, self._disk.meta, self._read_only)
+            if migration.is_due(self._disk.meta):
+                self._migrate(migration)
+            freeze(sum(map(len, self._contents.tables.values())))
+
+    def _recover(self, system: System, anew: bool) -> Recovered:
+        if self._read_only:
+            return read_settled(system, self.path, anew)
+        try:
+            return recover(system, self.path, anew)
+        except OSError as error:
+            raise storage_error(error) from error
+
+    def _migrate(self, migration: Migration) -> None:
+        disk = self._disk
+        if not self._read_only:
+            disk.settle(self._contents.tables)
+            disk.keep_copy(f"schema-{disk.meta.schema}")
+        self._contents = Contents(migration.apply(self._contents.tables, disk.meta))
+        schemas = {"schema": migration.schema, "min_reader": migration.min_reader}
+        disk.meta = replace(disk.meta, **schemas)
+        if not self._read_only:
+            disk.write_base(disk.rotate(self._contents.tables))
+
+    def _compact(self, progress: Progress = lambda _: None) -> None:
+        with self._compacting:
+            with self.lock:
+                self._disk.settle(self._contents.tables)
+                rotation = self._disk.rotate(self._contents.tables)
+            self._disk.write_base(rotation, progress)
+
+    def _check_ours(self) -> None:
+        """Before the lock is taken: at a fork it may have been held by a thread left behind."""
+        if not self._is_ours:
+            raise StorageError("The store was opened before this process was forked: reopen it.")
+
+    def _check_unbatched(self, done: str) -> None:
+        if self._held:
+            raise Conflict(f"The store cannot be {done} inside a batch.")
+
+    def _check_writable(self) -> None:
+        if self._read_only or self._closed:
+            state = "open for reading only" if self._read_only else "closed"
+            raise StorageError(f"The store is {state}.")
+        self._disk.flush.check()
+
+    def _append(self, changes: Sequence[Change], apply: Callable[[], None]) -> None:
+        contents = [change.content for change in changes]
+        quick = all(change.quick for change in changes)
+        frees = self._frees or all(change.frees for change in changes)
+        self._disk.append(contents, quick, apply, frees)
+        self._changed_at = time.monotonic()
+        if self._background and self._worker is None:
+            self._worker = Worker(self._tick)
+
+    def _apply(self, changes: Sequence[Change], undo: list[Undo]) -> None:
+        mark = len(undo)
+        try:
+            for change in changes:
+                self._contents.apply(change.operation, undo)
+        except BaseException:
+            _take_back(undo, mark)
+            raise
+
+    def _answer(self, number: int) -> None:
+        """Wait for the disk, and see what is due."""
+        flush = self._disk.flush
+        if not self._is_normal:
+            flush.wait(number)
+        elif not self._background and self._until_sync_s <= 0:
+            flush.wait(number)
+            self._synced_at = time.monotonic()
+        is_due = self._disk.journal_bytes >= self._threshold_bytes and self._may_fold
+        if self._worker is not None:
+            if is_due or self._worker.sleeps:
+                self._worker.wake()
+        elif is_due and not self._background:
+            self._fold()
+
+    @property
+    def _until_sync_s(self) -> float:
+        return self._synced_at + SYNC_EVERY_S - time.monotonic()
+
+    @property
+    def _threshold_bytes(self) -> int:
+        return self._compact_after_bytes or self._disk.threshold_bytes
+
+    @property
+    def _may_fold(self) -> bool:
+        return time.monotonic() >= self._fold_from
+
+    def _tick(self) -> float | None:
+        """What the thread does; seconds until it looks again."""
+        disk = self._disk
+        if disk.flush.error is not None or self._closed:
+            return None
+        # A commit made during a look causes another at once: not another sync, too.
+        if self._is_normal and disk.flush.is_due and self._until_sync_s <= 0:
+            with contextlib.suppress(StorageError):  # the next commit tells
+                disk.flush.wait(disk.sequence)
+            self._synced_at = time.monotonic()
+        idle_s = time.monotonic() - self._changed_at
+        # A base much longer than its journal is not written anew for a commit or two.
+        is_idle = idle_s >= IDLE_S and disk.journal_bytes * 16 >= disk.base_bytes
+        if (is_idle or disk.journal_bytes >= self._threshold_bytes) and self._may_fold:
+            self._fold()
+        if disk.is_folded:
+            return None
+        if not self._is_normal:
+            return IDLE_S
+        return self._until_sync_s if self._until_sync_s > 0 else SYNC_EVERY_S
+
+    def _fold(self) -> None:
+        """Compact if there is something to; everything is safe in the journal if that fails."""
+        if self._disk.is_folded or self._disk.flush.error is not None:
+            return
+        try:
+            self._compact()
+        except StorageError as error:
+            self._fold_from = time.monotonic() + RETRY_S
+            log.warning("The journal could not be folded into %s: %s", self.path, error)
+
+
+def _take_back(undo: list[Undo], mark: int) -> None:
+    while len(undo) > mark:
+        undo.pop()()
