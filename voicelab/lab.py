@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from voicelab.engines import Engine, EngineInfo, Registry
+from voicelab.engines import Engine, Registry
 from voicelab.errors import Conflict, NotFound, StoreFull
 from voicelab.generation import (
     Blueprint,
@@ -27,28 +27,11 @@ from voicelab.library import (
     INTERRUPTED,
     YOUNG_S,
     FailedTake,
-    Filters,
-    History,
     InterruptedTake,
-    Missing,
+    Library,
     NewTake,
     NewVersion,
     Nowhere,
-    Presets,
-    Profiles,
-    Replicas,
-    Storage,
-    Stories,
-    Versions,
-    export_archive,
-    export_many,
-    export_profile,
-    export_story,
-    import_archive,
-    import_profile,
-    import_story,
-    open_files,
-    open_known,
 )
 from voicelab.records import GenerationRequest
 from voicelab.settings import Settings
@@ -86,34 +69,26 @@ class VoiceLab:
     ):
         settings = self.settings = self.configured = settings or Settings.from_environment()
         self.registry = Registry(settings, engines)
-        place = (settings.data_dir, settings.audio_place())
-        files = self.files = open_files(*place, settings.min_free_disk_mb, settings.cache_mb)
         self.cache = ChunkCache(settings.data_dir / "cache", settings.cache_mb << 20)
-        files.make_room = self.cache.clear
-        store = self.store = store or open_known(settings.place(), settings.durability, files)
-        files.check = store.check
-        self.replicas = Replicas(store)
-        self.profiles = Profiles(store, files, settings.aliases())
-        self.presets = Presets(store)
-        self.versions = Versions(store, files)
-        self.history = History(store, files, self.profiles, self.versions, self.replicas.id)
-        self.stories = Stories(store, files, self.history, self.versions)
-        self.status = Status(store, settings.request_log)
-        self.storage = Storage(
-            *(store, files, self.history, self.versions), is_live=self.status.is_live
+        library = self.library = Library(
+            settings,
+            store,
+            make_room=self.cache.clear,
+            is_live=lambda request_id: self.status.is_live(request_id),
+            stop=self._stop,
         )
+        self.history = library.history
+        self.status = Status(library.store, settings.request_log)
         idle_s = 60 * settings.idle_unload_min or None
         self.scheduler = Scheduler(self.registry, self.cache, settings.max_queue, idle_s)
-        self.planner = Planner(
-            settings, self.registry, self.history, self.profiles, files, self.storage
-        )
+        self.planner = Planner(settings, self.registry, library)
         self._page: Lab | None = None
         self.ending, self._closing = threading.Event(), threading.Event()
         self._resumption = Resumption(self.history, self._resume_by_itself)
-        self.files.sweep_temporary(YOUNG_S if self.store.shared else 0)
+        library.files.sweep_temporary(YOUNG_S if library.store.shared else 0)
         self._recover()
-        self.replicas.watch(self._recover)
-        self.tidying = Tidying(self.storage, files, self.cache)
+        library.replicas.watch(self._recover)
+        self.tidying = Tidying(library.storage, library.files, self.cache)
         self.tidying.start()
 
     @classmethod
@@ -137,7 +112,7 @@ class VoiceLab:
         Raises:
             InvalidInput (TextTooLong, BadClip), UnknownVoice, StoreFull, StoreLost, Unavailable.
         """
-        keeping = NewTake(self.history, self.versions) if request.store else Nowhere()
+        keeping = NewTake(self.history, self.library.versions) if request.store else Nowhere()
         keeping.check()
         self.scheduler.check()
         return self._begin(self.planner.blueprint(request, keeping))
@@ -192,7 +167,7 @@ class VoiceLab:
 
     def speech(self, id: str) -> Speech:
         """A kept take, to hear in a notebook; raises NotFound."""
-        return Speech(self.history.get(id), self.audio_path(id))
+        return Speech(self.history.get(id), self.library.audio_path(id))
 
     def drain(self, take: Take, progress: bool = False) -> dict[str, Any]:
         """Run a take to its end, with a bar if wanted; its record."""
@@ -271,74 +246,6 @@ class VoiceLab:
         """Stop a running request; raises NotFound, or Conflict when it has ended."""
         self.status.cancel(request_id)
 
-    def delete(self, id: str) -> None:
-        """Delete a take with its files; one still being made is stopped first."""
-        self.history.delete(id, stop=self._stop)
-
-    def delete_many(self, ids: list[str] | None = None, filters: Filters | None = None) -> int:
-        """Delete by ids, or all that match; how many went."""
-        return self.history.delete_many(ids, filters, stop=self._stop)
-
-    def export_archive(self, id: str, missing: Missing | None = None) -> bytes:
-        """A take as a ZIP of the studio's layout; `missing` is told what is left out."""
-        return export_archive(self.history.get(id), self.files, missing)
-
-    def delete_profile(self, id: str, keep_generations: bool = False) -> dict[str, Any]:
-        """Delete a profile, with its takes unless they are kept; see `Profiles.delete`."""
-        if not keep_generations:
-            for request_id in self.history.requests(id):
-                self._stop(request_id)
-        return self.profiles.delete(id, self.history.forget, keep_generations=keep_generations)
-
-    def export_many(self, ids: list[str], sink: BinaryIO) -> Missing:
-        """Many takes as one ZIP; what was left out. Raises NotFound, Conflict when all is."""
-        return export_many(ids, self.history, self.files, sink)
-
-    def import_archive(self, file: BinaryIO) -> list[dict[str, Any]]:
-        """Add the takes of a ZIP, all or none; their records.
-
-        Raises:
-            BadArchive, TooLarge, StoreFull.
-        """
-        self.files.check_free()
-        return import_archive(
-            file, store=self.store, files=self.files, profiles=self.profiles, history=self.history
-        )
-
-    def export_profile(self, id: str, missing: Missing | None = None) -> tuple[str, bytes]:
-        """File name and ZIP of a profile; raises NotFound."""
-        return export_profile(self.profiles.get(id), self.profiles, self.files, missing)
-
-    def import_profile(self, file: BinaryIO) -> dict[str, Any]:
-        """Add the profile of a ZIP; raises BadArchive, TooLarge, StoreFull."""
-        self.files.check_free()
-        return import_profile(file, store=self.store, profiles=self.profiles, files=self.files)
-
-    def export_story(self, id: str, sink: BinaryIO) -> Missing:
-        """A story with its takes as a ZIP; what was left out. Raises NotFound, Conflict."""
-        return export_story(self.stories.get(id), self.history, self.files, sink)
-
-    def import_story(self, file: BinaryIO) -> dict[str, Any]:
-        """Add the story of a ZIP; raises BadArchive, TooLarge, StoreFull."""
-        self.files.check_free()
-        return import_story(
-            file,
-            store=self.store,
-            files=self.files,
-            profiles=self.profiles,
-            versions=self.versions,
-            stories=self.stories,
-        )
-
-    def audio_path(self, id: str) -> Path:
-        """The WAV of a take's default version; raises NotFound while there is none."""
-        record = self.history.get(id)
-        return self.files.path(record["audio_path"] or "")
-
-    def engine_info(self, name: str | None = None) -> EngineInfo:
-        """What is known of an engine; the default's when None."""
-        return self.registry.info(name)
-
     def stats(self) -> dict[str, Any]:
         """Totals of the takes, and of the requests."""
         return self.history.stats() | {"requests": self.status.statistics()}
@@ -374,9 +281,9 @@ class VoiceLab:
         self._resumption.end()
         self.scheduler.close()
         self.registry.close()
-        self.replicas.leave()
+        self.library.replicas.leave()
         self.tidying.end()
-        self.store.close()
+        self.library.store.close()
 
     def __enter__(self) -> VoiceLab:
         return self
@@ -386,14 +293,14 @@ class VoiceLab:
 
     def _recover(self) -> None:
         """Pending records of a process that died: nobody makes them any more."""
-        for record in self.history.recover(self.replicas.alive()):
+        for record in self.history.recover(self.library.replicas.alive()):
             live = self.status.begin(record["text"], source=record["source"])
             with suppress(StoreFull):  # else nobody could start it to make room
                 live.finish(error=INTERRUPTED, generation_id=record["id"])
             self._resumption.look()
 
     def _resume_by_itself(self, record: dict[str, Any]) -> None:
-        destination = InterruptedTake(self.history, self.versions)
+        destination = InterruptedTake(self.history, self.library.versions)
         self.drain(self._again(self._ended(record["id"]), record["seed"], destination, True))
 
     def _stop(self, request_id: str) -> None:
@@ -426,13 +333,13 @@ class VoiceLab:
         self, record: dict[str, Any], seeds: list[int] | int, label: str, use_cache: bool = True
     ) -> Take:
         """Through the effects that are heard now."""
-        heard = self.versions.get(record["active_version_id"])
+        heard = self.library.versions.get(record["active_version_id"])
         record = record | {"effects_chain": heard["effects_chain"]}
-        destination = NewVersion(self.history, self.versions, label=label)
+        destination = NewVersion(self.history, self.library.versions, label=label)
         return self._again(record, seeds, destination, use_cache)
 
     def _after_all(self, record: dict[str, Any], use_cache: bool) -> Take:
-        destination = FailedTake(self.history, self.versions)
+        destination = FailedTake(self.history, self.library.versions)
         return self._again(record, record["seed"], destination, use_cache)
 
     def _again(
@@ -459,4 +366,4 @@ class VoiceLab:
             engine=record.engine,
         )
         blueprint.job.on_start = live.speaking
-        return Take(blueprint, live, scheduler=self.scheduler, files=self.files)
+        return Take(blueprint, live, scheduler=self.scheduler, files=self.library.files)

@@ -93,7 +93,7 @@ class Lab(gr.Blocks):
             "mcp_server": ui.tools.installed(),
             "footer_links": ["api", "settings"],
             # Takes alone: the records lie beside them.
-            "allowed_paths": [str(self.lab.files.target(TAKES))],
+            "allowed_paths": [str(self.lab.library.files.target(TAKES))],
         }
         fixed = {
             # Server-side rendering puts a Node proxy before us that answers /status with a page.
@@ -133,7 +133,7 @@ class Lab(gr.Blocks):
                 tunnel.kill()
 
     def _kept(self) -> rest.Kept:
-        takes = self.lab.files.target(TAKES)
+        takes = self.lab.library.files.target(TAKES)
         return rest.Kept(Path(get_upload_folder()), takes, self.upload_file_set.__contains__)
 
 

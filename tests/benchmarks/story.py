@@ -31,16 +31,20 @@ def fill(folder: Path) -> str:
 
     moments = np.arange(MINUTE_S * RATE, dtype=np.float32) / RATE
     with VoiceLab(Settings(engine="tone", data_dir=folder)) as lab:
-        story = lab.stories.create("An hour")["id"]
+        story = lab.library.stories.create("An hour")["id"]
         for number in range(TAKES):
             record = lab.drain(lab.stream(_request(number)))
             tone = 0.3 * np.sin(2 * np.pi * (200 + 5 * number) * moments).astype(np.float32)
-            lab.files.target(record["audio_path"]).write_bytes(wav_bytes(to_pcm16(tone), RATE))
+            lab.library.files.target(record["audio_path"]).write_bytes(
+                wav_bytes(to_pcm16(tone), RATE)
+            )
             version = record["active_version_id"]
             for table, id in (("generations", record["id"]), ("versions", version)):
-                lab.store.patch(table, id, {"duration": float(MINUTE_S)})
+                lab.library.store.patch(table, id, {"duration": float(MINUTE_S)})
             start_ms = number * 60_000 - (2000 if number % 2 else 0)
-            lab.stories.add_item(story, record["id"], start_time_ms=start_ms, track=number % 2)
+            lab.library.stories.add_item(
+                story, record["id"], start_time_ms=start_ms, track=number % 2
+            )
     return story
 
 
@@ -56,7 +60,7 @@ def export(folder: Path, story: str, kind: str) -> None:
 
     with VoiceLab(Settings(engine="tone", data_dir=folder)) as lab:
         began = time.perf_counter()
-        lab.stories.export(story, kind, folder / f"story.{kind}")
+        lab.library.stories.export(story, kind, folder / f"story.{kind}")
         taken_s = time.perf_counter() - began
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([round(taken_s, 2), round(peak_mb)]))

@@ -41,11 +41,13 @@ def test_a_take_is_made_heard_found_kept_and_deleted(
     expect(page.locator("#vl-chunks li")).to_have_count(2)
     (record,) = page_lab.history
     page.locator("#vl-chunks button").first.click()
-    wait_for(lambda: len(page_lab.versions.of(record["id"])) == 2)
+    wait_for(lambda: len(page_lab.library.versions.of(record["id"])) == 2)
     expect(page.locator("#vl-chunks button")).to_have_count(2)
     (record,) = page_lab.history
     assert record["chunks"][0]["seed"] != 7 and record["chunks"][1]["seed"] == 8
-    page_lab.versions.set_default(record["id"], page_lab.versions.of(record["id"])[0]["id"])
+    page_lab.library.versions.set_default(
+        record["id"], page_lab.library.versions.of(record["id"])[0]["id"]
+    )
     page.wait_for_timeout(1500)
     page.screenshot(path=pictures / "generate.png")
 
@@ -100,7 +102,7 @@ def test_hostile_text_is_shown_as_text(page: Page, url: str, page_lab: VoiceLab)
     page.get_by_role("button", name="Use again").first.click()
     expect(page.locator("#vl-text textarea")).to_have_value(HOSTILE)
     assert page.title() != "pwned"
-    page_lab.delete(record["id"])
+    page_lab.library.delete(record["id"])
 
 
 def test_a_phone_shows_every_tab_without_scrolling_sideways(
@@ -114,7 +116,7 @@ def test_a_phone_shows_every_tab_without_scrolling_sideways(
         width = page.evaluate("document.documentElement.scrollWidth")
         page.screenshot(path=tmp_path / f"{tab}.png")
         assert width <= 390, tab
-    page_lab.delete(record["id"])
+    page_lab.library.delete(record["id"])
 
 
 def test_the_page_works_by_keyboard(page: Page, url: str) -> None:
@@ -146,7 +148,7 @@ def test_takes_are_worked_on_by_keyboard(page: Page, url: str, page_lab: VoiceLa
     expect(takes.nth(1)).to_be_focused()
     page.keyboard.press(" ")
     expect(page.get_by_text("1 selected")).to_be_visible()
-    page_lab.delete_many(ids)
+    page_lab.library.delete_many(ids)
 
 
 def test_many_takes_are_tagged_exported_and_deleted(
@@ -201,7 +203,7 @@ def test_a_take_gets_versions_effects_and_a_sentence_again(
     labels = [version["label"] for version in page_lab.history.get(id)["versions"]]
     chain = "High-pass, Low-pass, Compressor, Loudness"
     assert labels == ["original", "regenerated", chain, "chunk 2 again", chain]
-    page_lab.delete(id)
+    page_lab.library.delete(id)
 
 
 def test_a_voice_is_made_from_a_clip(
@@ -231,13 +233,13 @@ def test_a_voice_is_made_from_a_clip(
     page.once("dialog", lambda dialog: dialog.accept())
     page.locator("#vl-profiles").get_by_role("button", name="Delete").click()
     expect(page.locator("#vl-profiles article")).to_have_count(1)
-    assert [profile["name"] for profile in page_lab.profiles.list()] == ["Default"]
+    assert [profile["name"] for profile in page_lab.library.profiles.list()] == ["Default"]
 
 
 def test_a_script_becomes_a_story_that_is_edited(
     page: Page, url: str, page_lab: VoiceLab, pictures: Path
 ) -> None:
-    page_lab.profiles.create("Anna")
+    page_lab.library.profiles.create("Anna")
     page.set_viewport_size(DESKTOP)
     opened(page, url, "Stories")
     page.get_by_label("New story").fill("The <i>wind</i>")
@@ -248,10 +250,10 @@ def test_a_script_becomes_a_story_that_is_edited(
     items = page.locator(".vl-item")
     expect(items).to_have_count(2)
     first = items.filter(has_text="Did you hear")
-    (story,) = page_lab.stories.list()
+    (story,) = page_lab.library.stories.list()
 
     def places() -> set[tuple[int, int]]:
-        items = page_lab.stories.get(story["id"])["items"]
+        items = page_lab.library.stories.get(story["id"])["items"]
         return {(item["start_time_ms"], item["track"]) for item in items}
 
     first.focus()
@@ -278,7 +280,10 @@ def test_a_script_becomes_a_story_that_is_edited(
     page.get_by_role("button", name="Save").last.click()
     page.get_by_role("button", name="Split in the middle").click()
     expect(items).to_have_count(3)
-    assert {item["fade_in_ms"] for item in page_lab.stories.get(story["id"])["items"]} == {0, 50}
+    assert {item["fade_in_ms"] for item in page_lab.library.stories.get(story["id"])["items"]} == {
+        0,
+        50,
+    }
     with page.expect_download() as download:
         page.get_by_role("link", name="SRT").click()
     assert "Did you hear" in Path(download.value.path()).read_text()
@@ -290,9 +295,9 @@ def test_a_script_becomes_a_story_that_is_edited(
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete the story").click()
     expect(items).to_have_count(0)
-    assert page_lab.stories.list() == []
-    page_lab.delete_profile(page_lab.profiles.resolve("Anna")["id"])
-    page_lab.delete_many([record["id"] for record in page_lab.history])
+    assert page_lab.library.stories.list() == []
+    page_lab.library.delete_profile(page_lab.library.profiles.resolve("Anna")["id"])
+    page_lab.library.delete_many([record["id"] for record in page_lab.history])
 
 
 def test_the_reference_pages_need_no_internet(page: Page, url: str, outside: list[str]) -> None:
@@ -306,8 +311,10 @@ def test_the_reference_pages_need_no_internet(page: Page, url: str, outside: lis
 def test_a_clean_up_of_more_than_half_asks_for_its_number(
     page: Page, url: str, page_lab: VoiceLab
 ) -> None:
-    page_lab.delete_many([record["id"] for record in page_lab.history])
-    kept = page_lab.audio_path(page_lab.generate("This stays.", progress=False).record["id"])
+    page_lab.library.delete_many([record["id"] for record in page_lab.history])
+    kept = page_lab.library.audio_path(
+        page_lab.generate("This stays.", progress=False).record["id"]
+    )
     orphans = [kept.with_name(f"orphan-{number}.wav") for number in range(2)]
     for path in orphans:
         path.write_bytes(kept.read_bytes())

@@ -410,9 +410,9 @@ def test_only_takes_and_own_uploads_leave_by_gradios_file_address(
     folder = locked.lab.settings.data_dir
     client = Client(at, verbose=False, headers={"X-API-Key": KEY}, download_files=str(tmp_path))
     _, record = client.predict("A take.", api_name="/generate")
-    take = locked.lab.audio_path(record["id"])
-    profile = locked.lab.profiles.create(name="With a clip")["id"]
-    locked.lab.profiles.add_sample(profile, write_clip(tmp_path / "v.wav", 3), "Said.")
+    take = locked.lab.library.audio_path(record["id"])
+    profile = locked.lab.library.profiles.create(name="With a clip")["id"]
+    locked.lab.library.profiles.add_sample(profile, write_clip(tmp_path / "v.wav", 3), "Said.")
     clips = [path for path in folder.rglob("*.wav") if "generations" not in path.parts]
     assert clips
     secrets = [*folder.glob("db.json*"), *clips, Path("/etc/passwd"), folder, take.parent]

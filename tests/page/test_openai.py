@@ -92,7 +92,9 @@ def test_events_hold_the_sound(client: openai.OpenAI, tone_lab: VoiceLab) -> Non
         told = [json.loads(line[6:]) for line in answer.iter_lines() if line]
     pcm = b"".join(base64.b64decode(e["audio"]) for e in told if e["type"].endswith(".delta"))
     assert told[-1]["type"] == "speech.audio.done" and told[-1]["usage"]["total_tokens"] > 0
-    stored, _ = soundfile.read(tone_lab.audio_path(told[-1]["generation_id"]), dtype="int16")
+    stored, _ = soundfile.read(
+        tone_lab.library.audio_path(told[-1]["generation_id"]), dtype="int16"
+    )
     assert np.array_equal(np.frombuffer(pcm, "<i2"), stored)
 
 
@@ -147,7 +149,7 @@ def test_errors_are_openais(client: openai.OpenAI, tone_lab: VoiceLab) -> None:
 
 
 def test_a_voice_of_ones_own_is_an_object(client: openai.OpenAI, tone_lab: VoiceLab) -> None:
-    anna = tone_lab.profiles.create("Anna")
+    anna = tone_lab.library.profiles.create("Anna")
     voice: Any = {"id": anna["id"]}
     answer = client.audio.speech.create(model="tone", voice=voice, input=TEXT)
     id = answer.response.headers["x-generation-id"]

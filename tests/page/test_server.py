@@ -63,7 +63,7 @@ def test_takes_are_heard_wherever_their_folder_is(url, page_lab, tmp_path, monke
     """Gradio gives out files of its temporary folder by itself; takes need not lie there."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     audio, record = Client(url, verbose=False).predict("Hello there.", api_name="/generate")
-    assert Path(audio).read_bytes() == page_lab.audio_path(record["id"]).read_bytes()
+    assert Path(audio).read_bytes() == page_lab.library.audio_path(record["id"]).read_bytes()
     records = page_lab.settings.data_dir / "db.json.j-00000001"
     for path in (records, page_lab.settings.data_dir / "db.json"):
         assert httpx.get(f"{url}/gradio_api/file={path}").status_code in (403, 404)
@@ -99,7 +99,7 @@ def test_a_client_that_hangs_up_stops_the_work(url: str, page_lab: VoiceLab) -> 
 def test_arriving_at_no_story_changes_nothing(lab: VoiceLab) -> None:
     """The answer may come after that to the press that made the first story."""
     assert all(value == gr.skip() for value in _arrived(lab, None))
-    id = lab.stories.create("A story")["id"]
+    id = lab.library.stories.create("A story")["id"]
     assert _arrived(lab, None)[0].value == _arrived(lab, id)[0].value == id
 
 
@@ -109,7 +109,7 @@ def test_the_status_stream_tells_of_changes(url: str, page_lab: VoiceLab) -> Non
         assert next(lines) == "event: progress"
         record = page_lab.submit(GenerationRequest("A long story. " * 2000, speed=0.5))
         assert any('"is_processing":true' in line for line in lines)
-        page_lab.delete(record["id"])
+        page_lab.library.delete(record["id"])
         assert any('"is_processing":false' in line for line in lines)
 
 
@@ -221,12 +221,12 @@ def test_a_space_serves_page_and_json(tmp_path: Path) -> None:
 def test_a_stranger_takes_nothing_out_of_a_story(make_lab: MakeLab) -> None:
     lab = make_lab(host="0.0.0.0")
     take = lab.drain(lab.stream(GenerationRequest("Hello there.")))["id"]
-    story = lab.stories.create("A story")["id"]
-    item = lab.stories.add_item(story, take)["id"]
+    story = lab.library.stories.create("A story")["id"]
+    item = lab.library.stories.add_item(story, take)["id"]
     with pytest.raises(Forbidden):
         _change(lab, story, item, "remove")
     assert _change(lab, story, item, "double") != item
-    assert lab.stories.get(story)["item_count"] == 2
+    assert lab.library.stories.get(story)["item_count"] == 2
 
 
 def test_a_quick_engine_does_not_wait_for_the_page(lab: VoiceLab, monkeypatch) -> None:
@@ -238,8 +238,8 @@ def test_a_quick_engine_does_not_wait_for_the_page(lab: VoiceLab, monkeypatch) -
     updates = [update[0] for update in _shown(lab, take, gr.Progress())]
     heard = [wav for wav in updates if isinstance(wav, bytes)]
     assert len(heard[1]) > 30 * len(heard[0])
-    whole = soundfile.info(lab.audio_path(take.id))
+    whole = soundfile.info(lab.library.audio_path(take.id))
     sound = np.concatenate([soundfile.read(io.BytesIO(wav), dtype="int16")[0] for wav in heard])
     assert AHEAD_S < len(sound) / whole.samplerate < whole.duration
-    start, _ = soundfile.read(lab.audio_path(take.id), frames=len(sound), dtype="int16")
+    start, _ = soundfile.read(lab.library.audio_path(take.id), frames=len(sound), dtype="int16")
     assert np.array_equal(sound, start)

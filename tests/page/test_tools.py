@@ -131,7 +131,7 @@ def test_a_client_that_wants_it_is_told_the_progress(url: str, page_lab: VoiceLa
     record = answer(ask(url, speak))[1]
     chunks = len(record["chunks"])
     assert chunks > 1 and told[-1] == (chunks, chunks) and told == sorted(told)
-    page_lab.delete(record["id"])
+    page_lab.library.delete(record["id"])
 
 
 def test_an_assistant_that_hangs_up_stops_the_work(url: str, page_lab: VoiceLab) -> None:
@@ -147,7 +147,7 @@ def test_an_assistant_that_hangs_up_stops_the_work(url: str, page_lab: VoiceLab)
     wait_for(lambda: page_lab.status.current()["status"] == "idle")
     assert page_lab.status.statistics()["cancelled_requests"] == before + 1
     for record in page_lab.history.list()[0]:
-        page_lab.delete(record["id"])
+        page_lab.library.delete(record["id"])
 
 
 def test_a_body_that_is_no_message_is_refused(url: str) -> None:
@@ -167,4 +167,4 @@ def test_on_a_space_a_tool_has_its_name_before_and_works(
         tools = ask(address, lambda client: client.list_tools()).tools
         assert {tool.name for tool in tools} == {f"my_lab_{name}" for name in TOOLS}
         audio, record = answer(call(address, "my_lab_generate", text="Hello."))
-        assert httpx.get(audio).content == lab.audio_path(record["id"]).read_bytes()
+        assert httpx.get(audio).content == lab.library.audio_path(record["id"]).read_bytes()

@@ -199,8 +199,8 @@ def test_a_refused_voice_leaves_nothing(
         (client.get("/voices/nobody/aliases"), 404),
     ):
         assert answer.status_code == code and is_envelope(answer), answer.request.url
-    assert [profile["name"] for profile in lab.profiles.list()] == ["Default"]
-    folder = lab.files.root / "profiles"
+    assert [profile["name"] for profile in lab.library.profiles.list()] == ["Default"]
+    folder = lab.library.files.root / "profiles"
     assert not folder.exists() or not list(folder.iterdir())
 
 

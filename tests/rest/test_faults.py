@@ -73,7 +73,7 @@ def test_deleting_a_running_take_leaves_no_file(client, lab: VoiceLab) -> None:
         assert client.delete(f"/history/{id}").status_code == 200
         wait_for(lambda: not client.get("/status/progress").json()["is_processing"])
         assert client.get(f"/history/{id}").status_code == 404
-        folder = lab.files.root / "generations"
+        folder = lab.library.files.root / "generations"
         assert not folder.exists() or list(folder.iterdir()) == []
 
 

@@ -95,7 +95,7 @@ def test_a_preview_is_kept_nowhere(client: TestClient, lab: VoiceLab, take: str)
     answer = client.post(f"/effects/preview/{take}", json={"effects_chain": SPEED})
     assert answer.headers["content-type"] == "audio/wav" and len(answer.content) > 10_000
     assert len(client.get(f"/generations/{take}/versions").json()) == 1
-    assert len(list((lab.files.root / "generations").iterdir())) == 1
+    assert len(list((lab.library.files.root / "generations").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_strangers_may_not_delete_profiles_and_versions(make_lab: MakeLab) -> No
 def test_the_events_of_a_deleted_take_end(client: TestClient, lab: VoiceLab) -> None:
     with held(lab):
         id = client.post("/generate", json={"text": TEXT}).json()["id"]
-        timer = threading.Timer(0.2, lab.delete, [id])
+        timer = threading.Timer(0.2, lab.library.delete, [id])
         timer.start()
         events = client.get(f"/generate/{id}/status").text
         timer.join()

@@ -25,7 +25,7 @@ def takes(lab: VoiceLab) -> list[str]:
 
 
 def lose(lab: VoiceLab, relative: str | None) -> None:
-    (lab.files.root / str(relative)).unlink()
+    (lab.library.files.root / str(relative)).unlink()
 
 
 def unzipped(answer: Response) -> zipfile.ZipFile:
@@ -101,11 +101,13 @@ def test_a_take_goes_with_the_versions_it_has(client: TestClient, lab, takes, wh
 
 def test_a_file_that_cannot_be_read_is_left_out_as_well(client: TestClient, lab, takes) -> None:
     path = lab.history.get(takes[0])["audio_path"]
-    version = lab.versions.of(takes[0])[0]["id"]
+    version = lab.library.versions.of(takes[0])[0]["id"]
     flac = path.removesuffix(".wav") + ".flac"
-    (lab.files.root / path).rename(lab.files.root / flac)  # what is in it is no FLAC
-    (lab.files.root / flac).write_bytes(b"junk" * 100)
-    lab.store.patch(VERSIONS, version, {"audio_path": flac})
+    (lab.library.files.root / path).rename(
+        lab.library.files.root / flac
+    )  # what is in it is no FLAC
+    (lab.library.files.root / flac).write_bytes(b"junk" * 100)
+    lab.library.store.patch(VERSIONS, version, {"audio_path": flac})
     answer = client.post("/history/export", json={"ids": takes})
     assert missing(answer) == takes[:1]
 
@@ -124,7 +126,7 @@ def test_a_story_goes_without_what_is_gone(client, lab, takes, story, swept) -> 
     items = client.get(f"/stories/{story}").json()["items"]
     lose(lab, lab.history.get(takes[2])["audio_path"])
     if swept:
-        lab.storage.cleanup(dry_run=False)
+        lab.library.storage.cleanup(dry_run=False)
         assert lab.history.get(takes[2])["status"] == "failed"
     assert [item["id"] for item in client.get(f"/stories/{story}").json()["items"]] == [
         item["id"] for item in items
@@ -181,7 +183,7 @@ def test_a_profile_goes_without_what_is_gone(client, lab, tmp_path) -> None:
     Image.new("RGB", (8, 8)).save(picture, "PNG")
     client.post(f"/profiles/{profile}/avatar", files={"file": ("a.png", picture.getvalue())})
     lose(lab, clips[0]["audio_path"])
-    lose(lab, lab.profiles.get(profile)["avatar_path"])
+    lose(lab, lab.library.profiles.get(profile)["avatar_path"])
     answer = client.get(f"/profiles/{profile}/export")
     archive = unzipped(answer)
     assert missing(answer) == [clips[0]["id"], profile]
@@ -190,7 +192,7 @@ def test_a_profile_goes_without_what_is_gone(client, lab, tmp_path) -> None:
         (profile, "picture", "The file is gone."),
     ]
     again = client.post("/profiles/import", files={"file": ("a.zip", answer.content)}).json()
-    assert [s["reference_text"] for s in lab.profiles.samples(again["id"])] == ["Clip 1."]
+    assert [s["reference_text"] for s in lab.library.profiles.samples(again["id"])] == ["Clip 1."]
     lose(lab, clips[1]["audio_path"])
     assert client.get(f"/profiles/{profile}/export").json()["error"]["type"] == "not_found"
 

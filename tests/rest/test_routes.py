@@ -169,7 +169,7 @@ def test_store_false_keeps_nothing(client: TestClient, lab: VoiceLab) -> None:
     assert len(speak(client, store=False).content) > 1000
     assert client.get("/history").json()["total"] == 0
     assert client.get("/stats").json()["completed_requests"] == 1
-    assert not list((lab.files.root).glob("generations/*"))
+    assert not list((lab.library.files.root).glob("generations/*"))
 
 
 def events(content: str) -> list[dict]:
@@ -299,7 +299,7 @@ def test_filters_pages_favourite_tags_and_deletion(client: TestClient, lab: Voic
     assert changed["tags"] == ["a", "b"]
     assert client.get("/history?tag=b").json()["total"] == 1
     assert client.patch(f"/history/{ids[1]}", json={"seed": 1}).status_code == 422
-    path = lab.audio_path(ids[0])
+    path = lab.library.audio_path(ids[0])
     assert "message" in client.delete(f"/history/{ids[0]}").json()
     assert not path.exists() and client.delete(f"/history/{ids[0]}").status_code == 404
     assert client.delete("/history").status_code == 422
@@ -409,7 +409,7 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(client, lab, name: str)
     answer = send(client, HOSTILE[name])
     assert answer.status_code in (400, 413) and is_envelope(answer)
     assert client.get("/history").json()["total"] == 0
-    assert not list(lab.files.root.glob("generations/*"))
+    assert not list(lab.library.files.root.glob("generations/*"))
 
 
 def test_an_encrypted_archive_and_one_of_too_many_entries_are_refused(client: TestClient) -> None:

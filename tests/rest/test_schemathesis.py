@@ -45,11 +45,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VoiceLab]:
 def known(lab: VoiceLab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Ids that are there, by the name of their place in a path."""
     clip = write_clip(tmp_path_factory.mktemp("clips") / "voice.wav", 3.0)
-    profile = lab.profiles.create("Anna")["id"]
-    sample = lab.profiles.add_sample(profile, clip)["id"]
+    profile = lab.library.profiles.create("Anna")["id"]
+    sample = lab.library.profiles.add_sample(profile, clip)["id"]
     take = lab.generate("The fjord was quiet. A boat drew a line across it.", progress=False)
-    story = lab.stories.create("The wind", "")["id"]
-    item = lab.stories.add_item(story, take.id)["id"]
+    story = lab.library.stories.create("The wind", "")["id"]
+    item = lab.library.stories.add_item(story, take.id)["id"]
     ids = {"vid": take.record["active_version_id"], "sid": sample, "iid": item, "index": "0"}
     ids |= {"version_id": ids["vid"], "voice_name": "Anna", "job_id": take.id}
     ids |= {"request_id": take.record["request_id"], "/profiles": profile, "/stories": story}

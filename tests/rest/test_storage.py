@@ -78,7 +78,7 @@ def test_a_quota_is_413(client: TestClient) -> None:
 def test_usage_names_what_no_take_has(client: TestClient, lab: VoiceLab) -> None:
     speak(client)
     assert client.get("/storage").json()["orphan_files"] == 0
-    orphan = lab.files.root / "generations" / "orphan.wav"
+    orphan = lab.library.files.root / "generations" / "orphan.wav"
     orphan.write_bytes(b"12345")
     os.utime(orphan, (1e9, 1e9))
     usage = client.get("/storage").json()
@@ -92,8 +92,8 @@ def test_a_compressed_take_is_served_as_what_it_is(client: TestClient, lab: Voic
     wav = client.get(f"/audio/{id}")
     assert wav.headers["content-type"] == "audio/wav"
     for table in ("versions", "generations"):
-        for (row,) in lab.store.values(table, ("id",)):
-            lab.store.patch(table, row, {"created_at": "2020-01-01T00:00:00.000000Z"})
+        for (row,) in lab.library.store.values(table, ("id",)):
+            lab.library.store.patch(table, row, {"created_at": "2020-01-01T00:00:00.000000Z"})
     client.put("/storage/policy", json={"flac_after_days": 1})
     client.post("/storage/cleanup", params={"dry_run": False})
     flac = client.get(f"/audio/{id}")

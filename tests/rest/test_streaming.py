@@ -101,7 +101,7 @@ def test_the_first_sound_is_sent_before_the_last_is_made(
     assert early[0] and listener.status == 200
     assert "content-length" not in listener.headers
     id = listener.headers["x-generation-id"]
-    stored, rate = read(lab.audio_path(id))
+    stored, rate = read(lab.library.audio_path(id))
     if name in ("flac", "wav"):
         with av.open(io.BytesIO(listener.content)) as container:
             heard = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
@@ -150,7 +150,7 @@ def test_who_hangs_up_after_the_first_sound_stops_the_take(
     listener = Listener(None)
     anyio.run(speak)
     assert lab.status.statistics()["cancelled_requests"] == 1
-    assert list(lab.files.root.glob("generations/*")) == []
+    assert list(lab.library.files.root.glob("generations/*")) == []
 
 
 @pytest.mark.parametrize(
@@ -194,10 +194,10 @@ def test_an_export_is_headed_without_being_made_and_has_no_ranges(
 
 
 def test_a_story_is_headed_without_being_made(client: TestClient, lab: VoiceLab, take: str) -> None:
-    story = lab.stories.create("S")["id"]
+    story = lab.library.stories.create("S")["id"]
     path = f"/stories/{story}/export-audio?format=mp3"
     assert client.head(path).status_code == client.get(path).status_code == 409
-    lab.stories.add_item(story, generation_id=take)
+    lab.library.stories.add_item(story, generation_id=take)
     head, whole = client.head(path), client.get(path)
     assert head.status_code == 200 and head.content == b""
     assert head.headers["x-audio-seconds"] == whole.headers["x-audio-seconds"]

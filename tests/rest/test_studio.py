@@ -153,13 +153,13 @@ def test_an_audio_file_becomes_a_take(
     assert client.get(f"/audio/{take['id']}").status_code == 200
     added = client.post(f"/stories/{story}/items", json={"generation_id": take["id"]})
     assert added.status_code == 200
-    files = sorted((lab.files.root / "generations").iterdir())
+    files = sorted((lab.library.files.root / "generations").iterdir())
     for content in (b"", b"junk" * 1000, b"<svg/>"):
         refused = client.post("/generate/import", files={"file": ("a.mp3", content)})
         assert refused.status_code == 422 and is_envelope(refused)
     assert client.post("/generate/import", json={"file": "x"}).status_code == 422
     assert client.get("/history").json()["total"] == 1
-    assert sorted((lab.files.root / "generations").iterdir()) == files
+    assert sorted((lab.library.files.root / "generations").iterdir()) == files
 
 
 def test_what_the_page_polls(client: TestClient, lab: VoiceLab) -> None:

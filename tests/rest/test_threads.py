@@ -28,14 +28,14 @@ def in_loop(lab: VoiceLab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
 
     def watch(name: str) -> None:
-        real = getattr(lab.store, name)
+        real = getattr(lab.library.store, name)
 
         def call(table: str, *more: Any, **named: Any) -> Any:
             if asyncio._get_running_loop() is not None:
                 seen.append(f"{name} {table}")
             return real(table, *more, **named)
 
-        monkeypatch.setattr(lab.store, name, call)
+        monkeypatch.setattr(lab.library.store, name, call)
 
     for name in CALLS:
         watch(name)
@@ -116,7 +116,7 @@ def test_a_client_that_hangs_up_ends_its_take_and_keeps_no_other_waiting(
     lab: VoiceLab, in_loop: list[str], path: str, body: dict[str, str], reads: bool
 ) -> None:
     """The engine is told at once, and another thread records it."""
-    path = path.format(id=lab.stories.create("S")["id"])
+    path = path.format(id=lab.library.stories.create("S")["id"])
 
     async def hang_up() -> None:
         gone = anyio.Event()

@@ -58,8 +58,8 @@ def told(lab: VoiceLab, id: str) -> dict[str, Any]:
 
 def works(lab: VoiceLab, id: str) -> None:
     """Exported, given effects, made again."""
-    assert lab.import_archive(io.BytesIO(lab.export_archive(id)))
-    assert lab.versions.apply(id, GAIN)["source_version_id"]
+    assert lab.library.archives.import_takes(io.BytesIO(lab.library.archives.export_take(id)))
+    assert lab.library.versions.apply(id, GAIN)["source_version_id"]
     if lab.history.get(id)["seed"] is not None and lab.history.get(id)["engine"] == "tone":
         lab.drain(lab.regenerate(id))
 
@@ -68,21 +68,23 @@ def works(lab: VoiceLab, id: str) -> None:
 def twenty(make_lab: MakeLab) -> tuple[Path, dict[str, dict[str, Any]]]:
     """The folder of a lab with twenty takes, closed, and its records by id."""
     lab = make_lab()
-    lab.profiles.create("Anna")
+    lab.library.profiles.create("Anna")
     voices = ("Anna", None)
     ids = [made(lab, f"Take {n}: ü & <b>.", seed=n, voice=voices[n % 2]) for n in range(17)]
     ids.append(made(lab, "With effects.", effects_chain=GAIN))
     lab.drain(lab.regenerate(ids[0], seed=99))
-    lab.versions.apply(ids[1], GAIN)
-    (again,) = lab.import_archive(io.BytesIO(lab.export_archive(ids[0])))
+    lab.library.versions.apply(ids[1], GAIN)
+    (again,) = lab.library.archives.import_takes(
+        io.BytesIO(lab.library.archives.export_take(ids[0]))
+    )
     ids += [again["id"], made(lab, "To FLAC.")]
     old = {"created_at": "2020-01-01T00:00:00.000000Z"}
-    lab.store.patch("versions", lab.history.get(ids[-1])["active_version_id"], old)
-    lab.storage.set_policy(Policy(flac_after_days=1000))
-    assert len(lab.storage.cleanup(dry_run=False)["compressed"]) == 1
+    lab.library.store.patch("versions", lab.history.get(ids[-1])["active_version_id"], old)
+    lab.library.storage.set_policy(Policy(flac_after_days=1000))
+    assert len(lab.library.storage.cleanup(dry_run=False)["compressed"]) == 1
     records = {id: told(lab, id) for id in ids}
     lab.close()
-    return lab.files.root, records
+    return lab.library.files.root, records
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\0" * 100, b"{}"], ids=str)
@@ -103,10 +105,10 @@ def test_takes_come_back_from_their_sounds(twenty, make_lab: MakeLab, content, c
     assert check(folder) == 0
     lab = make_lab()
     assert {id: told(lab, id) for id in before} == before and len(lab.history) == 20
-    assert lab.profiles.voice("Anna")["generation_count"] == 10
+    assert lab.library.profiles.voice("Anna")["generation_count"] == 10
     for id in list(before)[:2] + list(before)[-3:]:
         works(lab, id)
-    assert lab.storage.cleanup()["orphan_files"] == []
+    assert lab.library.storage.cleanup()["orphan_files"] == []
     lab.close()
     assert repair(folder, "--from-audio") == 0
     assert "sounds: 0 takes (0 of them say nothing of themselves), 0 v" in capsys.readouterr().out
@@ -117,10 +119,10 @@ def test_only_what_is_lost_is_made_again(twenty, make_lab: MakeLab) -> None:
     lab = make_lab()
     first, second, third = list(before)[:3]
     for row in lab.history.get(first)["versions"][:1]:
-        lab.store.delete("versions", row["id"])
+        lab.library.store.delete("versions", row["id"])
     for row in lab.history.get(second)["versions"]:
-        lab.store.delete("versions", row["id"])
-    lab.store.delete("generations", second)
+        lab.library.store.delete("versions", row["id"])
+    lab.library.store.delete("generations", second)
     lab.history.change(third, tags=["mine"])
     lab.close()
     assert repair(folder, "--from-audio") == 0 and check(folder) == 0
@@ -154,10 +156,13 @@ def test_sounds_that_say_nothing_become_takes_that_say_so(
     texts = sorted(record["text"] for record in lab.history)
     assert texts == [NO_TEXT, NO_TEXT, "What a studio wrote."]
     for record in lab.history:
-        assert np.array_equal(read(lab.audio_path(record["id"]))[0], pcm)
+        assert np.array_equal(read(lab.library.audio_path(record["id"]))[0], pcm)
         assert record["seed"] is None and record["engine"] == "imported"
         works(lab, record["id"])
-    assert lab.profiles.reference(lab.profiles.resolve("Recovered voice")["id"]) is not None
+    assert (
+        lab.library.profiles.reference(lab.library.profiles.resolve("Recovered voice")["id"])
+        is not None
+    )
 
 
 HOSTILE: list[Callable[[dict], object]] = [
@@ -192,7 +197,7 @@ def test_what_a_file_says_is_checked(tmp_path: Path, make_lab: MakeLab, spoil) -
 
 def test_a_sound_is_never_removed_by_a_repair_that_fails(lab: VoiceLab, monkeypatch) -> None:
     id = made(lab)
-    path = lab.audio_path(id)
+    path = lab.library.audio_path(id)
     store = MemoryStore()
 
     def broken(*_: object, **__: object) -> None:
@@ -200,7 +205,7 @@ def test_a_sound_is_never_removed_by_a_repair_that_fails(lab: VoiceLab, monkeypa
 
     monkeypatch.setattr(store, "patch", broken)
     with pytest.raises(OSError, match="broken"):
-        rebuild(store, lab.files)
+        rebuild(store, lab.library.files)
     assert path.exists() and store.count("generations") == 0
 
 
@@ -209,15 +214,15 @@ def broken(request: pytest.FixtureRequest, make_lab: MakeLab) -> tuple[VoiceLab,
     """A lab over each store, with takes, one of them with effects, and a story."""
     url = request.getfixturevalue("database") if request.param == "postgres" else None
     lab = make_lab(database_url=url)
-    lab.profiles.create("Anna")
+    lab.library.profiles.create("Anna")
     ids = [made(lab, "One.", voice="Anna"), made(lab, "Two.", effects_chain=GAIN), made(lab)]
-    story = lab.stories.create("Story")["id"]
-    lab.stories.append(story, ids)
+    story = lab.library.stories.create("Story")["id"]
+    lab.library.stories.append(story, ids)
     return lab, ids
 
 
 def mended(lab: VoiceLab) -> list[str]:
-    references = References(lab.store, lab.files)
+    references = References(lab.library.store, lab.library.files)
     assert references.dangling()
     done = references.mend()
     assert references.dangling() == []
@@ -226,9 +231,9 @@ def mended(lab: VoiceLab) -> list[str]:
 
 def test_a_whole_lab_has_nothing_to_mend(broken) -> None:
     lab, ids = broken
-    lab.versions.delete(ids[1], lab.history.get(ids[1])["versions"][0]["id"])
-    lab.delete_many([ids[2]])
-    assert References(lab.store, lab.files).dangling() == []
+    lab.library.versions.delete(ids[1], lab.history.get(ids[1])["versions"][0]["id"])
+    lab.library.delete_many([ids[2]])
+    assert References(lab.library.store, lab.library.files).dangling() == []
 
 
 @pytest.mark.parametrize("metadata", [True, False])
@@ -239,15 +244,15 @@ def test_lost_versions_are_rebuilt_from_the_files_of_their_takes(
     lab, ids = broken
     id = ids[which]
     if not metadata:
-        for row in lab.versions.of(id):
-            path = lab.files.path(row["audio_path"])
+        for row in lab.library.versions.of(id):
+            path = lab.library.files.path(row["audio_path"])
             soundfile.write(path, *read(path), subtype="PCM_16")
-            lab.store.patch("versions", row["id"], {"size_bytes": path.stat().st_size})
-        lab.versions.set_default(id, lab.history.get(id)["active_version_id"])
+            lab.library.store.patch("versions", row["id"], {"size_bytes": path.stat().st_size})
+        lab.library.versions.set_default(id, lab.history.get(id)["active_version_id"])
     before = told(lab, id)
-    lost = lab.versions.of(id)
+    lost = lab.library.versions.of(id)
     for row in lost:
-        lab.store.delete("versions", row["id"])
+        lab.library.store.delete("versions", row["id"])
     done = mended(lab)
     assert any("rebuilt from generations/" in sentence for sentence in done)
     after = told(lab, id)
@@ -259,10 +264,10 @@ def test_lost_versions_are_rebuilt_from_the_files_of_their_takes(
 
 def test_one_lost_version_of_two_is_rebuilt_with_its_effects(broken) -> None:
     lab, ids = broken
-    clean, processed = lab.versions.of(ids[1])
+    clean, processed = lab.library.versions.of(ids[1])
     for lost in (clean, processed):
         before = told(lab, ids[1])
-        lab.store.delete("versions", lost["id"])
+        lab.library.store.delete("versions", lost["id"])
         mended(lab)
         assert told(lab, ids[1]) == before
     works(lab, ids[1])
@@ -270,9 +275,9 @@ def test_one_lost_version_of_two_is_rebuilt_with_its_effects(broken) -> None:
 
 def test_a_take_of_which_nothing_is_left_has_failed(broken) -> None:
     lab, ids = broken
-    lab.audio_path(ids[0]).unlink()
-    for row in lab.versions.of(ids[0]):
-        lab.store.delete("versions", row["id"])
+    lab.library.audio_path(ids[0]).unlink()
+    for row in lab.library.versions.of(ids[0]):
+        lab.library.store.delete("versions", row["id"])
     lab.history.patch(ids[0], audio_path=None)
     (sentence, *_) = mended(lab)
     assert "can be made again" in sentence
@@ -292,37 +297,37 @@ LOST = [
 def test_a_lost_table_is_mended(broken, table: str, sentence: str) -> None:
     lab, ids = broken
     texts = [lab.history.get(id)["text"] for id in ids]
-    for (row,) in lab.store.values(table, ("id",)):
-        lab.store.delete(table, row)
+    for (row,) in lab.library.store.values(table, ("id",)):
+        lab.library.store.delete(table, row)
     done = mended(lab)
     assert any(sentence in each for each in done), done
     assert [lab.history.get(id)["text"] for id in ids] == texts
-    assert lab.profiles.voice("Anna")["generation_count"] == 1
-    (story,) = lab.stories.list()
-    assert len(lab.stories.get(story["id"])["items"]) == 3
+    assert lab.library.profiles.voice("Anna")["generation_count"] == 1
+    (story,) = lab.library.stories.list()
+    assert len(lab.library.stories.get(story["id"])["items"]) == 3
     for id in ids:
         works(lab, id)
 
 
 def test_items_of_stories_lose_what_is_not_there(broken) -> None:
     lab, ids = broken
-    (story,) = lab.stories.list()
-    items = lab.stories.get(story["id"])["items"]
-    lab.store.patch("story_items", items[0]["id"], {"version_id": "gone"})
+    (story,) = lab.library.stories.list()
+    items = lab.library.stories.get(story["id"])["items"]
+    lab.library.store.patch("story_items", items[0]["id"], {"version_id": "gone"})
     other = lab.history.get(ids[0])["active_version_id"]
-    lab.store.patch("story_items", items[1]["id"], {"version_id": other})
-    lab.store.patch("story_items", items[2]["id"], {"generation_id": "gone"})
+    lab.library.store.patch("story_items", items[1]["id"], {"version_id": other})
+    lab.library.store.patch("story_items", items[2]["id"], {"generation_id": "gone"})
     done = mended(lab)
     assert sum("what its take is heard as" in each for each in done) == 2
     assert sum("was removed" in each for each in done) == 1
-    assert len(lab.stories.get(story["id"])["items"]) == 2
+    assert len(lab.library.stories.get(story["id"])["items"]) == 2
 
 
 def test_clips_of_a_lost_profile_get_one(lab: VoiceLab, voice: Path) -> None:
-    profile = lab.profiles.create_from_clip("Bert", voice)["id"]
-    lab.store.delete("profiles", profile)
+    profile = lab.library.profiles.create_from_clip("Bert", voice)["id"]
+    lab.library.store.delete("profiles", profile)
     assert "Recovered voice" in mended(lab)[0]
-    assert lab.profiles.reference(profile) is not None
+    assert lab.library.profiles.reference(profile) is not None
 
 
 def test_the_commands_check_and_repair_what_dangles(
@@ -331,9 +336,9 @@ def test_the_commands_check_and_repair_what_dangles(
     lab = make_lab()
     id = made(lab)
     version = lab.history.get(id)["active_version_id"]
-    lab.store.delete("versions", version)
+    lab.library.store.delete("versions", version)
     lab.close()
-    folder = lab.files.root
+    folder = lab.library.files.root
     assert check(folder) == 1
     assert f"wrong: take {id} is heard as version {version}" in capsys.readouterr().out
     before = (folder / "db.json").read_bytes()
@@ -352,17 +357,17 @@ def test_a_line_that_is_damaged_leaves_no_take_half_dead(make_lab: MakeLab, caps
     ids = [made(lab, f"Take {n}.") for n in range(3)]
     version = lab.history.get(ids[1])["active_version_id"]
     lab.close()
-    path = lab.files.root / "db.json"
+    path = lab.library.files.root / "db.json"
     lines = path.read_bytes().split(b"\n")
     (lost,) = [n for n, line in enumerate(lines) if b'{"id":"%s"' % version.encode() in line]
     lines[lost] = lines[lost][:-9] + b"#"
     path.write_bytes(b"\n".join(lines))
-    assert check(lab.files.root) == 1
-    assert repair(lab.files.root) == 0
+    assert check(lab.library.files.root) == 1
+    assert repair(lab.library.files.root) == 0
     out = capsys.readouterr().out
     assert "lost: db.json: a damaged line" in out
     assert f"mended: the clean version {version} of take {ids[1]} was rebuilt from" in out
-    assert check(lab.files.root) == 0
+    assert check(lab.library.files.root) == 0
     lab = make_lab()
     for id in ids:
         works(lab, id)
@@ -376,7 +381,7 @@ def test_records_of_a_database_come_back_from_the_sounds(
     before = [told(lab, id) for id in ids]
     lab.close()
     server.clear()
-    words = ["--data-dir", str(lab.files.root), "--database-url", database]
+    words = ["--data-dir", str(lab.library.files.root), "--database-url", database]
     assert main(["db", "check", *words]) == 1
     assert main(["db", "repair", *words, "--from-audio", "--dry-run"]) == 0
     assert main(["db", "check", *words]) == 1

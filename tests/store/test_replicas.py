@@ -95,7 +95,7 @@ def test_a_take_of_one_is_listed_played_exported_and_changed_by_the_other(
     assert second.get("/storage").json()["takes_bytes"] > len(spoken.content)
     assert second.delete(f"/history/{id}").status_code == 200
     assert first.get(f"/audio/{id}").status_code == 404
-    assert [entry for lab in labs for entry in lab.files.audio_files()] == []
+    assert [entry for lab in labs for entry in lab.library.files.audio_files()] == []
 
 
 def free_when_told(lab: VoiceLab, free: threading.Event) -> None:
@@ -131,16 +131,19 @@ def test_another_replica_starting_ends_no_take(
         events = client.get(f"/generate/{take['id']}/status").text
     assert '"pending"' in events and events.rstrip().endswith('"error":null}')
     assert first.history.get(take["id"])["status"] == "completed"
-    assert second.replicas.alive() == {first.replicas.id, second.replicas.id}
+    assert second.library.replicas.alive() == {
+        first.library.replicas.id,
+        second.library.replicas.id,
+    }
 
 
 def test_a_take_deleted_by_the_other_leaves_no_file(make_replica: MakeReplica) -> None:
     first, second = make_replica(), make_replica()
     with held(first):
         take = first.submit(GenerationRequest("This one is on its way."))
-        second.delete(take["id"])
+        second.library.delete(take["id"])
     wait_for(lambda: not first.status.live())
-    assert list(second.files.audio_files()) == [] and len(second.history) == 0
+    assert list(second.library.files.audio_files()) == [] and len(second.history) == 0
 
 
 @in_a_folder
@@ -165,20 +168,20 @@ input()
     second._recover()
     assert second.history.get(id)["status"] == "pending"
     now = time.monotonic
-    second.replicas._clock = lambda: now() + 91
+    second.library.replicas._clock = lambda: now() + 91
     second._recover()
     record = second.history.get(id)
     assert (record["status"], record["error"]) == ("failed", "interrupted")
-    assert second.replicas.alive() == {second.replicas.id}
+    assert second.library.replicas.alive() == {second.library.replicas.id}
     assert second.drain(second.resume(id))["status"] == "completed"
 
 
 @in_a_folder
 def test_a_replica_that_leaves_is_forgotten_at_once(make_replica: MakeReplica) -> None:
     first, second = make_replica(), make_replica()
-    assert len(second.replicas.alive()) == 2
+    assert len(second.library.replicas.alive()) == 2
     first.close()
-    assert second.replicas.alive() == {second.replicas.id}
+    assert second.library.replicas.alive() == {second.library.replicas.id}
 
 
 @in_a_folder
@@ -188,8 +191,8 @@ def test_totals_and_policies_of_two_lose_nothing(make_replica: MakeReplica) -> N
     def work(lab: VoiceLab) -> None:
         for n in range(5):
             lab.status.begin("Text").finish(audio_seconds=1.0)
-            lab.storage.set_policy(Policy(max_takes=100 + n))
-            lab.profiles.free_name("x")
+            lab.library.storage.set_policy(Policy(max_takes=100 + n))
+            lab.library.profiles.free_name("x")
 
     threads = [threading.Thread(target=work, args=(lab,)) for lab in labs for _ in range(2)]
     for thread in threads:
@@ -197,7 +200,7 @@ def test_totals_and_policies_of_two_lose_nothing(make_replica: MakeReplica) -> N
     for thread in threads:
         thread.join()
     assert {lab.status.statistics()["completed_requests"] for lab in labs} == {20}
-    assert labs[0].storage.policy() == labs[1].storage.policy()
+    assert labs[0].library.storage.policy() == labs[1].library.storage.policy()
 
 
 @in_a_folder
@@ -282,7 +285,7 @@ def test_a_database_without_records_beside_takes_is_refused(
 ) -> None:
     first = make_replica()
     id = first.drain(first.stream(GenerationRequest("A take of ours.")))["id"]
-    path = first.audio_path(id)
+    path = first.library.audio_path(id)
     first.close()
     server.clear()
     for _ in range(2):

@@ -50,7 +50,7 @@ def take(lab: VoiceLab, id: str) -> dict:
             {key: version[key] for key in VERSION_KEYS}
             | {
                 "source": numbers.get(version["source_version_id"]),
-                "sound": read(lab.files.path(version["audio_path"]))[0].tolist(),
+                "sound": read(lab.library.files.path(version["audio_path"]))[0].tolist(),
             }
             for version in versions
         ]
@@ -79,27 +79,29 @@ def test_what_goes_out_comes_in_equal(
     shared: VoiceLab, text, profile, tags, versions, default, favorite
 ) -> None:
     lab = shared
-    voice = lab.profiles.named(lab.profiles.free_name(profile.strip()[:80]))
+    voice = lab.library.profiles.named(lab.library.profiles.free_name(profile.strip()[:80]))
     id = made(lab, text, voice=voice["id"], seed=3)
     for kind in versions:
         if kind == "gain":
-            lab.versions.apply(id, GAIN)
+            lab.library.versions.apply(id, GAIN)
         else:
             lab.drain(lab.regenerate(id))
-    rows = lab.versions.of(id)
-    lab.versions.set_default(id, rows[default % len(rows)]["id"])
+    rows = lab.library.versions.of(id)
+    lab.library.versions.set_default(id, rows[default % len(rows)]["id"])
     lab.history.change(id, is_favorited=favorite, tags=tags, label="mine")
-    (again,) = lab.import_archive(io.BytesIO(lab.export_archive(id)))
+    (again,) = lab.library.archives.import_takes(io.BytesIO(lab.library.archives.export_take(id)))
     assert take(lab, again["id"]) == take(lab, id)
     assert again["id"] != id and again["source"] == "import"
-    lab.delete_many([id, again["id"]])
+    lab.library.delete_many([id, again["id"]])
 
 
 def test_an_imported_take_can_be_made_again(shared: VoiceLab) -> None:
     id = made(shared, "The same words.", seed=8)
-    (again,) = shared.import_archive(io.BytesIO(shared.export_archive(id)))
+    (again,) = shared.library.archives.import_takes(
+        io.BytesIO(shared.library.archives.export_take(id))
+    )
     made_again = shared.drain(shared.retry(again["id"]))
-    sounds = [read(shared.audio_path(each))[0] for each in (id, made_again["id"])]
+    sounds = [read(shared.library.audio_path(each))[0] for each in (id, made_again["id"])]
     assert np.array_equal(*sounds)
 
 
@@ -107,7 +109,7 @@ def test_many_takes_travel_in_one_zip(make_lab: MakeLab) -> None:
     lab = make_lab()
     ids = [made(lab, text) for text in ("One.", "Two: ünïcode 日本語.", "One.")]
     sink = io.BytesIO()
-    lab.export_many(ids, sink)
+    lab.library.archives.export_takes(ids, sink)
     with zipfile.ZipFile(sink) as archive:
         names = archive.namelist()
         told = json.loads(archive.read(names.pop()))
@@ -117,14 +119,14 @@ def test_many_takes_travel_in_one_zip(make_lab: MakeLab) -> None:
         )
         assert told["missing"] == []
         single = archive.read(names[1])
-    again = lab.import_archive(sink)
+    again = lab.library.archives.import_takes(sink)
     assert [record["text"] for record in again] == ["One.", "Two: ünïcode 日本語.", "One."]
-    assert lab.import_archive(io.BytesIO(single))[0]["text"].startswith("Two")
+    assert lab.library.archives.import_takes(io.BytesIO(single))[0]["text"].startswith("Two")
     lab.history.patch(ids[0], status="failed")
-    lab.versions._store.delete("versions", lab.versions.of(ids[0])[0]["id"])
+    lab.library.versions._store.delete("versions", lab.library.versions.of(ids[0])[0]["id"])
     with pytest.raises(Conflict, match="no audio"):
-        lab.export_many(ids[:1], io.BytesIO())
-    assert lab.export_many(ids, io.BytesIO()).ids == ids[:1]
+        lab.library.archives.export_takes(ids[:1], io.BytesIO())
+    assert lab.library.archives.export_takes(ids, io.BytesIO()).ids == ids[:1]
 
 
 @pytest.mark.parametrize("kind", ["take", "story"])
@@ -134,13 +136,15 @@ def test_an_import_lets_nobody_wait_for_its_files(
     lab = make_lab()
     id, sink = made(lab), io.BytesIO()
     if kind == "story":
-        story = lab.stories.create("A story")["id"]
-        lab.stories.add_item(story, id)
-        lab.export_story(story, sink)
+        story = lab.library.stories.create("A story")["id"]
+        lab.library.stories.add_item(story, id)
+        lab.library.archives.export_story(story, sink)
     else:
-        sink.write(lab.export_archive(id))
-    bring = lab.import_story if kind == "story" else lab.import_archive
-    alone, batch, publish = [], lab.store.batch, lab.files.publish
+        sink.write(lab.library.archives.export_take(id))
+    bring = (
+        lab.library.archives.import_story if kind == "story" else lab.library.archives.import_takes
+    )
+    alone, batch, publish = [], lab.library.store.batch, lab.library.files.publish
 
     @contextlib.contextmanager
     def watched() -> Iterator[None]:
@@ -158,41 +162,41 @@ def test_an_import_lets_nobody_wait_for_its_files(
     def full(*_: object) -> None:
         raise StoreFull("The disk is full.")
 
-    monkeypatch.setattr(lab.store, "batch", watched)
-    monkeypatch.setattr(lab.files, "publish", published)
+    monkeypatch.setattr(lab.library.store, "batch", watched)
+    monkeypatch.setattr(lab.library.files, "publish", published)
     bring(sink)
     assert len(lab.history) == 2
-    files = sorted(lab.files.root.rglob("*.wav"))
+    files = sorted(lab.library.files.root.rglob("*.wav"))
     assert len(files) == 2
-    monkeypatch.setattr(lab.store, "insert", full)
+    monkeypatch.setattr(lab.library.store, "insert", full)
     with pytest.raises(StoreFull):
         bring(sink)
-    assert sorted(lab.files.root.rglob("*.wav")) == files
+    assert sorted(lab.library.files.root.rglob("*.wav")) == files
 
 
 def test_one_bad_take_among_many_refuses_all(make_lab: MakeLab) -> None:
     lab = make_lab()
-    good = lab.export_archive(made(lab))
+    good = lab.library.archives.export_take(made(lab))
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w") as archive:
         archive.writestr("1.voicebox.zip", good)
         archive.writestr("2.voicebox.zip", b"junk")
-    files = sorted(path.name for path in lab.files.root.rglob("*"))
+    files = sorted(path.name for path in lab.library.files.root.rglob("*"))
     with pytest.raises(BadArchive):
-        lab.import_archive(sink)
+        lab.library.archives.import_takes(sink)
     assert len(lab.history) == 1
-    assert sorted(path.name for path in lab.files.root.rglob("*")) == files
+    assert sorted(path.name for path in lab.library.files.root.rglob("*")) == files
 
 
 def test_an_archive_within_an_archive_within_an_archive_is_no_take(shared: VoiceLab) -> None:
-    content = shared.export_archive(made(shared))
+    content = shared.library.archives.export_take(made(shared))
     for _ in range(2):
         sink = io.BytesIO()
         with zipfile.ZipFile(sink, "w") as archive:
             archive.writestr("inner.voicebox.zip", content)
         content = sink.getvalue()
     with pytest.raises(BadArchive, match="manifest"):
-        shared.import_archive(io.BytesIO(content))
+        shared.library.archives.import_takes(io.BytesIO(content))
 
 
 MANIFEST = {
@@ -241,25 +245,25 @@ def test_a_wrong_type_in_any_field_is_refused_or_harmless(
         manifest = json.loads(json.dumps(MANIFEST))
         target = manifest[part] if part else manifest
         (target[0] if isinstance(target, list) else target)[name] = wrong
-        before = sorted(path.name for path in shared.files.root.rglob("*.wav"))
+        before = sorted(path.name for path in shared.library.files.root.rglob("*.wav"))
         count = len(shared.history)
         try:
-            records = shared.import_archive(archive(manifest))
+            records = shared.library.archives.import_takes(archive(manifest))
         except BadArchive as error:
             assert "manifest.json" in error.message or "archive" in error.message
             assert len(shared.history) == count
-            assert sorted(path.name for path in shared.files.root.rglob("*.wav")) == before
+            assert sorted(path.name for path in shared.library.files.root.rglob("*.wav")) == before
         else:
             assert shared.history.list(limit=500)[1] == count + 1
             assert shared.history.stats()["total_generations"] == count + 1
-            shared.export_archive(records[0]["id"])
-            shared.delete(records[0]["id"])
+            shared.library.archives.export_take(records[0]["id"])
+            shared.library.delete(records[0]["id"])
 
 
 def test_a_seed_that_is_a_word_does_not_break_every_list(shared: VoiceLab) -> None:
     manifest = {**MANIFEST, "generation": {**MANIFEST["generation"], "seed": "abc"}}
     with pytest.raises(BadArchive, match="seed"):
-        shared.import_archive(archive(manifest))
+        shared.library.archives.import_takes(archive(manifest))
     assert isinstance(shared.history.list()[1], int)
 
 
@@ -275,7 +279,7 @@ def test_audio_that_is_none_is_refused(shared: VoiceLab, kind: str) -> None:
         "nothing": whole[:44],
     }[kind]
     with pytest.raises(BadArchive, match=r"a\.wav"):
-        shared.import_archive(archive(MANIFEST, audio))
+        shared.library.archives.import_takes(archive(MANIFEST, audio))
 
 
 def test_an_exported_flac_can_be_imported_again(shared: VoiceLab) -> None:
@@ -286,15 +290,15 @@ def test_an_exported_flac_can_be_imported_again(shared: VoiceLab) -> None:
     with zipfile.ZipFile(sink, "w") as file:
         file.writestr("manifest.json", json.dumps(manifest))
         file.writestr("audio/a.flac", encode(pcm, 24_000, "flac"))
-    (record,) = shared.import_archive(sink)
-    assert np.array_equal(read(shared.audio_path(record["id"]))[0], pcm)
+    (record,) = shared.library.archives.import_takes(sink)
+    assert np.array_equal(read(shared.library.audio_path(record["id"]))[0], pcm)
 
 
 @given(st.binary(max_size=300))
 @settings(max_examples=60, deadline=None)
 def test_random_bytes_are_refused(shared: VoiceLab, content: bytes) -> None:
     with pytest.raises(BadArchive):
-        shared.import_archive(io.BytesIO(content))
+        shared.library.archives.import_takes(io.BytesIO(content))
 
 
 @given(st.integers(0, 10**6), st.integers(0, 255))
@@ -303,18 +307,18 @@ def test_a_flipped_byte_is_refused_or_harmless(shared: VoiceLab, place: int, val
     content = bytearray((FIXTURES / "generation_single.voicebox.zip").read_bytes())
     content[place % len(content)] = value
     try:
-        records = shared.import_archive(io.BytesIO(bytes(content)))
+        records = shared.library.archives.import_takes(io.BytesIO(bytes(content)))
     except (BadArchive, TooLarge):
         return
     assert records[0]["status"] == "completed"
-    shared.delete_many([record["id"] for record in records])
+    shared.library.delete_many([record["id"] for record in records])
 
 
 @pytest.mark.parametrize("cut", [1, 10, 100, 1000, 10_000])
 def test_a_cut_archive_is_refused(shared: VoiceLab, cut: int) -> None:
     content = (FIXTURES / "generation_versions.voicebox.zip").read_bytes()
     with pytest.raises(BadArchive):
-        shared.import_archive(io.BytesIO(content[:-cut]))
+        shared.library.archives.import_takes(io.BytesIO(content[:-cut]))
 
 
 def test_silence_that_unpacks_a_thousandfold_is_refused(
@@ -338,6 +342,6 @@ def test_silence_that_unpacks_a_thousandfold_is_refused(
     monkeypatch.setattr(Budget.__init__, "__defaults__", (40 * 2**20,))
     count = len(shared.history)
     with pytest.raises(TooLarge, match="40 MiB of sound"):
-        shared.import_archive(many)
+        shared.library.archives.import_takes(many)
     assert len(shared.history) == count
-    shared.delete(shared.import_archive(sink)[0]["id"])
+    shared.library.delete(shared.library.archives.import_takes(sink)[0]["id"])

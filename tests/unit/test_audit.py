@@ -27,9 +27,9 @@ CHAIN = [{"type": "reverb", "params": {"room_size": 0.7}}]
 def full(lab: VoiceLab, tmp_path: Path) -> dict[str, Any]:
     """A take with two versions, a profile with a clip; the files of each."""
     take = lab.generate(TEXT, progress=False).id
-    version = lab.versions.apply(take, CHAIN)
-    profile = lab.profiles.create("Anna")["id"]
-    sample = lab.profiles.add_sample(profile, write_clip(tmp_path / "anna.wav", 3.0))
+    version = lab.library.versions.apply(take, CHAIN)
+    profile = lab.library.profiles.create("Anna")["id"]
+    sample = lab.library.profiles.add_sample(profile, write_clip(tmp_path / "anna.wav", 3.0))
     paths = {"clean": lab.history.get(take)["versions"][0]["audio_path"]}
     paths |= {"processed": version["audio_path"], "clip": sample["audio_path"]}
     return {"take": take, "profile": profile} | paths
@@ -92,7 +92,7 @@ def test_what_does_not_fit_is_told_by_its_take(
     harm: Callable[[Path], None],
     words: str,
 ) -> None:
-    harm(lab.files.target(full[which]))
+    harm(lab.library.files.target(full[which]))
     code, report = checked(lab, capsys)
     (misfit,) = report["misfits"]
     assert code == 1 and words in misfit["what"] and misfit["path"] == full[which]
@@ -105,9 +105,9 @@ def test_records_that_name_each_other_wrongly_are_told(
 ) -> None:
     other = lab.generate(TEXT, progress=False).id
     third = lab.generate(TEXT, progress=False).id
-    lab.store.patch("generations", other, {"active_version_id": "none"})
-    lab.store.patch("generations", third, {"audio_path": full["clean"]})
-    lab.store.delete("generations", full["take"])
+    lab.library.store.patch("generations", other, {"active_version_id": "none"})
+    lab.library.store.patch("generations", third, {"audio_path": full["clean"]})
+    lab.library.store.delete("generations", full["take"])
     code, report = checked(lab, capsys)
     told = sorted((misfit["kind"], misfit["id"], misfit["what"]) for misfit in report["misfits"])
     gone = ("version", full["take"], "its take is not in the records")
@@ -124,7 +124,7 @@ def test_records_that_name_each_other_wrongly_are_told(
 def test_a_file_that_nothing_names_is_told(
     lab: VoiceLab, full: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    orphan = lab.files.root / "generations" / "nobody.wav"
+    orphan = lab.library.files.root / "generations" / "nobody.wav"
     orphan.write_bytes(b"x")
     os.utime(orphan, (0, 0))
     code, report = checked(lab, capsys)

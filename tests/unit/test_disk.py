@@ -57,7 +57,7 @@ with opened() as lab:
         time.sleep(0.01)
     records = [(r["status"], r["error"]) for r in lab.history]
     again = lab.generate("Short again.", progress=False)
-    lab.delete(first.record["id"])
+    lab.library.delete(first.record["id"])
 with opened() as lab:
     statuses = [r["status"] for r in lab.history]
 print(json.dumps([error, after, records, statuses, files()]))
@@ -128,16 +128,16 @@ gone = [
     rest.post("/storage/cleanup", json={"dry_run": False, "young_s": 0}).status_code,
     delete("/history?confirm=true&search=Take 3"),
 ]
-lab.store._storage._disk.room._next = 0
+lab.library.store._storage._disk.room._next = 0
 between = rest.get("/health").json()["status"]  # what was deleted is room for a reserve
 stuff()
-lab.store.abandon(); lab._closing.set(); lab.tidying.end()
+lab.library.store.abandon(); lab._closing.set(); lab.tidying.end()
 with opened() as lab:  # after a crash, and the disk is full still
     rest = TestClient(build(lab), raise_server_exceptions=False)
     again = delete(f"/history/{ids[4]}")
     left = sorted(r["id"] for r in lab.history) == sorted(ids[5:])
     (folder / "other").unlink()
-    lab.store._storage._disk.room._next = 0
+    lab.library.store._storage._disk.room._next = 0
     lab.registry.load("tone")
     after = rest.get("/health").json()["status"]
     made = rest.post("/profiles", json={"name": "after"}).status_code
@@ -162,7 +162,7 @@ with opened() as lab:
     kept = lab.cache.size_bytes
     with open(folder / "cache" / "chunk", "wb") as chunk: chunk.write(bytes(8_000_000))
     lab.cache._sizes = None
-    free = lab.files.free_bytes()
+    free = lab.library.files.free_bytes()
     (folder / "other").write_bytes(bytes(free - 900_000))
     whole = lab.generate(LONG * 8, progress=False).record["status"]
     print(json.dumps([kept > 0, whole, lab.cache.size_bytes]))

@@ -21,7 +21,7 @@ TEXT = " ".join(SENTENCES)
 
 
 def samples(lab: VoiceLab, id: str) -> np.ndarray:
-    return read(lab.audio_path(id))[0]
+    return read(lab.library.audio_path(id))[0]
 
 
 def made(lab: VoiceLab, text: str = TEXT, **fields) -> dict:
@@ -88,8 +88,8 @@ def test_a_failed_take_is_resumed_with_its_missing_chunks_alone(
 def test_a_take_interrupted_by_a_dead_process_is_resumable(make_lab: MakeLab) -> None:
     lab = make_lab()
     record = made(lab, seed=3)
-    lab.store.patch("generations", record["id"], {"status": "pending", "audio_path": None})
-    lab.store.delete("versions", record["active_version_id"])
+    lab.library.store.patch("generations", record["id"], {"status": "pending", "audio_path": None})
+    lab.library.store.delete("versions", record["active_version_id"])
     lab.close()
     lab = make_lab()
     assert lab.history.get(record["id"])["error"] == "interrupted"
@@ -107,7 +107,7 @@ def test_one_sentence_again_leaves_the_others_as_they_are(lab: VoiceLab, counted
     # A second change builds on the first.
     third = lab.drain(lab.regenerate_chunk(record["id"], 0, seed=888))
     assert [c["seed"] for c in third["chunks"]] == [888, 2, 777, 4, 5]
-    back = lab.versions.set_default(record["id"], record["active_version_id"])
+    back = lab.library.versions.set_default(record["id"], record["active_version_id"])
     assert back["is_default"]
     assert [c["seed"] for c in lab.history.get(record["id"])["chunks"]] == [1, 2, 3, 4, 5]
 
@@ -156,10 +156,10 @@ def test_making_again_is_refused_with_a_reason(lab: VoiceLab, make_lab: MakeLab)
         lab.regenerate_chunk(record["id"], 5)
     with pytest.raises(InvalidInput, match="seed"):
         lab.regenerate(record["id"], seed=2**32)
-    lab.store.patch("generations", record["id"], {"engine": "qwen"})
+    lab.library.store.patch("generations", record["id"], {"engine": "qwen"})
     with pytest.raises(EngineUnavailable, match="'qwen', which is not here"):
         lab.regenerate(record["id"])
-    lab.store.patch("generations", record["id"], {"engine": "tone", "seed": None})
+    lab.library.store.patch("generations", record["id"], {"engine": "tone", "seed": None})
     with pytest.raises(Conflict, match="without a seed"):
         lab.regenerate(record["id"])
     assert lab.history.get(record["id"])["status"] == "completed"
@@ -168,7 +168,7 @@ def test_making_again_is_refused_with_a_reason(lab: VoiceLab, make_lab: MakeLab)
 
 def test_a_version_being_made_can_be_cancelled_and_the_take_stays(lab: VoiceLab) -> None:
     record = made(lab, SENTENCES[0])
-    files = sorted(path.name for path in (lab.files.root / "generations").iterdir())
+    files = sorted(path.name for path in (lab.library.files.root / "generations").iterdir())
     take = lab.regenerate(record["id"])
     with pytest.raises(Conflict, match="being made"):
         lab.regenerate(record["id"])
@@ -179,17 +179,17 @@ def test_a_version_being_made_can_be_cancelled_and_the_take_stays(lab: VoiceLab)
     wait_for(lambda: not lab.status.current()["is_processing"])
     after = lab.history.get(record["id"])
     assert after["status"] == "completed" and len(after["versions"]) == 1
-    assert sorted(path.name for path in (lab.files.root / "generations").iterdir()) == files
+    assert sorted(path.name for path in (lab.library.files.root / "generations").iterdir()) == files
 
 
 def test_deleting_a_take_stops_the_version_being_made(lab: VoiceLab) -> None:
     record = made(lab, SENTENCES[0])
     with held(lab):
         lab.submit(lab.regenerate(record["id"]))
-        lab.delete(record["id"])
+        lab.library.delete(record["id"])
     wait_for(lambda: not lab.status.current()["is_processing"])
-    assert list((lab.files.root / "generations").iterdir()) == []
-    assert lab.store.count("versions") == 0
+    assert list((lab.library.files.root / "generations").iterdir()) == []
+    assert lab.library.store.count("versions") == 0
 
 
 def test_tags_given_while_a_take_is_made_stay(lab: VoiceLab) -> None:
@@ -244,7 +244,7 @@ def test_a_damaged_chunk_is_as_if_it_were_not_there(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_written_fails_no_take(lab: VoiceLab) -> None:
-    (lab.files.root / "cache").write_text("in the way")
+    (lab.library.files.root / "cache").write_text("in the way")
     assert made(lab)["status"] == "completed"
 
 
@@ -252,9 +252,9 @@ def test_chunks_older_than_the_policys_age_go(make_lab: MakeLab) -> None:
     lab = make_lab()
     made(lab, SENTENCES[0])
     made(lab, SENTENCES[1])
-    first, second = sorted((lab.files.root / "cache").iterdir())
+    first, second = sorted((lab.library.files.root / "cache").iterdir())
     os.utime(first, (1e9, 1e9))
-    lab.storage.set_policy(Policy(max_age_days=30))
+    lab.library.storage.set_policy(Policy(max_age_days=30))
     lab.tidying.once()
     assert not first.exists() and second.exists()
     assert lab.cache.size_bytes == second.stat().st_size
@@ -263,7 +263,7 @@ def test_chunks_older_than_the_policys_age_go(make_lab: MakeLab) -> None:
 def test_effects_of_an_import_that_are_not_here_are_named(lab: VoiceLab) -> None:
     record = made(lab)
     chain = [{"type": "sparkle", "enabled": True, "params": {}}]
-    lab.store.patch("versions", record["active_version_id"], {"effects_chain": chain})
+    lab.library.store.patch("versions", record["active_version_id"], {"effects_chain": chain})
     with pytest.raises(InvalidInput, match="type 'sparkle' is not known"):
         lab.regenerate(record["id"])
     assert lab.status.current()["status"] == "idle"

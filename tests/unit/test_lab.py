@@ -34,20 +34,20 @@ TEXT = " ".join(f"This is sentence number {n} of a text that is cut into chunks.
 
 
 def files(lab: VoiceLab) -> list[str]:
-    return [p.name for p in (lab.files.root / "generations").glob("*")]
+    return [p.name for p in (lab.library.files.root / "generations").glob("*")]
 
 
 def test_a_take_is_a_record_and_a_file_of_the_streamed_samples(lab: VoiceLab) -> None:
     with lab.stream(GenerationRequest(TEXT, seed=7)) as take:
         streamed = np.concatenate([piece.pcm for piece in take])
-    stored, rate = read(lab.audio_path(take.id))
+    stored, rate = read(lab.library.audio_path(take.id))
     assert rate == 24_000 and np.array_equal(streamed, stored)
     record = lab.history.get(take.id)
     assert record["status"] == "completed" and record["seed"] == 7
     assert record["duration"] == pytest.approx(len(stored) / rate, abs=1e-3)
     assert [c["seed"] for c in record["chunks"]] == [7, 8, 9, 10, 11, 12]
     assert " ".join(c["text"] for c in record["chunks"]) == TEXT
-    assert record["size_bytes"] == lab.audio_path(take.id).stat().st_size
+    assert record["size_bytes"] == lab.library.audio_path(take.id).stat().st_size
     assert list(record)[:15] == [
         "id",
         "profile_id",
@@ -131,7 +131,7 @@ def test_cancel_by_request_id_ends_a_waiting_reader(lab: VoiceLab) -> None:
 def test_deleting_a_running_take_leaves_nothing(lab: VoiceLab) -> None:
     with held(lab):
         record = lab.submit(GenerationRequest(TEXT))
-        lab.delete(record["id"])
+        lab.library.delete(record["id"])
     wait_for(lambda: lab.status.statistics()["cancelled_requests"] == 1)
     assert len(lab.history) == 0 and not files(lab)
 
@@ -179,10 +179,10 @@ def test_a_clip_is_kept_for_its_takes_and_goes_with_the_last(lab: VoiceLab, voic
     second = lab.generate("Hello.", seed=1, voice_clip=voice, progress=False)
     sounds = [read(speech.path)[0].tobytes() for speech in (plain, first, second)]
     assert sounds[1] == sounds[2] != sounds[0]
-    clip = lab.files.root / first.record["clip"]
-    lab.delete(first.record["id"])
+    clip = lab.library.files.root / first.record["clip"]
+    lab.library.delete(first.record["id"])
     assert clip.exists()
-    lab.delete(second.record["id"])
+    lab.library.delete(second.record["id"])
     assert not clip.exists()
 
 
@@ -279,14 +279,14 @@ def test_a_search_finds_all_words_in_any_case(lab: VoiceLab) -> None:
 
 
 def test_the_log_forgets_many_requests_at_once(lab: VoiceLab, monkeypatch) -> None:
-    status = Status(lab.store, log_size=3)
+    status = Status(lab.library.store, log_size=3)
 
     def one_by_one(table: str, id: str) -> bool:
         assert table != "requests"
         return delete(table, id)
 
-    delete = lab.store.delete
-    monkeypatch.setattr(lab.store, "delete", one_by_one)
+    delete = lab.library.store.delete
+    monkeypatch.setattr(lab.library.store, "delete", one_by_one)
     for n in range(5):
         status.begin(f"Text {n}.").finish()
     texts = [record["text_preview"] for record in status.history()["request_history"]]
@@ -296,8 +296,8 @@ def test_the_log_forgets_many_requests_at_once(lab: VoiceLab, monkeypatch) -> No
 
 
 def test_a_list_without_a_search_reads_the_names_of_voices_once(lab: VoiceLab, monkeypatch) -> None:
-    read, names = [], lab.profiles.names
-    monkeypatch.setattr(lab.profiles, "names", lambda: read.append(True) or names())
+    read, names = [], lab.library.profiles.names
+    monkeypatch.setattr(lab.library.profiles, "names", lambda: read.append(True) or names())
     lab.history.list()
     assert len(read) == 1
     assert lab.history.search("default") == [] and len(read) == 3

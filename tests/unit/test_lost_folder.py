@@ -29,7 +29,7 @@ def test_health_and_every_change_say_so(lab: VoiceLab, folder: Path, client: Tes
     take = lab.history.list()[0][0]["id"]
     profile = client.post("/profiles", json={"name": "Anna"}).json()["id"]
     clip = write_clip(folder.parent / "clip.wav", 3.0).read_bytes()
-    archive = lab.export_archive(take)
+    archive = lab.library.archives.export_take(take)
     shutil.rmtree(folder)
     changes = [
         client.post("/profiles", json={"name": "Berta"}),

@@ -138,7 +138,7 @@ def test_each_file_of_a_take_says_what_it_is(lab: VoiceLab, client: TestClient) 
     record = lab.history.get(id)
     assert len(record["versions"]) == 4
     for version in record["versions"]:
-        path = lab.files.path(version["audio_path"])
+        path = lab.library.files.path(version["audio_path"])
         said = read_metadata(path)
         document = json.loads(said.document)
         assert said.tags["comment"] == record["text"] and said.tags["artist"] == "Default"
@@ -150,9 +150,9 @@ def test_each_file_of_a_take_says_what_it_is(lab: VoiceLab, client: TestClient) 
     whole = client.get(f"/audio/{id}")
     part = client.get(f"/audio/{id}", headers={"Range": "bytes=40-99"})
     assert part.status_code == 206 and part.content == whole.content[40:100]
-    lab.storage.set_policy(Policy(flac_after_days=0))
-    assert len(lab.storage.cleanup(dry_run=False)["compressed"]) == 4
-    for version in lab.versions.of(id):
-        path = lab.files.path(version["audio_path"])
+    lab.library.storage.set_policy(Policy(flac_after_days=0))
+    assert len(lab.library.storage.cleanup(dry_run=False)["compressed"]) == 4
+    for version in lab.library.versions.of(id):
+        path = lab.library.files.path(version["audio_path"])
         assert path.suffix == ".flac" and version["size_bytes"] == path.stat().st_size
         assert json.loads(read_metadata(path).document)["versions"][0]["id"] == version["id"]

@@ -58,9 +58,11 @@ def test_names_of_all_scripts_are_kept(name: str) -> None:
 def test_every_route_and_the_library_refuse_it(
     client: TestClient, lab: VoiceLab, voice: Path, name: str
 ) -> None:
-    lab.profiles.create("Anna")
+    lab.library.profiles.create("Anna")
     take = lab.generate("A short take.", progress=False).id
-    before = json.dumps([lab.profiles.list(), lab.stories.list(), lab.history.get(take)])
+    before = json.dumps(
+        [lab.library.profiles.list(), lab.library.stories.list(), lab.history.get(take)]
+    )
     preset = {"name": name, "effects_chain": CHAIN}
     effects = {"label": name, "effects_chain": CHAIN}
     clip = {"voice_name": (None, name), "voice_file": ("a.wav", voice.read_bytes())}
@@ -81,19 +83,21 @@ def test_every_route_and_the_library_refuse_it(
         answer = client.request(method, path, **body)
         assert answer.status_code == 422 and "seen" in answer.text, (path, answer.text)
     for attempt in (
-        lambda: lab.profiles.create(name),
-        lambda: lab.stories.create(name, ""),
-        lambda: lab.presets.create(name, CHAIN),
+        lambda: lab.library.profiles.create(name),
+        lambda: lab.library.stories.create(name, ""),
+        lambda: lab.library.presets.create(name, CHAIN),
         lambda: lab.history.change(take, label=name),
     ):
         with pytest.raises(InvalidInput):
             attempt()
-    after = json.dumps([lab.profiles.list(), lab.stories.list(), lab.history.get(take)])
+    after = json.dumps(
+        [lab.library.profiles.list(), lab.library.stories.list(), lab.history.get(take)]
+    )
     assert after == before
 
 
 def test_what_comes_in_an_archive_is_cleaned(client: TestClient, lab: VoiceLab) -> None:
-    anna = lab.profiles.create("Anna")["id"]
+    anna = lab.library.profiles.create("Anna")["id"]
     take = lab.generate("A short take.", voice="Anna", progress=False).id
     lab.history.change(take, label="one", tags=["wind"])
     evil = {"Anna": "A\u202enn\u200ba", "one": "\u2066one", "wind": "w\u200bind\x07"}

@@ -39,85 +39,93 @@ def picture(kind: str = "PNG", side: int = 700) -> bytes:
 
 
 def files(lab: VoiceLab, folder: str) -> list[str]:
-    return sorted(path.name for path in (lab.files.root / folder).glob("*"))
+    return sorted(path.name for path in (lab.library.files.root / folder).glob("*"))
 
 
 def test_there_is_always_the_default(lab: VoiceLab) -> None:
-    (profile,) = lab.profiles.list()
+    (profile,) = lab.library.profiles.list()
     assert profile["name"] == "Default" and profile["voice_type"] == "default"
     with pytest.raises(Protected):
-        lab.delete_profile("default")
+        lab.library.delete_profile("default")
 
 
 def test_a_profile_counts_its_takes_and_clips(lab: VoiceLab, voice: Path) -> None:
-    anna = lab.profiles.create("Anna", description="Calm", language="de")
+    anna = lab.library.profiles.create("Anna", description="Calm", language="de")
     assert anna["voice_type"] == "preset" and anna["generation_count"] == 0
-    lab.profiles.add_sample(anna["id"], voice, "What she says.")
+    lab.library.profiles.add_sample(anna["id"], voice, "What she says.")
     record = made(lab, voice="anna")
     assert record["profile_name"] == "Anna" and record["voice_source"] == "profile"
-    found = lab.profiles.get(anna["id"])
+    found = lab.library.profiles.get(anna["id"])
     assert found["voice_type"] == "cloned"
     assert (found["generation_count"], found["sample_count"]) == (1, 1)
-    assert lab.profiles.samples(anna["id"])[0]["reference_text"] == "What she says."
-    assert lab.profiles.list()[0]["generation_count"] == 0
+    assert lab.library.profiles.samples(anna["id"])[0]["reference_text"] == "What she says."
+    assert lab.library.profiles.list()[0]["generation_count"] == 0
 
 
 def test_nobody_counts_all_takes_to_speak_or_to_look(
     lab: VoiceLab, voice: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anna = lab.profiles.create("Anna")["id"]
-    sample = lab.profiles.add_sample(anna, voice)["id"]
+    anna = lab.library.profiles.create("Anna")["id"]
+    sample = lab.library.profiles.add_sample(anna, voice)["id"]
     made(lab, voice="Anna")
 
     def read_whole(table: str, *_: object, **__: object) -> list[tuple]:
         assert table not in ("generations", "samples")
         return values(table, *_, **__)
 
-    values = lab.store.values
-    monkeypatch.setattr(lab.store, "values", read_whole)
+    values = lab.library.store.values
+    monkeypatch.setattr(lab.library.store, "values", read_whole)
     lab.check(GenerationRequest("Again.", voice="Anna"))
     lab.check(GenerationRequest("Again."))
     counts = ("voice_type", "generation_count", "sample_count")
-    found = {profile["name"]: [profile[key] for key in counts] for profile in lab.profiles.list()}
+    found = {
+        profile["name"]: [profile[key] for key in counts] for profile in lab.library.profiles.list()
+    }
     assert found == {"Default": ["default", 0, 0], "Anna": ["cloned", 1, 1]}
-    assert [clip["id"] for clip in lab.profiles.samples(anna)] == [sample]
-    for ask in (lab.profiles.get, lab.profiles.samples, lab.profiles.reference):
+    assert [clip["id"] for clip in lab.library.profiles.samples(anna)] == [sample]
+    for ask in (
+        lab.library.profiles.get,
+        lab.library.profiles.samples,
+        lab.library.profiles.reference,
+    ):
         with pytest.raises(NotFound, match="no profile nobody"):
             ask("nobody")
 
 
 def test_its_clips_make_its_voice(lab: VoiceLab, tmp_path: Path) -> None:
-    anna = lab.profiles.create("Anna")
-    assert lab.profiles.reference(anna["id"]) is None
+    anna = lab.library.profiles.create("Anna")
+    assert lab.library.profiles.reference(anna["id"]) is None
     for number in range(2):
         clip = write_clip(tmp_path / f"{number}.wav", 2.5)
-        lab.profiles.add_sample(anna["id"], clip)
-    reference = lab.profiles.reference(anna["id"])
+        lab.library.profiles.add_sample(anna["id"], clip)
+    reference = lab.library.profiles.reference(anna["id"])
     assert reference is not None and len(reference) == pytest.approx(5.2 * 24_000, abs=2000)
     plain, cloned = made(lab, seed=1), made(lab, seed=1, voice="Anna")
     assert cloned["clip"] and not plain["clip"]
-    sound = [samples(lab.audio_path(record["id"]).read_bytes()) for record in (plain, cloned)]
+    sound = [
+        samples(lab.library.audio_path(record["id"]).read_bytes()) for record in (plain, cloned)
+    ]
     assert sound[0] != sound[1]
     # The reference is kept with the take, so it can be made again when the profile changes.
-    lab.profiles.delete_sample(lab.profiles.samples(anna["id"])[0]["id"])
+    lab.library.profiles.delete_sample(lab.library.profiles.samples(anna["id"])[0]["id"])
     again = lab.drain(lab.retry(cloned["id"]))
-    assert samples(lab.audio_path(again["id"]).read_bytes()) == sound[1]
+    assert samples(lab.library.audio_path(again["id"]).read_bytes()) == sound[1]
 
 
 def test_an_engine_that_cannot_imitate_says_so_in_the_record(
     make_lab: MakeLab, voice: Path
 ) -> None:
     lab = make_lab(engine="espeak")
-    anna = lab.profiles.create("Anna")
-    lab.profiles.add_sample(anna["id"], voice)
+    anna = lab.library.profiles.create("Anna")
+    lab.library.profiles.add_sample(anna["id"], voice)
     record = made(lab, voice="Anna")
     assert any("cannot imitate Anna" in warning for warning in record["warnings"])
 
 
 def test_its_language_and_engine_are_used_where_a_request_names_none(make_lab: MakeLab) -> None:
     lab = make_lab(engine="espeak")
-    lab.profiles.create("Greta", language="de")
-    lab.profiles.create("Tony", default_engine="tone", language="sv")
+    lab.library.profiles.create("Greta", language="de")
+    lab.library.profiles.create("Tony", default_engine="tone", language="sv")
     assert made(lab, voice="Greta")["language"] == "de"
     assert made(lab, voice="Greta", language="fr")["language"] == "fr"
     tony = made(lab, voice="Tony")
@@ -139,27 +147,27 @@ def test_its_language_and_engine_are_used_where_a_request_names_none(make_lab: M
 )
 def test_bad_fields_are_named(lab: VoiceLab, fields: dict, match: str) -> None:
     with pytest.raises(InvalidInput, match=match):
-        lab.profiles.create(**{"name": "Fine", **fields})
-    assert len(lab.profiles.list()) == 1
+        lab.library.profiles.create(**{"name": "Fine", **fields})
+    assert len(lab.library.profiles.list()) == 1
 
 
 def test_a_name_is_given_once(lab: VoiceLab) -> None:
-    one = lab.profiles.create("École \U0001f469\u200d\U0001f680 فاطمة")
+    one = lab.library.profiles.create("École \U0001f469\u200d\U0001f680 فاطمة")
     with pytest.raises(Conflict):
-        lab.profiles.create(one["name"])
+        lab.library.profiles.create(one["name"])
     with pytest.raises(Conflict):
-        lab.profiles.create("DEFAULT")
+        lab.library.profiles.create("DEFAULT")
     with pytest.raises(Conflict, match="OpenAI"):
-        lab.profiles.create("Alloy")
-    two = lab.profiles.create("Two")
+        lab.library.profiles.create("Alloy")
+    two = lab.library.profiles.create("Two")
     with pytest.raises(Conflict):
-        lab.profiles.update(two["id"], {"name": one["name"]})
-    assert lab.profiles.resolve(one["name"].upper())["id"] == one["id"]
-    other = lab.profiles.create(one["name"].upper())
-    assert lab.profiles.resolve(one["name"].upper())["id"] == other["id"]
-    assert lab.profiles.update(two["id"], {"name": "two"})["name"] == "two"
+        lab.library.profiles.update(two["id"], {"name": one["name"]})
+    assert lab.library.profiles.resolve(one["name"].upper())["id"] == one["id"]
+    other = lab.library.profiles.create(one["name"].upper())
+    assert lab.library.profiles.resolve(one["name"].upper())["id"] == other["id"]
+    assert lab.library.profiles.update(two["id"], {"name": "two"})["name"] == "two"
     with pytest.raises(UnknownVoice, match="two"):
-        lab.profiles.resolve("three")
+        lab.library.profiles.resolve("three")
 
 
 @pytest.mark.parametrize(
@@ -169,83 +177,87 @@ def test_a_name_is_given_once(lab: VoiceLab) -> None:
 def test_a_clip_that_cannot_be_used_says_why(
     lab: VoiceLab, tmp_path: Path, duration_s: float, level: float, match: str
 ) -> None:
-    anna = lab.profiles.create("Anna")
+    anna = lab.library.profiles.create("Anna")
     with pytest.raises(BadClip, match=match):
-        lab.profiles.add_sample(anna["id"], write_clip(tmp_path / "c.wav", duration_s, level))
-    assert lab.profiles.get(anna["id"])["sample_count"] == 0 and files(lab, "profiles") == []
+        lab.library.profiles.add_sample(
+            anna["id"], write_clip(tmp_path / "c.wav", duration_s, level)
+        )
+    assert (
+        lab.library.profiles.get(anna["id"])["sample_count"] == 0 and files(lab, "profiles") == []
+    )
 
 
 def test_deleting_a_profile_takes_all_that_is_its_own(lab: VoiceLab, voice: Path) -> None:
-    anna = lab.profiles.create("Anna")
-    lab.profiles.add_sample(anna["id"], voice)
-    lab.profiles.set_avatar(anna["id"], picture())
+    anna = lab.library.profiles.create("Anna")
+    lab.library.profiles.add_sample(anna["id"], voice)
+    lab.library.profiles.set_avatar(anna["id"], picture())
     made(lab, voice="Anna")
     mine = made(lab)
-    assert lab.delete_profile(anna["id"]) == {"generations": 1, "samples": 1, "moved": 0}
+    assert lab.library.delete_profile(anna["id"]) == {"generations": 1, "samples": 1, "moved": 0}
     assert [record["id"] for record in lab.history] == [mine["id"]]
     assert lab.history.stats()["total_generations"] == 1
     assert files(lab, "profiles") == [] and files(lab, "clips") == []
     assert len(files(lab, "generations")) == 1
     with pytest.raises(NotFound):
-        lab.profiles.get(anna["id"])
+        lab.library.profiles.get(anna["id"])
 
 
 def test_its_takes_can_be_kept_as_unassigned(lab: VoiceLab) -> None:
     for name in ("Anna", "Ben"):
-        profile = lab.profiles.create(name)
+        profile = lab.library.profiles.create(name)
         made(lab, voice=name)
-        assert lab.delete_profile(profile["id"], keep_generations=True)["moved"] == 1
+        assert lab.library.delete_profile(profile["id"], keep_generations=True)["moved"] == 1
     assert {record["profile_name"] for record in lab.history} == {"Unassigned"}
-    assert len(lab.profiles.list()) == 2
+    assert len(lab.library.profiles.list()) == 2
 
 
 def test_a_full_disk_leaves_profile_and_files_as_they_were(
     lab: VoiceLab, voice: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    anna = lab.profiles.create("Anna")
+    anna = lab.library.profiles.create("Anna")
 
     def full(*_: object) -> None:
         raise StoreFull("The disk is full.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(lab.store, "insert", full)
+        patch.setattr(lab.library.store, "insert", full)
         with pytest.raises(StoreFull):
-            lab.profiles.add_sample(anna["id"], voice)
+            lab.library.profiles.add_sample(anna["id"], voice)
     assert files(lab, "profiles") == []
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP"])
 def test_an_avatar_becomes_a_small_png(lab: VoiceLab, kind: str) -> None:
-    anna = lab.profiles.create("Anna")
-    first = lab.profiles.set_avatar(anna["id"], picture(kind))["avatar_path"]
-    with Image.open(lab.files.path(first)) as image:
+    anna = lab.library.profiles.create("Anna")
+    first = lab.library.profiles.set_avatar(anna["id"], picture(kind))["avatar_path"]
+    with Image.open(lab.library.files.path(first)) as image:
         assert image.format == "PNG" and image.size == (512, 256)
-    second = lab.profiles.set_avatar(anna["id"], picture())["avatar_path"]
+    second = lab.library.profiles.set_avatar(anna["id"], picture())["avatar_path"]
     assert files(lab, "profiles") == [Path(second).name]
-    assert lab.profiles.delete_avatar(anna["id"])["avatar_path"] is None
+    assert lab.library.profiles.delete_avatar(anna["id"])["avatar_path"] is None
     assert files(lab, "profiles") == []
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", b"<svg onload='x()'/>", picture()[:60]])
 def test_what_is_no_picture_is_refused(lab: VoiceLab, content: bytes) -> None:
-    anna = lab.profiles.create("Anna")
+    anna = lab.library.profiles.create("Anna")
     with pytest.raises(InvalidInput, match="picture"):
-        lab.profiles.set_avatar(anna["id"], content)
+        lab.library.profiles.set_avatar(anna["id"], content)
     assert files(lab, "profiles") == []
 
 
 def test_a_profile_goes_out_and_comes_in(lab: VoiceLab, make_lab: MakeLab, voice: Path) -> None:
-    anna = lab.profiles.create("Anna", description="Calm", language="de")
-    lab.profiles.add_sample(anna["id"], voice, "Größer, 日本語.")
-    lab.profiles.set_avatar(anna["id"], picture())
-    name, content = lab.export_profile(anna["id"])
+    anna = lab.library.profiles.create("Anna", description="Calm", language="de")
+    lab.library.profiles.add_sample(anna["id"], voice, "Größer, 日本語.")
+    lab.library.profiles.set_avatar(anna["id"], picture())
+    name, content = lab.library.archives.export_profile(anna["id"])
     assert name == "profile-Anna.voicebox.zip"
-    again = lab.import_profile(io.BytesIO(content))
+    again = lab.library.archives.import_profile(io.BytesIO(content))
     assert again["name"] == "Anna (2)" and again["id"] != anna["id"]
     assert (again["description"], again["language"]) == ("Calm", "de")
     assert again["avatar_path"] and again["sample_count"] == 1
-    assert lab.profiles.samples(again["id"])[0]["reference_text"] == "Größer, 日本語."
-    pair = [lab.profiles.reference(profile["id"]) for profile in (anna, again)]
+    assert lab.library.profiles.samples(again["id"])[0]["reference_text"] == "Größer, 日本語."
+    pair = [lab.library.profiles.reference(profile["id"]) for profile in (anna, again)]
     assert pair[0] is not None and pair[1] is not None and np.array_equal(*pair)
 
 
@@ -255,10 +267,10 @@ def test_a_profile_goes_out_and_comes_in(lab: VoiceLab, make_lab: MakeLab, voice
 )
 def test_the_studios_profiles_come_in(lab: VoiceLab, name: str, samples: int) -> None:
     with (FIXTURES / f"{name}.voicebox.zip").open("rb") as file:
-        profile = lab.import_profile(file)
+        profile = lab.library.archives.import_profile(file)
     assert profile["name"] == "Synthetic Voice" and profile["sample_count"] == samples
     assert bool(profile["avatar_path"]) == (samples == 2)
-    texts = [sample["reference_text"] for sample in lab.profiles.samples(profile["id"])]
+    texts = [sample["reference_text"] for sample in lab.library.profiles.samples(profile["id"])]
     assert "Reference sentence number one." in texts
 
 
@@ -308,5 +320,5 @@ CLIP = "samples/3c402ad0-ea86-42bf-93ee-23d77bc7baae.wav"
 )
 def test_a_bad_profile_archive_leaves_nothing(lab: VoiceLab, entries: dict) -> None:
     with pytest.raises(BadArchive):
-        lab.import_profile(changed(**entries))
-    assert len(lab.profiles.list()) == 1 and files(lab, "profiles") == []
+        lab.library.archives.import_profile(changed(**entries))
+    assert len(lab.library.profiles.list()) == 1 and files(lab, "profiles") == []

@@ -95,15 +95,15 @@ def test_a_take_whose_audio_cannot_be_brought_there_fails_and_leaves_nothing(
     lab: VoiceLab, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(system(lab.files), method, fail)
+        patch.setattr(system(lab.library.files), method, fail)
         with pytest.raises(StorageError, match="cannot be reached") as caught:
             lab.generate("The fjord was quiet.", progress=False)
     assert "secret-key" not in caught.value.message
     (record,) = lab.history
     assert record["status"] == "failed" and record["audio_path"] is None
-    assert not [path for path in (lab.files.root).rglob("*") if path.is_file()]
+    assert not [path for path in (lab.library.files.root).rglob("*") if path.is_file()]
     assert lab.drain(lab.resume(record["id"]))["status"] == "completed"
-    assert lab.audio_path(record["id"]).stat().st_size > 44
+    assert lab.library.audio_path(record["id"]).stat().st_size > 44
 
 
 def test_what_a_dead_replica_was_bringing_there_is_swept_when_it_is_old(files: Files) -> None:
@@ -183,59 +183,63 @@ def test_a_store_that_is_away_is_not_taken_for_an_empty_one(
     lab: VoiceLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = lab.generate("The fjord was quiet.", progress=False).record
-    lab.files.target(record["audio_path"]).unlink()
+    lab.library.files.target(record["audio_path"]).unlink()
     with monkeypatch.context() as patch:
         for method in ("info", "find", "get_file"):
-            patch.setattr(system(lab.files), method, fail)
+            patch.setattr(system(lab.library.files), method, fail)
         for action in (
-            lambda: lab.storage.cleanup(dry_run=False, young_s=0),
-            lambda: lab.storage.usage(),
-            lambda: lab.audio_path(record["id"]),
+            lambda: lab.library.storage.cleanup(dry_run=False, young_s=0),
+            lambda: lab.library.storage.usage(),
+            lambda: lab.library.audio_path(record["id"]),
         ):
             with pytest.raises(StorageError, match="cannot be reached"):
                 action()
     assert lab.history.get(record["id"])["status"] == "completed"
-    assert lab.storage.cleanup(dry_run=False, young_s=0)["missing_files"] == []
-    assert lab.audio_path(record["id"]).is_file()
+    assert lab.library.storage.cleanup(dry_run=False, young_s=0)["missing_files"] == []
+    assert lab.library.audio_path(record["id"]).is_file()
 
 
 def test_the_clean_up_works_over_there(lab: VoiceLab) -> None:
     first = lab.generate("The fjord was quiet.", progress=False).record
     second = lab.generate("The boats lay still.", progress=False).record
-    lab.files.write_bytes("generations/orphan.wav", b"sound")
-    system(lab.files).rm_file(f"/bucket/takes/{second['audio_path']}")
-    report = lab.storage.cleanup(dry_run=False, young_s=-60)
+    lab.library.files.write_bytes("generations/orphan.wav", b"sound")
+    system(lab.library.files).rm_file(f"/bucket/takes/{second['audio_path']}")
+    report = lab.library.storage.cleanup(dry_run=False, young_s=-60)
     assert [row["path"] for row in report["orphan_files"]] == ["generations/orphan.wav"]
     assert [row["generation_id"] for row in report["missing_files"]] == [second["id"]]
     assert lab.history.get(second["id"])["status"] == "failed"
-    lab.store.patch("versions", first["active_version_id"], {"created_at": "2020-01-01"})
-    lab.storage.set_policy(Policy(flac_after_days=1))
-    assert len(lab.storage.cleanup(dry_run=False)["compressed"]) == 1
+    lab.library.store.patch("versions", first["active_version_id"], {"created_at": "2020-01-01"})
+    lab.library.storage.set_policy(Policy(flac_after_days=1))
+    assert len(lab.library.storage.cleanup(dry_run=False)["compressed"]) == 1
     path = lab.history.get(first["id"])["audio_path"]
-    assert path.endswith(".flac") and names(lab.files) == [f"/bucket/takes/{path}"]
-    assert lab.storage.usage()["takes_bytes"] == system(lab.files).size(f"/bucket/takes/{path}")
+    assert path.endswith(".flac") and names(lab.library.files) == [f"/bucket/takes/{path}"]
+    assert lab.library.storage.usage()["takes_bytes"] == system(lab.library.files).size(
+        f"/bucket/takes/{path}"
+    )
 
 
 def test_a_clip_used_again_is_young_again(lab: VoiceLab, voice: Path) -> None:
-    kept = lab.files.keep_clip(voice)
-    before = {name: moment for name, _, moment in lab.files.audio_files()}
+    kept = lab.library.files.keep_clip(voice)
+    before = {name: moment for name, _, moment in lab.library.files.audio_files()}
     time.sleep(0.02)
-    assert lab.files.keep_clip(voice) == kept
-    after = {name: moment for name, _, moment in lab.files.audio_files()}
+    assert lab.library.files.keep_clip(voice) == kept
+    after = {name: moment for name, _, moment in lab.library.files.audio_files()}
     assert list(after) == [kept] and after[kept] > before[kept]
 
 
 def test_pictures_and_clips_of_profiles_go_there_too(lab: VoiceLab, tmp_path: Path) -> None:
     from PIL import Image
 
-    anna = lab.profiles.create("Anna")
-    sample = lab.profiles.add_sample(anna["id"], write_clip(tmp_path / "a.wav", 3.0))
+    anna = lab.library.profiles.create("Anna")
+    sample = lab.library.profiles.add_sample(anna["id"], write_clip(tmp_path / "a.wav", 3.0))
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
-    avatar = lab.profiles.set_avatar(anna["id"], (tmp_path / "a.png").read_bytes())["avatar_path"]
+    avatar = lab.library.profiles.set_avatar(anna["id"], (tmp_path / "a.png").read_bytes())[
+        "avatar_path"
+    ]
     there = {f"/bucket/takes/{path}" for path in (avatar, sample["audio_path"])}
-    assert set(names(lab.files)) == there
-    lab.delete_profile(anna["id"])
-    assert names(lab.files) == []
+    assert set(names(lab.library.files)) == there
+    lab.library.delete_profile(anna["id"])
+    assert names(lab.library.files) == []
 
 
 def test_copies_unused_for_longest_go_first(tmp_path: Path, url: str) -> None:
@@ -255,8 +259,8 @@ def test_a_folder_is_used_without_copies(make_lab: MakeLab, tmp_path: Path) -> N
         there = tmp_path / f"mounted here {number}"
         lab = make_lab(audio_url=url(there), data_dir=tmp_path / f"data-{number}")
         record = lab.generate("The fjord was quiet.", progress=False).record
-        assert lab.audio_path(record["id"]) == there / record["audio_path"]
-        usage = lab.storage.usage()
+        assert lab.library.audio_path(record["id"]) == there / record["audio_path"]
+        usage = lab.library.storage.usage()
         assert usage["takes_bytes"] and usage["cache_bytes"] and usage["records_bytes"]
         assert len(list(there.rglob("*.wav"))) == 1
 

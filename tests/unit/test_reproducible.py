@@ -53,4 +53,4 @@ def test_takes_made_together_are_made_again_alone_to_the_bit(lab: VoiceLab) -> N
 
 
 def sound(lab: VoiceLab, path: str) -> bytes:
-    return samples(lab.files.path(path).read_bytes())
+    return samples(lab.library.files.path(path).read_bytes())

@@ -101,7 +101,7 @@ def test_interrupted_takes_are_made_whole_at_the_next_start(make_lab: MakeLab) -
     lab.resume_interrupted()
     wait_for(lambda: all(status == "completed" for status, _ in ends(lab).values()))
     assert order == ids
-    assert all(lab.audio_path(id).is_file() for id in ids)
+    assert all(lab.library.audio_path(id).is_file() for id in ids)
 
 
 def test_only_interrupted_ones_and_only_when_wanted(make_lab: MakeLab) -> None:

@@ -34,9 +34,9 @@ def takes(lab: VoiceLab) -> list[str]:
         id = made(lab)["id"]
         moment = f"2026-06-{30 - days:02d}" if days < 30 else "2026-05-21"
         stamp = {"created_at": f"{moment}T12:00:00.000000Z"}
-        lab.store.patch("generations", id, stamp)
-        for version in lab.versions.of(id):
-            lab.store.patch("versions", version["id"], stamp)
+        lab.library.store.patch("generations", id, stamp)
+        for version in lab.library.versions.of(id):
+            lab.library.store.patch("versions", version["id"], stamp)
         ids.append(id)
     return ids
 
@@ -44,7 +44,13 @@ def takes(lab: VoiceLab) -> list[str]:
 @pytest.fixture
 def storage(lab: VoiceLab) -> Storage:
     """As of 30 June 2026, 12:00 and a second."""
-    return Storage(lab.store, lab.files, lab.history, lab.versions, clock=lambda: 1_782_820_801.0)
+    return Storage(
+        lab.library.store,
+        lab.library.files,
+        lab.history,
+        lab.library.versions,
+        clock=lambda: 1_782_820_801.0,
+    )
 
 
 def made(lab: VoiceLab, text: str = "A short take.", **fields) -> dict:
@@ -85,9 +91,9 @@ def test_without_a_policy_nothing_goes(lab, storage, takes) -> None:
 )
 def test_the_oldest_go_first(lab, storage, takes, policy: Policy, gone: int, reason: str) -> None:
     storage.set_policy(policy)
-    before = snapshot(lab.files.root)
+    before = snapshot(lab.library.files.root)
     planned = storage.cleanup()
-    assert snapshot(lab.files.root) == before, "a dry run changes nothing"
+    assert snapshot(lab.library.files.root) == before, "a dry run changes nothing"
     assert planned["going_files"] == gone and planned["audio_files"] == 4
     report = storage.cleanup(dry_run=False, expected=gone)
     assert [entry["id"] for entry in planned["deleted"]] == takes[:gone]
@@ -95,7 +101,7 @@ def test_the_oldest_go_first(lab, storage, takes, policy: Policy, gone: int, rea
     assert all(entry["reason"] == reason for entry in report["deleted"])
     assert report["freed_bytes"] == planned["freed_bytes"]
     assert left(lab) == set(takes[gone:])
-    assert len(list((lab.files.root / "generations").iterdir())) == 4 - gone
+    assert len(list((lab.library.files.root / "generations").iterdir())) == 4 - gone
 
 
 def test_bytes_are_freed_down_to_the_limit(lab, storage, takes) -> None:
@@ -107,7 +113,9 @@ def test_bytes_are_freed_down_to_the_limit(lab, storage, takes) -> None:
 
 def test_favourites_stories_and_running_takes_stay(lab, storage, takes) -> None:
     lab.history.toggle_favorite(takes[0])
-    lab.store.insert("story_items", {"id": "i", "generation_id": takes[1], "version_id": None})
+    lab.library.store.insert(
+        "story_items", {"id": "i", "generation_id": takes[1], "version_id": None}
+    )
     lab.history.patch(takes[2], status="pending")
     storage.set_policy(Policy(max_takes=0, max_age_days=0, max_total_mb=0))
     assert [e["id"] for e in storage.cleanup(dry_run=False)["deleted"]] == takes[3:]
@@ -116,7 +124,7 @@ def test_favourites_stories_and_running_takes_stay(lab, storage, takes) -> None:
 
 def orphans(lab: VoiceLab, number: int) -> None:
     for index in range(number):
-        path = lab.files.root / "generations" / f"orphan-{index}.wav"
+        path = lab.library.files.root / "generations" / f"orphan-{index}.wav"
         path.write_bytes(b"x" * 100)
         os.utime(path, (1e9, 1e9))
 
@@ -128,7 +136,7 @@ def test_more_than_half_of_all_files_go_only_by_their_number(
     lab: VoiceLab, storage: Storage, takes: list[str], orphaned: int, number: str | None
 ) -> None:
     orphans(lab, orphaned)
-    before = snapshot(lab.files.root)
+    before = snapshot(lab.library.files.root)
     if number is not None:
         with pytest.raises(Conflict, match=f"would remove {number} audio files") as raised:
             storage.cleanup(dry_run=False)
@@ -136,10 +144,10 @@ def test_more_than_half_of_all_files_go_only_by_their_number(
     for wrong in (0, orphaned - 1, orphaned + 1):
         with pytest.raises(Conflict, match=f"not {wrong}: look again"):
             storage.cleanup(dry_run=False, expected=wrong)
-    assert snapshot(lab.files.root) == before and left(lab) == set(takes)
+    assert snapshot(lab.library.files.root) == before and left(lab) == set(takes)
     report = storage.cleanup(dry_run=False, expected=orphaned if number else None)
     assert len(report["orphan_files"]) == report["going_files"] == orphaned
-    assert left(lab) == set(takes) and len(snapshot(lab.files.root / "generations")) == 4
+    assert left(lab) == set(takes) and len(snapshot(lab.library.files.root / "generations")) == 4
 
 
 def test_takes_of_the_policy_and_files_of_no_take_are_counted_together(
@@ -147,10 +155,10 @@ def test_takes_of_the_policy_and_files_of_no_take_are_counted_together(
 ) -> None:
     orphans(lab, 1)
     storage.set_policy(Policy(max_takes=2))
-    before = snapshot(lab.files.root / "generations")
+    before = snapshot(lab.library.files.root / "generations")
     with pytest.raises(Conflict, match="would remove 3 of 5"):
         storage.cleanup(dry_run=False)
-    assert snapshot(lab.files.root / "generations") == before and left(lab) == set(takes)
+    assert snapshot(lab.library.files.root / "generations") == before and left(lab) == set(takes)
     assert storage.cleanup(dry_run=False, expected=3)["going_files"] == 3
 
 
@@ -161,7 +169,7 @@ def test_what_runs_by_itself_never_removes_more_than_half(
     storage.set_policy(Policy(max_takes=most))
     report = storage.tidy()
     assert report is not None and len(report["deleted"]) == 4 - stay
-    assert len(left(lab)) == stay == len(snapshot(lab.files.root / "generations"))
+    assert len(left(lab)) == stay == len(snapshot(lab.library.files.root / "generations"))
     assert ("the storage policy was not applied" in caplog.text) == (stay == 4)
 
 
@@ -197,16 +205,16 @@ def test_a_bad_policy_names_its_field(fields: dict) -> None:
 
 def test_a_policy_outlives_the_process(make_lab: MakeLab) -> None:
     lab = make_lab()
-    lab.storage.set_policy(Policy(max_takes=5))
-    lab.storage.set_policy(Policy(max_takes=7, quota_action="evict"))
+    lab.library.storage.set_policy(Policy(max_takes=5))
+    lab.library.storage.set_policy(Policy(max_takes=7, quota_action="evict"))
     lab.close()
-    assert make_lab().storage.policy() == Policy(max_takes=7, quota_action="evict")
+    assert make_lab().library.storage.policy() == Policy(max_takes=7, quota_action="evict")
 
 
 def test_a_quota_refuses_the_next_take_of_that_profile_alone(lab: VoiceLab) -> None:
-    lab.profiles.create("Anna")
+    lab.library.profiles.create("Anna")
     made(lab, voice="Anna")
-    lab.storage.set_policy(Policy(quota_mb=0.001))
+    lab.library.storage.set_policy(Policy(quota_mb=0.001))
     with pytest.raises(TooLarge, match=r"quota of 0\.001 MiB"):
         made(lab, voice="Anna")
     made(lab)
@@ -220,25 +228,25 @@ def test_a_quota_may_evict_the_oldest_instead(lab: VoiceLab) -> None:
     ids = [made(lab)["id"] for _ in range(3)]
     lab.history.toggle_favorite(ids[0])
     size = lab.history.get(ids[0])["size_bytes"]
-    lab.storage.set_policy(Policy(quota_mb=2.5 * size / 2**20, quota_action="evict"))
+    lab.library.storage.set_policy(Policy(quota_mb=2.5 * size / 2**20, quota_action="evict"))
     new = made(lab)["id"]
     assert left(lab) == {ids[0], ids[2], new}
 
 
 def test_old_takes_become_flac_and_sound_the_same(lab, storage, takes) -> None:
-    before = {id: read(lab.audio_path(id))[0] for id in takes}
+    before = {id: read(lab.library.audio_path(id))[0] for id in takes}
     storage.set_policy(Policy(flac_after_days=10))
     planned = storage.cleanup()
     assert [e["saved_bytes"] for e in planned["compressed"]] == [None, None]
     report = storage.cleanup(dry_run=False)
     assert all(entry["saved_bytes"] > 0 for entry in report["compressed"])
-    suffixes = [lab.audio_path(id).suffix for id in takes]
+    suffixes = [lab.library.audio_path(id).suffix for id in takes]
     assert suffixes == [".flac", ".flac", ".wav", ".wav"]
     for id in takes:
-        assert np.array_equal(read(lab.audio_path(id))[0], before[id])
+        assert np.array_equal(read(lab.library.audio_path(id))[0], before[id])
         record = lab.history.get(id)
-        assert record["size_bytes"] == lab.audio_path(id).stat().st_size
-    assert len(list((lab.files.root / "generations").iterdir())) == 4
+        assert record["size_bytes"] == lab.library.audio_path(id).stat().st_size
+    assert len(list((lab.library.files.root / "generations").iterdir())) == 4
     assert storage.cleanup(dry_run=False)["compressed"] == []
 
 
@@ -253,7 +261,7 @@ def test_compression_that_fails_at_any_step_leaves_the_wav(
             return False
         raise OSError(errno.EIO, "broken") if step == "_sync" else StorageError("broken")
 
-    folder = lab.files.root / "generations"
+    folder = lab.library.files.root / "generations"
     before = snapshot(folder)
     with monkeypatch.context() as patch:
         patch.setattr(flac.np if step == "array_equal" else flac, step, broken)
@@ -263,14 +271,14 @@ def test_compression_that_fails_at_any_step_leaves_the_wav(
     after = snapshot(folder)
     assert {path: after[path] for path in before} == before
     assert {Path(path).suffix for path in after} <= {".wav", ".flac"}
-    assert all(lab.audio_path(id).suffix == ".wav" for id in takes)
+    assert all(lab.library.audio_path(id).suffix == ".wav" for id in takes)
     assert len(storage.cleanup(dry_run=False)["compressed"]) == 2
     assert len(snapshot(folder)) == 4
 
 
 def test_what_a_kill_between_flac_and_wav_leaves_is_swept(lab, storage, takes) -> None:
     storage.set_policy(Policy(flac_after_days=10))
-    path = lab.audio_path(takes[0])
+    path = lab.library.audio_path(takes[0])
     content = path.read_bytes()
     storage.cleanup(dry_run=False)
     path.write_bytes(content)  # the process died before the WAV went
@@ -278,11 +286,13 @@ def test_what_a_kill_between_flac_and_wav_leaves_is_swept(lab, storage, takes) -
     assert [o["path"] for o in storage.cleanup(dry_run=False)["orphan_files"]] == [
         f"generations/{path.name}"
     ]
-    assert not path.exists() and lab.audio_path(takes[0]).exists()
+    assert not path.exists() and lab.library.audio_path(takes[0]).exists()
 
 
 def test_files_that_no_take_has_are_swept_when_they_are_old(lab, storage, takes) -> None:
-    old, young = (lab.files.root / "generations" / f"{name}.wav" for name in ("old", "young"))
+    old, young = (
+        lab.library.files.root / "generations" / f"{name}.wav" for name in ("old", "young")
+    )
     for path, changed in ((old, 1e9), (young, 1_782_820_000)):
         path.write_bytes(b"x" * 100)
         os.utime(path, (changed, changed))
@@ -290,61 +300,63 @@ def test_files_that_no_take_has_are_swept_when_they_are_old(lab, storage, takes)
     assert report == {"path": "generations/old.wav", "size_bytes": 100} and old.exists()
     storage.cleanup(dry_run=False)
     assert not old.exists() and young.exists()
-    assert all(lab.audio_path(id).exists() for id in takes)
+    assert all(lab.library.audio_path(id).exists() for id in takes)
 
 
 def test_a_link_is_never_followed(lab, storage, tmp_path: Path) -> None:
     outside = tmp_path / "precious.wav"
     outside.write_bytes(b"mine")
-    link = lab.files.root / "generations" / "link.wav"
+    link = lab.library.files.root / "generations" / "link.wav"
     link.parent.mkdir()
     link.symlink_to(outside)
     storage.cleanup(dry_run=False)
     assert outside.read_bytes() == b"mine"
-    lab.files.delete("generations/link.wav")
-    lab.files.delete("../precious.wav")
+    lab.library.files.delete("generations/link.wav")
+    lab.library.files.delete("../precious.wav")
     assert outside.read_bytes() == b"mine"
 
 
 def test_a_take_without_its_file_can_be_made_again(lab, storage) -> None:
     id = made(lab, seed=4)["id"]
-    sound = read(lab.audio_path(id))[0]
-    lab.audio_path(id).unlink()
+    sound = read(lab.library.audio_path(id))[0]
+    lab.library.audio_path(id).unlink()
     assert storage.cleanup()["missing_files"][0]["generation_id"] == id
     assert lab.history.get(id)["status"] == "completed"
     storage.cleanup(dry_run=False)
     record = lab.history.get(id)
     assert record["status"] == "failed" and "gone" in record["error"]
     lab.drain(lab.retry(id))
-    assert np.array_equal(read(lab.audio_path(id))[0], sound)
+    assert np.array_equal(read(lab.library.audio_path(id))[0], sound)
     assert len(lab.history.get(id)["versions"]) == 1
     # When it is the file of one version among several, another takes over.
     lab.drain(lab.regenerate(id))
-    lab.audio_path(id).unlink()
+    lab.library.audio_path(id).unlink()
     storage.cleanup(dry_run=False)
     assert lab.history.get(id)["status"] == "completed"
-    assert np.array_equal(read(lab.audio_path(id))[0], sound)
+    assert np.array_equal(read(lab.library.audio_path(id))[0], sound)
 
 
 def test_each_file_is_asked_for_as_seldom_as_can_be(lab, storage, monkeypatch) -> None:
     id = made(lab)["id"]
     lab.drain(lab.regenerate(id))
-    first, second = (lab.files.path(version["audio_path"]) for version in lab.versions.of(id))
+    first, second = (
+        lab.library.files.path(version["audio_path"]) for version in lab.library.versions.of(id)
+    )
     second.unlink()
-    asked, exists = [], lab.files.exists
+    asked, exists = [], lab.library.files.exists
 
     def counted(relative: str) -> bool:
         asked.append(relative)
         return exists(relative)
 
-    monkeypatch.setattr(lab.files, "exists", counted)
+    monkeypatch.setattr(lab.library.files, "exists", counted)
     storage.cleanup(dry_run=False)  # asks for what is not listed, then for both of the take
-    assert len(asked) == 3 and lab.audio_path(id) == first
+    assert len(asked) == 3 and lab.library.audio_path(id) == first
 
 
 def test_usage_adds_up(lab, storage, takes) -> None:
     usage = storage.usage()
-    files = sum(p.stat().st_size for p in lab.files.root.rglob("*") if p.is_file())
+    files = sum(p.stat().st_size for p in lab.library.files.root.rglob("*") if p.is_file())
     assert usage["total_bytes"] == files and usage["takes"] == 4
     assert sum(e["size_bytes"] for e in usage["by_age"]) == usage["takes_bytes"]
     assert [e["takes"] for e in usage["by_age"]] == [1, 0, 2, 1]
@@ -364,9 +376,9 @@ def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_tells_and_cleans(make_lab: MakeLab) -> None:
     lab = make_lab()
-    folder = lab.files.root
+    folder = lab.library.files.root
     made(lab)
-    lab.storage.set_policy(Policy(max_takes=0))
+    lab.library.storage.set_policy(Policy(max_takes=0))
     busy = command("--data-dir", folder)
     assert busy.returncode == 1 and "is in use by process" in busy.stderr
     lab.close()

@@ -31,23 +31,28 @@ LATER_S = 30 * 86_400
 def later(lab: VoiceLab) -> Storage:
     """The lab's storage a month from now: nothing in it is young any more."""
     clock = lambda: time.time() + LATER_S  # noqa: E731
-    return Storage(lab.store, lab.files, lab.history, lab.versions, clock=clock)
+    return Storage(
+        lab.library.store, lab.library.files, lab.history, lab.library.versions, clock=clock
+    )
 
 
 def takes_folder(lab: VoiceLab) -> Path:
-    return lab.files.root / "generations"
+    return lab.library.files.root / "generations"
 
 
 def sounds(lab: VoiceLab) -> dict[str, bytes]:
-    return {record["id"]: read(lab.audio_path(record["id"]))[0].tobytes() for record in lab.history}
+    return {
+        record["id"]: read(lab.library.audio_path(record["id"]))[0].tobytes()
+        for record in lab.history
+    }
 
 
 def test_a_disk_that_was_away_costs_nothing(lab: VoiceLab, later: Storage) -> None:
     ids = [made(lab, f"Take {n}.")["id"] for n in range(3)]
-    lab.versions.apply(ids[0], [{"type": "gain", "params": {"gain_db": -6}}])
+    lab.library.versions.apply(ids[0], [{"type": "gain", "params": {"gain_db": -6}}])
     before = sounds(lab)
-    versions = {id: lab.versions.of(id) for id in ids}
-    away = takes_folder(lab).rename(lab.files.root.parent / "away")
+    versions = {id: lab.library.versions.of(id) for id in ids}
+    away = takes_folder(lab).rename(lab.library.files.root.parent / "away")
     assert len(later.cleanup()["missing_files"]) == 4
     later.cleanup(dry_run=False)
     assert {r["status"] for r in lab.history} == {"failed"}
@@ -56,7 +61,7 @@ def test_a_disk_that_was_away_costs_nothing(lab: VoiceLab, later: Storage) -> No
     report = later.cleanup(dry_run=False)
     assert report["orphan_files"] == [] and report["missing_files"] == []
     assert sounds(lab) == before
-    assert {id: lab.versions.of(id) for id in ids} == versions
+    assert {id: lab.library.versions.of(id) for id in ids} == versions
     assert {r["status"] for r in lab.history} == {"completed"}
     assert all(r["size_bytes"] for r in lab.history)
 
@@ -65,7 +70,7 @@ def test_the_automatic_clean_up_leaves_the_sweeps_to_a_person(lab, later) -> Non
     id = made(lab)["id"]
     orphan = takes_folder(lab) / "orphan.wav"
     orphan.write_bytes(b"x")
-    lab.audio_path(id).unlink()
+    lab.library.audio_path(id).unlink()
     later.set_policy(Policy(max_takes=100))
     later.tidy()
     assert orphan.exists() and lab.history.get(id)["status"] == "completed"
@@ -79,7 +84,7 @@ def test_an_action_without_a_quota_is_no_policy(lab, later) -> None:
 def test_a_take_made_again_is_not_evicted_for_itself(lab: VoiceLab) -> None:
     first, second = made(lab)["id"], made(lab)["id"]
     size = sum(lab.history.get(id)["size_bytes"] for id in (first, second))
-    lab.storage.set_policy(Policy(quota_mb=size / 2**20, quota_action="evict"))
+    lab.library.storage.set_policy(Policy(quota_mb=size / 2**20, quota_action="evict"))
     lab.drain(lab.regenerate(first))
     assert len(lab.history.get(first)["versions"]) == 2
     assert [r["id"] for r in lab.history] == [first] != [second]
@@ -89,7 +94,7 @@ def test_a_quota_that_cannot_be_met_evicts_nothing(lab: VoiceLab) -> None:
     ids = [made(lab)["id"] for _ in range(3)]
     lab.history.toggle_favorite(ids[0])
     size = lab.history.get(ids[0])["size_bytes"]
-    lab.storage.set_policy(Policy(quota_mb=size / 2**20, quota_action="evict"))
+    lab.library.storage.set_policy(Policy(quota_mb=size / 2**20, quota_action="evict"))
     with pytest.raises(TooLarge):
         made(lab)
     assert len(lab.history) == 3
@@ -100,8 +105,8 @@ def test_nothing_is_evicted_for_a_take_that_cannot_be_made_again(
 ) -> None:
     first, second = made(lab, voice_clip=voice), made(lab)
     size = first["size_bytes"]
-    lab.storage.set_policy(Policy(quota_mb=2 * size / 2**20, quota_action="evict"))
-    lab.files.path(first["clip"]).unlink()
+    lab.library.storage.set_policy(Policy(quota_mb=2 * size / 2**20, quota_action="evict"))
+    lab.library.files.path(first["clip"]).unlink()
     with pytest.raises(NotFound):
         lab.regenerate(first["id"])
     lab.history.patch(second["id"], effects_chain=[{"type": "explode"}], status="failed")
@@ -113,9 +118,9 @@ def test_nothing_is_evicted_for_a_take_that_cannot_be_made_again(
 def test_a_clip_outlives_the_takes_that_go_for_the_next_one(lab: VoiceLab, voice: Path) -> None:
     first = made(lab, voice_clip=voice)
     size = first["size_bytes"]
-    lab.storage.set_policy(Policy(quota_mb=0.9 * size / 2**20, quota_action="evict"))
+    lab.library.storage.set_policy(Policy(quota_mb=0.9 * size / 2**20, quota_action="evict"))
     second = made(lab, voice_clip=voice)
-    assert second["clip"] == first["clip"] and lab.files.exists(second["clip"])
+    assert second["clip"] == first["clip"] and lab.library.files.exists(second["clip"])
     assert [record["id"] for record in lab.history] == [second["id"]]
 
 
@@ -126,8 +131,8 @@ def test_takes_without_audio_do_not_go_for_bytes(make_lab: MakeLab) -> None:
     for _ in range(2):
         made(lab)
     failed = next(r["id"] for r in lab.history if r["status"] == "failed")
-    lab.storage.set_policy(Policy(max_total_mb=0.001))
-    report = lab.storage.cleanup(dry_run=False, expected=2)
+    lab.library.storage.set_policy(Policy(max_total_mb=0.001))
+    report = lab.library.storage.cleanup(dry_run=False, expected=2)
     assert len(report["deleted"]) == 2 and [r["id"] for r in lab.history] == [failed]
 
 
@@ -135,36 +140,40 @@ def test_a_take_that_gets_a_version_stays(lab: VoiceLab) -> None:
     id = made(lab)["id"]
     with held(lab):
         lab.submit(lab.regenerate(id))
-        lab.storage.set_policy(Policy(max_takes=0))
-        lab.storage.cleanup(dry_run=False)
+        lab.library.storage.set_policy(Policy(max_takes=0))
+        lab.library.storage.cleanup(dry_run=False)
     assert [r["id"] for r in lab.history] == [id]
 
 
 def test_a_version_of_a_last_moment_keeps_its_take_whole(lab: VoiceLab, later: Storage) -> None:
     """Versions come, go and change places while the clean-up compresses them."""
     id = made(lab)["id"]
-    first = lab.versions.of(id)[0]
-    first_wav = lab.files.path(first["audio_path"]).read_bytes()
-    second = lab.versions.apply(id, [{"type": "gain", "params": {"gain_db": -6}}])
+    first = lab.library.versions.of(id)[0]
+    first_wav = lab.library.files.path(first["audio_path"]).read_bytes()
+    second = lab.library.versions.apply(id, [{"type": "gain", "params": {"gain_db": -6}}])
     with pytest.raises(Conflict):
-        flac.compress(first | {"audio_path": second["audio_path"]}, lab.store, lab.files)
-    assert lab.files.exists(first["audio_path"]) and lab.files.exists(second["audio_path"])
-    flac.compress(first, lab.store, lab.files)
-    lab.files.target(first["audio_path"]).write_bytes(first_wav)
+        flac.compress(
+            first | {"audio_path": second["audio_path"]}, lab.library.store, lab.library.files
+        )
+    assert lab.library.files.exists(first["audio_path"]) and lab.library.files.exists(
+        second["audio_path"]
+    )
+    flac.compress(first, lab.library.store, lab.library.files)
+    lab.library.files.target(first["audio_path"]).write_bytes(first_wav)
     with pytest.raises(Conflict):  # as a second clean-up would, a moment too late
-        flac.compress(first, lab.store, lab.files)
-    assert lab.files.exists(lab.versions.get(first["id"])["audio_path"])
-    lab.files.delete(first["audio_path"])
-    lab.versions.set_default(id, first["id"])
-    assert lab.audio_path(id).suffix == ".flac"
-    lab.versions.delete(id, first["id"])
-    assert lab.audio_path(id).suffix == ".wav"
+        flac.compress(first, lab.library.store, lab.library.files)
+    assert lab.library.files.exists(lab.library.versions.get(first["id"])["audio_path"])
+    lab.library.files.delete(first["audio_path"])
+    lab.library.versions.set_default(id, first["id"])
+    assert lab.library.audio_path(id).suffix == ".flac"
+    lab.library.versions.delete(id, first["id"])
+    assert lab.library.audio_path(id).suffix == ".wav"
     with pytest.raises(Protected):
-        lab.versions.delete(id, second["id"])
-    (stale,) = lab.versions.of(id)
-    lab.delete(id)
+        lab.library.versions.delete(id, second["id"])
+    (stale,) = lab.library.versions.of(id)
+    lab.library.delete(id)
     with pytest.raises(NotFound):
-        flac.compress(stale, lab.store, lab.files)
+        flac.compress(stale, lab.library.store, lab.library.files)
     assert not list(takes_folder(lab).iterdir())
 
 
@@ -186,19 +195,19 @@ def test_a_full_disk_ends_the_compression_and_says_so(lab, later, monkeypatch) -
 
 def test_a_link_to_another_of_our_files_is_not_followed(lab: VoiceLab) -> None:
     id = made(lab)["id"]
-    path = lab.audio_path(id)
+    path = lab.library.audio_path(id)
     path.unlink()
-    path.symlink_to(lab.files.root / "db.json")
-    lab.delete(id)
-    assert (lab.files.root / "db.json").stat().st_size > 0
+    path.symlink_to(lab.library.files.root / "db.json")
+    lab.library.delete(id)
+    assert (lab.library.files.root / "db.json").stat().st_size > 0
 
 
 def test_one_broken_file_does_not_stop_the_others(lab, later) -> None:
     ids = [made(lab, f"Take {n}.")["id"] for n in range(3)]
-    lab.audio_path(ids[1]).write_bytes(b"junk")
+    lab.library.audio_path(ids[1]).write_bytes(b"junk")
     later.set_policy(Policy(flac_after_days=1))
     report = later.cleanup(dry_run=False)
-    assert [lab.audio_path(id).suffix for id in ids] == [".flac", ".wav", ".flac"]
+    assert [lab.library.audio_path(id).suffix for id in ids] == [".flac", ".wav", ".flac"]
     (failed,) = report["not_compressed"]
     assert failed["id"] == ids[1] and len(report["compressed"]) == 2
 
@@ -206,8 +215,8 @@ def test_one_broken_file_does_not_stop_the_others(lab, later) -> None:
 def test_what_is_not_16_bit_or_empty_stays_as_it_is(lab, later) -> None:
     ids = [made(lab, f"Take {n}.")["id"] for n in range(2)]
     later.set_policy(Policy(flac_after_days=1))
-    soundfile.write(lab.audio_path(ids[0]), np.zeros(0, np.int16), 24_000, subtype="PCM_16")
-    soundfile.write(lab.audio_path(ids[1]), np.ones(99), 24_000, subtype="PCM_24")
+    soundfile.write(lab.library.audio_path(ids[0]), np.zeros(0, np.int16), 24_000, subtype="PCM_16")
+    soundfile.write(lab.library.audio_path(ids[1]), np.ones(99), 24_000, subtype="PCM_24")
     before = sounds(lab)
     report = later.cleanup(dry_run=False)
     assert {entry["id"] for entry in report["not_compressed"]} == set(ids)
@@ -218,12 +227,12 @@ def test_what_is_not_16_bit_or_empty_stays_as_it_is(lab, later) -> None:
 def test_every_sample_and_the_rate_are_kept(lab, later, frames: int) -> None:
     id = made(lab)["id"]
     later.set_policy(Policy(flac_after_days=1))
-    path = lab.audio_path(id)
+    path = lab.library.audio_path(id)
     pcm = np.random.default_rng(1).integers(-32768, 32768, frames, dtype=np.int16)
     soundfile.write(path, pcm, 11_025, subtype="PCM_16")
     later.cleanup(dry_run=False)
-    again, rate = read(lab.audio_path(id))
-    assert lab.audio_path(id).suffix == ".flac" and rate == 11_025
+    again, rate = read(lab.library.audio_path(id))
+    assert lab.library.audio_path(id).suffix == ".flac" and rate == 11_025
     assert np.array_equal(again, pcm)
 
 
@@ -231,12 +240,12 @@ def test_a_kill_at_any_step_leaves_the_sound(lab, later, make_lab, monkeypatch, 
     """The folder as it is between any two steps, opened by the next process."""
     id = made(lab)["id"]
     before = sounds(lab)
-    (version,) = lab.versions.of(id)
+    (version,) = lab.library.versions.of(id)
     copies: list[Path] = []
 
     def killed() -> None:
         copies.append(tmp_path / f"killed-{len(copies)}")
-        shutil.copytree(lab.files.root, copies[-1])
+        shutil.copytree(lab.library.files.root, copies[-1])
 
     def watched(owner, name: str) -> None:
         step = getattr(owner, name)
@@ -251,9 +260,9 @@ def test_a_kill_at_any_step_leaves_the_sound(lab, later, make_lab, monkeypatch, 
 
     for name in ("_encode", "_sync", "_compare", "sync_folder", "_follow"):
         watched(flac, name)
-    watched(lab.store._storage, "_append")
-    watched(lab.files, "delete")
-    flac.compress(version, lab.store, lab.files)
+    watched(lab.library.store._storage, "_append")
+    watched(lab.library.files, "delete")
+    flac.compress(version, lab.library.store, lab.library.files)
     monkeypatch.undo()
     assert len(copies) == 14
     kept = []
@@ -261,7 +270,13 @@ def test_a_kill_at_any_step_leaves_the_sound(lab, later, make_lab, monkeypatch, 
         other = make_lab(data_dir=copy)
         assert sounds(other) == before
         clock = lambda: time.time() + LATER_S  # noqa: E731
-        storage = Storage(other.store, other.files, other.history, other.versions, clock=clock)
+        storage = Storage(
+            other.library.store,
+            other.library.files,
+            other.history,
+            other.library.versions,
+            clock=clock,
+        )
         assert storage.cleanup(dry_run=False)["missing_files"] == []
         assert sounds(other) == before
         kept.append([path.suffix for path in takes_folder(other).iterdir()])
@@ -272,7 +287,7 @@ def test_a_kill_at_any_step_leaves_the_sound(lab, later, make_lab, monkeypatch, 
 
 def test_two_clean_ups_may_make_the_same_flac(lab, monkeypatch) -> None:
     """On two machines, say: process and thread have the same number there."""
-    source = lab.audio_path(made(lab)["id"])
+    source = lab.library.audio_path(made(lab)["id"])
     target, encode = source.with_suffix(".flac"), flac._encode
     said = Metadata({"title": "A take"}, b"{}")
 
@@ -307,22 +322,22 @@ def test_two_clean_ups_at_once_lose_nothing(lab: VoiceLab, later: Storage) -> No
     for thread in threads:
         thread.join()
     assert not errors and sounds(lab) == before
-    assert all(lab.audio_path(id).suffix == ".flac" for id in before)
+    assert all(lab.library.audio_path(id).suffix == ".flac" for id in before)
 
 
 def test_a_clip_used_again_is_young_again(lab: VoiceLab, voice: Path) -> None:
-    relative = lab.files.keep_clip(voice)
-    os.utime(lab.files.target(relative), (1e9, 1e9))
-    assert lab.files.keep_clip(voice) == relative
-    assert lab.storage.cleanup(dry_run=False)["orphan_files"] == []
-    assert lab.files.exists(relative)
+    relative = lab.library.files.keep_clip(voice)
+    os.utime(lab.library.files.target(relative), (1e9, 1e9))
+    assert lab.library.files.keep_clip(voice) == relative
+    assert lab.library.storage.cleanup(dry_run=False)["orphan_files"] == []
+    assert lab.library.files.exists(relative)
 
 
 def test_an_interrupt_after_the_commit_keeps_what_the_record_names(lab, later) -> None:
     """Ctrl+C while the records file is being flushed: the disk may have either state."""
     id = made(lab)["id"]
     before = sounds(lab)[id]
-    (version,) = lab.versions.of(id)
+    (version,) = lab.library.versions.of(id)
 
     @contextlib.contextmanager
     def interrupted():
@@ -330,18 +345,18 @@ def test_an_interrupt_after_the_commit_keeps_what_the_record_names(lab, later) -
             yield
         raise KeyboardInterrupt
 
-    batch = lab.store.batch
+    batch = lab.library.store.batch
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(lab.store, "batch", interrupted)
-        flac.compress(version, lab.store, lab.files)
-    assert read(lab.audio_path(id))[0].tobytes() == before
+        patch.setattr(lab.library.store, "batch", interrupted)
+        flac.compress(version, lab.library.store, lab.library.files)
+    assert read(lab.library.audio_path(id))[0].tobytes() == before
 
 
 def test_closing_waits_for_the_clean_up(make_lab: MakeLab, monkeypatch) -> None:
     lab = make_lab()
     for n in range(6):
         made(lab, f"Take number {n}.")
-    lab.storage.set_policy(Policy(flac_after_days=0))
+    lab.library.storage.set_policy(Policy(flac_after_days=0))
     lab.close()
     began, ended = threading.Event(), []
     compress = flac.compress
@@ -367,14 +382,14 @@ def test_the_command_lists_what_it_would_do(make_lab: MakeLab) -> None:
     made(lab, "Two\nlines.")
     for n in range(21):
         made(lab, f"Take number {n}.")
-    lab.storage.set_policy(Policy(max_takes=0))
+    lab.library.storage.set_policy(Policy(max_takes=0))
     lab.close()
-    before = (lab.files.root / "db.json").read_bytes()
-    told = command("--data-dir", lab.files.root).stdout
+    before = (lab.library.files.root / "db.json").read_bytes()
+    told = command("--data-dir", lab.library.files.root).stdout
     assert "count  Two lines." in told and "and 2 more" in told
     assert "  Default  " in told and "last day" in told
-    assert (lab.files.root / "db.json").read_bytes() == before
-    done = command("--data-dir", lab.files.root, "--cleanup", "--remove", "22")
+    assert (lab.library.files.root / "db.json").read_bytes() == before
+    done = command("--data-dir", lab.library.files.root, "--cleanup", "--remove", "22")
     assert done.stdout.splitlines()[-1].startswith("free ") and "22/22" in done.stderr
 
 
@@ -385,16 +400,18 @@ def test_the_command_makes_no_folder(tmp_path: Path) -> None:
 
 
 def test_many_go_at_the_cost_of_one(lab: VoiceLab) -> None:
-    with lab.store.batch():
+    with lab.library.store.batch():
         for n in range(500):
-            lab.store.insert("notes", {"id": str(n)})
-    assert lab.store.delete_many("notes", []) == 0 and lab.store.count("notes") == 500
-    assert lab.store.delete_many("notes", ["nobody"]) == 0
-    assert lab.store.delete_many("notes", ["1", "1", "2", "nobody"]) == 2
-    assert lab.store.delete_many("notes", [str(n) for n in range(499)]) == 497
-    assert [row["id"] for row in lab.store.page("notes", Query())[0]] == ["499"]
-    assert lab.store.delete("notes", "499") and not lab.store.delete("notes", "499")
-    with pytest.raises(RuntimeError), lab.store.batch():
-        lab.store.delete_many("profiles", ["default"])
+            lab.library.store.insert("notes", {"id": str(n)})
+    assert (
+        lab.library.store.delete_many("notes", []) == 0 and lab.library.store.count("notes") == 500
+    )
+    assert lab.library.store.delete_many("notes", ["nobody"]) == 0
+    assert lab.library.store.delete_many("notes", ["1", "1", "2", "nobody"]) == 2
+    assert lab.library.store.delete_many("notes", [str(n) for n in range(499)]) == 497
+    assert [row["id"] for row in lab.library.store.page("notes", Query())[0]] == ["499"]
+    assert lab.library.store.delete("notes", "499") and not lab.library.store.delete("notes", "499")
+    with pytest.raises(RuntimeError), lab.library.store.batch():
+        lab.library.store.delete_many("profiles", ["default"])
         raise RuntimeError
-    assert lab.store.get("profiles", "default")
+    assert lab.library.store.get("profiles", "default")

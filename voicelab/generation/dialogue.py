@@ -88,14 +88,16 @@ class Dialogue:
                     self._lab.drain(self._begun[done])
                 done += 1
                 progress(done, total)
-            self._lab.stories.append(self._story_id, [take.id for take in self._begun])
+            self._lab.library.stories.append(self._story_id, [take.id for take in self._begun])
         except BaseException:
             failed = [take.id for take in self._begun[done:] if take.live.ended]
             for take in self._begun:
                 take.close()
-            self._lab.delete_many([take.id for take in self._begun if take.id not in failed])
+            self._lab.library.delete_many(
+                [take.id for take in self._begun if take.id not in failed]
+            )
             raise
-        return self._lab.stories.get(self._story_id)
+        return self._lab.library.stories.get(self._story_id)
 
     def cancel(self) -> None:
         """Let `speak` raise Cancelled; from any thread."""
@@ -104,7 +106,7 @@ class Dialogue:
             take.cancel()
 
     def _check(self) -> None:
-        self._lab.stories.get(self._story_id)
+        self._lab.library.stories.get(self._story_id)
         if not 1 <= len(self._requests) <= MAX_LINES:
             raise InvalidInput(f"A script has 1 to {MAX_LINES} lines.", param="lines")
         for number, request in enumerate(self._requests, 1):
@@ -114,7 +116,7 @@ class Dialogue:
     def _begin(self, done: int) -> None:
         """Let as many lines wait for the engine as it speaks at once, others' requests aside."""
         # A quarter of the queue: a long script must not shut others out.
-        size = min(self._lab.engine_info().batch_size, self._lab.settings.max_queue // 4)
+        size = min(self._lab.registry.info().batch_size, self._lab.settings.max_queue // 4)
         for index in range(len(self._begun), min(done + max(1, size), len(self._requests))):
             with _line(index + 1):
                 try:

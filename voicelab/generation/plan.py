@@ -16,7 +16,7 @@ from voicelab.engines import CHATTERBOX_INFOS, EngineInfo, Registry
 from voicelab.errors import BadClip, Conflict, EngineUnavailable, InvalidInput
 from voicelab.generation.job import Job
 from voicelab.generation.take import Blueprint
-from voicelab.library import Destination, Files, History, Profiles, Storage
+from voicelab.library import Destination, Library
 from voicelab.records import (
     DEFAULT_PROFILE,
     MAX_SEED,
@@ -51,24 +51,13 @@ class Planner:
     """What a request must pass, whichever door it came through.
 
     Args:
-        settings, registry, history, profiles, files, storage: of the lab.
+        settings, registry, library: of the lab.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        registry: Registry,
-        history: History,
-        profiles: Profiles,
-        files: Files,
-        storage: Storage,
-    ):
-        self._storage = storage
+    def __init__(self, settings: Settings, registry: Registry, library: Library):
         self._settings = settings
-        self._history = history
         self._registry = registry
-        self._profiles = profiles
-        self._files = files
+        self._library = library
 
     def blueprint(self, request: GenerationRequest, destination: Destination) -> Blueprint:
         """A checked request.
@@ -76,9 +65,9 @@ class Planner:
         Raises:
             InvalidInput (TextTooLong, BadClip), UnknownVoice, StoreFull.
         """
-        self._files.check_free()
+        self._library.files.check_free()
         text = check_text(request.text, self._settings.max_text)
-        profile = self._profiles.resolve(request.voice)
+        profile = self._library.profiles.resolve(request.voice)
         info = self._registry.info(request.engine or profile["default_engine"])
         language = _language(request.language, profile, info)
         parameters, warnings = self._parameters(request.parameters, info)
@@ -89,7 +78,7 @@ class Planner:
         seed, seeds = self._seeds(request, planned)
         clip, more = self._clip(request, profile, info)
         if destination.keeps:
-            self._storage.check_quota(profile["id"], clip=clip)
+            self._library.storage.check_quota(profile["id"], clip=clip)
         record = Generation(
             **self._new_sound(info),
             id=str(uuid4()),
@@ -131,7 +120,7 @@ class Planner:
             Conflict: its text is cut into other chunks today.
             NotFound, StoreFull: its voice clip is gone, there is no room.
         """
-        self._files.check_free()
+        self._library.files.check_free()
         if record["engine"] not in self._registry.names:
             raise EngineUnavailable(
                 f"This take was made with '{record['engine'][:40]}', which is not here."
@@ -157,7 +146,7 @@ class Planner:
             destination,
         )
         # Last, for it may send takes away: not for one that is then refused.
-        self._storage.check_quota(record["profile_id"], sparing=record["id"])
+        self._library.storage.check_quota(record["profile_id"], sparing=record["id"])
         return drawn
 
     def _seeds(self, request: GenerationRequest, planned: Plan) -> tuple[int, list[int]]:
@@ -165,7 +154,7 @@ class Planner:
         if request.based_on is None:
             seed = check_seed(request.seed)
             return seed, seeds_from(seed, len(planned.chunks))
-        base = self._history.get(request.based_on)
+        base = self._library.history.get(request.based_on)
         seed = check_seed(base["seed"] if request.seed is None else request.seed)
         seeds = seeds_from(seed, len(planned.chunks))
         if seed != base["seed"]:
@@ -194,7 +183,7 @@ class Planner:
             job=Job(
                 engine=record.engine,
                 chunks=planned.chunks,
-                clip=self._files.path(record.clip) if record.clip else None,
+                clip=self._library.files.path(record.clip) if record.clip else None,
                 language=record.language,
                 parameters=parameters,
                 seeds=seeds,
@@ -214,7 +203,7 @@ class Planner:
         version_id = str(uuid4())
         return {
             "active_version_id": version_id,
-            "audio_path": self._files.take_path(version_id),
+            "audio_path": self._library.files.take_path(version_id),
             "engine": info.name,
             "model_size": info.model_size,
             "sample_rate": info.sample_rate,
@@ -289,13 +278,13 @@ class Planner:
                 param="voice_file",
             )
         if clip is None:
-            clip = self._profiles.reference(profile["id"])
+            clip = self._library.profiles.reference(profile["id"])
             if clip is None:
                 return None, ()
             if not info.clones_voices:
                 return None, (f"{info.label} cannot imitate {profile['name']}; its own voice.",)
-        kept = self._files.keep_clip(Path(clip) if request.voice_clip else clip)
-        self._registry.engine(info.name).prepare_voice(self._files.target(kept))
+        kept = self._library.files.keep_clip(Path(clip) if request.voice_clip else clip)
+        self._registry.engine(info.name).prepare_voice(self._library.files.target(kept))
         return kept, ()
 
 

@@ -1,13 +1,8 @@
 """Rules over records: takes, versions, profiles, archives, statistics. No HTTP, no page."""
 
 from voicelab.library.archives.missing import Missing
-from voicelab.library.archives.profiles import export_profile, import_profile
-from voicelab.library.archives.stories import export_story, import_story
 from voicelab.library.archives.takes import (
     archive_name,
-    export_archive,
-    export_many,
-    import_archive,
 )
 from voicelab.library.audio_import import import_audio
 from voicelab.library.descriptions import described
@@ -21,6 +16,7 @@ from voicelab.library.destination import (
 )
 from voicelab.library.files.local import TAKES, Files
 from voicelab.library.files.remote import open_files
+from voicelab.library.library import Library
 from voicelab.library.presets import Presets
 from voicelab.library.profiles import PROFILES, Profiles
 from voicelab.library.repair.rebuilding import rebuild, unnamed_files
@@ -43,6 +39,7 @@ __all__ = [
     "History",
     "INTERRUPTED",
     "InterruptedTake",
+    "Library",
     "MAX_TRACKS",
     "Missing",
     "NewTake",
@@ -64,14 +61,7 @@ __all__ = [
     "archive_name",
     "default_voice",
     "described",
-    "export_archive",
-    "export_many",
-    "export_profile",
-    "export_story",
-    "import_archive",
     "import_audio",
-    "import_profile",
-    "import_story",
     "library_item",
     "open_files",
     "open_known",

@@ -28,8 +28,8 @@ def router(lab: VoiceLab) -> APIRouter:
     def voices() -> Response:
         """The profiles, in the shapes of both servers."""
         profiles = [
-            profile | library_item(profile, lab.profiles.samples(profile["id"])) | OBJECT
-            for profile in lab.profiles.list()
+            profile | library_item(profile, lab.library.profiles.samples(profile["id"])) | OBJECT
+            for profile in lab.library.profiles.list()
         ]
         return Json(
             {
@@ -47,7 +47,7 @@ def router(lab: VoiceLab) -> APIRouter:
 
     async def languages() -> Response:
         """Of the default engine."""
-        spoken = lab.engine_info().languages
+        spoken = lab.registry.info().languages
         items = [{"code": code, "name": name} for code, name in spoken.items()]
         kind = "multilingual" if len(items) > 1 else "standard"
         body = {"languages": items, "count": len(items), "engine": lab.registry.default}
@@ -72,7 +72,7 @@ def router(lab: VoiceLab) -> APIRouter:
 
 def _config(lab: VoiceLab) -> dict[str, Any]:
     settings = lab.settings
-    info = lab.engine_info()
+    info = lab.registry.info()
     return {
         "version": voicelab.__version__,
         "engine": info.name,

@@ -146,7 +146,7 @@ def _many(routes: APIRouter, lab: VoiceLab) -> None:
 
         def write(path: Path) -> Missing:
             with path.open("wb") as sink:
-                return lab.export_many(body.ids, sink)
+                return lab.library.archives.export_takes(body.ids, sink)
 
         return made_file(write, "takes.voicebox.zip", "application/zip")
 
@@ -185,7 +185,7 @@ def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.delete("/history/failed", response_model=Deleted, dependencies=owner)
     def delete_failed() -> Response:
         """Delete every failed take."""
-        return Json({"deleted": lab.delete_many(filters=Filters(status="failed"))})
+        return Json({"deleted": lab.library.delete_many(filters=Filters(status="failed"))})
 
     @routes.delete("/history", response_model=Deleted, dependencies=owner)
     def delete_many(
@@ -195,15 +195,15 @@ def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
     ) -> Response:
         """Delete by ids, or all that match the filters with confirm=true."""
         if body is not None:
-            return Json({"deleted": lab.delete_many(ids=body.ids)})
+            return Json({"deleted": lab.library.delete_many(ids=body.ids)})
         if not confirm:
             raise InvalidInput("Send ids, or filters with confirm=true.", param="confirm")
-        return Json({"deleted": lab.delete_many(filters=chosen)})
+        return Json({"deleted": lab.library.delete_many(filters=chosen)})
 
     @routes.delete("/history/{id}", response_model=Message, dependencies=owner)
     def delete_generation(id: str) -> Response:
         """The take and all its files; a running one is cancelled first."""
-        lab.delete(id)
+        lab.library.delete(id)
         return Json({"message": "Generation deleted successfully"})
 
 
@@ -230,7 +230,7 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
         """The take as a ZIP that the studio and we can import."""
         record = lab.history.get(id)
         missing = Missing()
-        content = lab.export_archive(id, missing)
+        content = lab.library.archives.export_take(id, missing)
         headers = {"Content-Disposition": attachment(archive_name(record["text"]))}
         headers |= missing_header(missing.ids)
         return Response(content, media_type="application/zip", headers=headers)
@@ -238,7 +238,7 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.post("/history/import", response_model=Imported)
     def import_generation(file: Annotated[UploadFile, File()]) -> Response:
         """Add the take of a ZIP."""
-        records = lab.import_archive(file.file)
+        records = lab.library.archives.import_takes(file.file)
         keys = ("id", "profile_id", "profile_name", "text")
         rows = [{key: record[key] for key in keys} for record in records]
         return Json(rows[0] | {"message": "Generation imported successfully", "imported": rows})
@@ -271,7 +271,7 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/audio/version/{version_id}", **files("audio/wav", "audio/flac"))
     def version_audio(version_id: str) -> Response:
         """One version; Range works."""
-        return file(lab.versions.get(version_id)["audio_path"])
+        return file(lab.library.versions.get(version_id)["audio_path"])
 
 
 def download(
@@ -299,4 +299,4 @@ def download(
 def _path(lab: VoiceLab, relative: str | None) -> Path:
     if not relative:
         raise NotFound("This take has no audio yet.")
-    return lab.files.path(relative)
+    return lab.library.files.path(relative)

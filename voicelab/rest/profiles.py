@@ -62,19 +62,19 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/profiles", response_model=list[Profile])
     def list_profiles() -> Response:
         """All profiles, the default first."""
-        return Json(lab.profiles.list())
+        return Json(lab.library.profiles.list())
 
     @routes.post("/profiles", response_model=Profile)
     def create_profile(body: ProfileBody) -> Response:
         """A new profile; clips are added to it."""
         lab.registry.check_language(body.language)
         _check_engine(lab, body.default_engine)
-        return Json(lab.profiles.create(**body.values()), warnings=body.warnings)
+        return Json(lab.library.profiles.create(**body.values()), warnings=body.warnings)
 
     @routes.get("/profiles/{id}", response_model=Profile)
     def get_profile(id: str) -> Response:
         """One profile with its counts."""
-        return Json(lab.profiles.get(id))
+        return Json(lab.library.profiles.get(id))
 
     @routes.put("/profiles/{id}", response_model=Profile)
     def update_profile(id: str, body: ProfilePatch) -> Response:
@@ -86,18 +86,18 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
         for name in ("name", "language"):
             if name in fields and fields[name] is None:
                 del fields[name]
-        return Json(lab.profiles.update(id, fields), warnings=body.warnings)
+        return Json(lab.library.profiles.update(id, fields), warnings=body.warnings)
 
     @routes.delete("/profiles/{id}", response_model=DeletedProfile, dependencies=owner)
     def delete_profile(id: str, keep_generations: bool = False) -> Response:
         """A profile with its takes, files and story items; or its takes become unassigned."""
-        gone = lab.delete_profile(id, keep_generations)
+        gone = lab.library.delete_profile(id, keep_generations)
         return Json({"message": "Profile deleted successfully"} | gone)
 
 
 def _check_engine(lab: VoiceLab, name: str | None) -> None:
     if name is not None:
-        lab.engine_info(name)
+        lab.registry.info(name)
 
 
 def _samples(routes: APIRouter, lab: VoiceLab) -> None:
@@ -106,20 +106,20 @@ def _samples(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.delete("/profiles/samples/{sid}", response_model=Message, dependencies=owner)
     def delete_sample(sid: str) -> Response:
         """Delete a clip."""
-        lab.profiles.delete_sample(sid)
+        lab.library.profiles.delete_sample(sid)
         return Json({"message": "Sample deleted successfully"})
 
     @routes.get("/profiles/samples/{sid}/audio", **files("audio/wav"))
     def sample_audio(sid: str) -> Response:
         """A clip as it is used: 24 kHz mono WAV."""
-        path = lab.files.path(lab.profiles.sample(sid)["audio_path"])
+        path = lab.library.files.path(lab.library.profiles.sample(sid)["audio_path"])
         headers = {"X-Content-Type-Options": "nosniff"}
         return AudioFile(path, media_type="audio/wav", headers=headers)
 
     @routes.get("/profiles/{id}/samples", response_model=list[Sample])
     def list_samples(id: str) -> Response:
         """The clips of a profile, oldest first."""
-        return Json(lab.profiles.samples(id))
+        return Json(lab.library.profiles.samples(id))
 
     @routes.post("/profiles/{id}/samples", response_model=Sample)
     def add_sample(
@@ -131,7 +131,7 @@ def _samples(routes: APIRouter, lab: VoiceLab) -> None:
         with clip_file(file) as path:
             if path is None:
                 raise BadClip("There is no clip in the request.", param="file")
-            return Json(lab.profiles.add_sample(id, path, reference_text))
+            return Json(lab.library.profiles.add_sample(id, path, reference_text))
 
 
 def _archives(routes: APIRouter, lab: VoiceLab) -> None:
@@ -139,7 +139,7 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
     def export_profile(id: str) -> Response:
         """A profile with its clips as a ZIP that the studio and we can import."""
         missing = Missing()
-        name, content = lab.export_profile(id, missing)
+        name, content = lab.library.archives.export_profile(id, missing)
         headers = {"Content-Disposition": attachment(name)} | missing_header(missing.ids)
         return Response(content, media_type="application/zip", headers=headers)
 
@@ -148,7 +148,7 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
         """Add the profile of a ZIP."""
         if not file.size:
             raise BadArchive("The file is empty.", param="file")
-        return Json(lab.import_profile(file.file))
+        return Json(lab.library.archives.import_profile(file.file))
 
 
 def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
@@ -157,20 +157,20 @@ def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/profiles/{id}/avatar", **files("image/png"))
     def get_avatar(id: str) -> Response:
         """The picture, as PNG."""
-        path = lab.profiles.get(id)["avatar_path"]
+        path = lab.library.profiles.get(id)["avatar_path"]
         if not path:
             raise NotFound("This profile has no avatar.")
         headers = {"X-Content-Type-Options": "nosniff"}
-        return AudioFile(lab.files.path(path), media_type="image/png", headers=headers)
+        return AudioFile(lab.library.files.path(path), media_type="image/png", headers=headers)
 
     @routes.post("/profiles/{id}/avatar", response_model=Profile)
     def set_avatar(id: str, file: Annotated[UploadFile, File()]) -> Response:
         """Show a picture beside the name."""
         if not file.size:
             raise InvalidInput("The file is empty.", param="file")
-        return Json(lab.profiles.set_avatar(id, file.file.read()))
+        return Json(lab.library.profiles.set_avatar(id, file.file.read()))
 
     @routes.delete("/profiles/{id}/avatar", response_model=Profile, dependencies=owner)
     def delete_avatar(id: str) -> Response:
         """Remove the picture."""
-        return Json(lab.profiles.delete_avatar(id))
+        return Json(lab.library.profiles.delete_avatar(id))

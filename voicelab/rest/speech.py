@@ -189,7 +189,7 @@ class Answers:
         sound: Iterable[Pcm] = pieces
         frames = sum(map(len, pieces))
         if take.kept:
-            path = self._lab.files.path(record["audio_path"])
+            path = self._lab.library.files.path(record["audio_path"])
             if kind == "wav":
                 return AudioFile(path, media_type=form, headers=headers)
             sound, _, frames = blocks(path)

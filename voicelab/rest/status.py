@@ -174,7 +174,7 @@ def _health(lab: VoiceLab) -> Callable[..., Any]:
     async def health() -> Response:
         """Whether it can speak and keep takes, with which engine, and why that one."""
         state = lab.registry.state()
-        storage, reason = lab.storage.trouble() or (None, None)
+        storage, reason = lab.library.storage.trouble() or (None, None)
         words = {"not_started": "starting", "ready": "healthy"}
         return Json(
             {

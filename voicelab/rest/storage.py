@@ -40,17 +40,17 @@ def router(lab: VoiceLab) -> APIRouter:
     @routes.get("/storage", response_model=Usage)
     def storage() -> Response:
         """Bytes by folder, by profile and by age, and what is free."""
-        return Json(lab.storage.usage())
+        return Json(lab.library.storage.usage())
 
     @routes.get("/storage/policy", response_model=PolicyInForce)
     def get_policy() -> Response:
         """The policy in force."""
-        return Json(asdict(lab.storage.policy()))
+        return Json(asdict(lab.library.storage.policy()))
 
     @routes.put("/storage/policy", response_model=PolicyInForce, dependencies=[Depends(refuse)])
     def set_policy(body: PolicyBody) -> Response:
         """Put a policy in force."""
-        return Json(asdict(lab.storage.set_policy(Policy(**body.model_dump()))))
+        return Json(asdict(lab.library.storage.set_policy(Policy(**body.model_dump()))))
 
     @routes.post("/storage/cleanup", response_model=Cleanup)
     def cleanup(
@@ -62,6 +62,6 @@ def router(lab: VoiceLab) -> APIRouter:
         """What the policy sends away, and what no record owns; done with dry_run=false."""
         if not dry_run:
             refuse()
-        return Json(lab.storage.cleanup(dry_run, expected=expected))
+        return Json(lab.library.storage.cleanup(dry_run, expected=expected))
 
     return routes

@@ -150,27 +150,27 @@ def _stories(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/stories", response_model=list[StoryLine])
     def list_stories() -> Response:
         """All stories, the newest first."""
-        return Json(lab.stories.list())
+        return Json(lab.library.stories.list())
 
     @routes.post("/stories", response_model=Story)
     def create_story(body: StoryBody) -> Response:
         """A new story."""
-        return Json(lab.stories.create(body.name, body.description or ""))
+        return Json(lab.library.stories.create(body.name, body.description or ""))
 
     @routes.get("/stories/{id}", response_model=Story)
     def get_story(id: str) -> Response:
         """A story with its items in time order."""
-        return Json(lab.stories.get(id))
+        return Json(lab.library.stories.get(id))
 
     @routes.put("/stories/{id}", response_model=Story)
     def update_story(id: str, body: StoryPatch) -> Response:
         """Rename or describe it."""
-        return Json(lab.stories.update(id, body.name, body.description))
+        return Json(lab.library.stories.update(id, body.name, body.description))
 
     @routes.delete("/stories/{id}", response_model=Message, dependencies=owner)
     def delete_story(id: str) -> Response:
         """A story; its takes stay."""
-        lab.stories.delete(id)
+        lab.library.stories.delete(id)
         return Json({"message": "Story deleted successfully"})
 
     @routes.post("/stories/{id}/generate", response_model=Story)
@@ -186,21 +186,21 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.post("/stories/{id}/items", response_model=StoryItem)
     def add_item(id: str, body: ItemBody) -> Response:
         """Put a take into a story."""
-        return Json(lab.stories.add_item(id, **body.model_dump()))
+        return Json(lab.library.stories.add_item(id, **body.model_dump()))
 
     @routes.put("/stories/{id}/items/reorder", response_model=Story | list[StoryItem])
     def reorder_items(id: str, body: ReorderBody) -> Response:
         """Lay the items of a track one after the other in this order; by takes, all items."""
         if body.item_ids is not None:
-            return Json(lab.stories.reorder(id, body.item_ids))
+            return Json(lab.library.stories.reorder(id, body.item_ids))
         if body.generation_ids is None:
             raise InvalidInput("Send item_ids, or generation_ids.", param="item_ids")
-        return Json(lab.stories.reorder_takes(id, body.generation_ids))
+        return Json(lab.library.stories.reorder_takes(id, body.generation_ids))
 
     @routes.put("/stories/{id}/items/times", response_model=Message)
     def set_item_times(id: str, body: TimesBody) -> Response:
         """Other starts for items that are named by their takes."""
-        lab.stories.set_times(id, body.model_dump()["updates"])
+        lab.library.stories.set_times(id, body.model_dump()["updates"])
         return Json({"message": "Item timecodes updated successfully"})
 
     def change(kind: str, body_type: type[Strict], sentence: str) -> None:
@@ -208,7 +208,7 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
             fields = body.model_dump(exclude_unset=True)
             if kind != "version":
                 fields = {key: value for key, value in fields.items() if value is not None}
-            return Json(lab.stories.change_item(id, iid, **fields))
+            return Json(lab.library.stories.change_item(id, iid, **fields))
 
         change_item.__annotations__["body"] = body_type
         change_item.__doc__ = sentence
@@ -224,17 +224,17 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.post("/stories/{id}/items/{iid}/split", response_model=list[StoryItem])
     def split_item(id: str, iid: str, body: SplitBody) -> Response:
         """Cut an item in two; both."""
-        return Json(lab.stories.split(id, iid, body.split_time_ms))
+        return Json(lab.library.stories.split(id, iid, body.split_time_ms))
 
     @routes.post("/stories/{id}/items/{iid}/duplicate", response_model=StoryItem)
     def duplicate_item(id: str, iid: str) -> Response:
         """The same once more, behind the last item of its track."""
-        return Json(lab.stories.duplicate(id, iid))
+        return Json(lab.library.stories.duplicate(id, iid))
 
     @routes.delete("/stories/{id}/items/{iid}", response_model=Message, dependencies=owner)
     def remove_item(id: str, iid: str) -> Response:
         """Take an item out; its take stays."""
-        lab.stories.remove_item(id, iid)
+        lab.library.stories.remove_item(id, iid)
         return Json({"message": "Item removed successfully"})
 
 
@@ -251,8 +251,8 @@ def _files(routes: APIRouter, lab: VoiceLab) -> None:
     ) -> Response:
         """The whole story as one file, sent as it is made."""
         missing = Missing()
-        parts = lab.stories.streamed(id, format, missing)
-        story = lab.stories.get(id)
+        parts = lab.library.stories.streamed(id, format, missing)
+        story = lab.library.stories.get(id)
         there = [i for i in story["items"] if i["id"] not in missing.ids]
         seconds = max(i["start_time_ms"] + i["duration_ms"] for i in there) / 1000
         headers = {
@@ -264,11 +264,11 @@ def _files(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/stories/{id}/export", **files("application/zip"))
     def export_story(id: str) -> Response:
         """The story with its takes as a ZIP."""
-        name = f"story-{lab.stories.get(id)['name'][:30].strip()}.voicelab.zip"
+        name = f"story-{lab.library.stories.get(id)['name'][:30].strip()}.voicelab.zip"
 
         def write(path: Path) -> Missing:
             with path.open("wb") as sink:
-                return lab.export_story(id, sink)
+                return lab.library.archives.export_story(id, sink)
 
         return made_file(write, name, "application/zip")
 
@@ -277,4 +277,4 @@ def _files(routes: APIRouter, lab: VoiceLab) -> None:
         """Add the story of a ZIP with its takes."""
         if not file.size:
             raise BadArchive("The file is empty.", param="file")
-        return Json(lab.import_story(file.file))
+        return Json(lab.library.archives.import_story(file.file))

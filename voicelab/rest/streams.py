@@ -69,7 +69,7 @@ def _satisfiable(first: int | None, last: int | None, size: int) -> bool:
 
 
 class MadeResponse(StreamingResponse):
-    """Sends what an iterator gives, which may take its time: and is asked in other threads.
+    """Sends what an iterator gives, which may take its time and is asked in other threads.
 
     It has no ranges: what is encoded anew need not be the same bytes.
 

@@ -72,7 +72,7 @@ def _versions(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.post("/generations/{id}/versions/apply-effects", response_model=Version)
     def apply_effects(id: str, body: ApplyBody) -> Response:
         """A new version through effects."""
-        version = lab.versions.apply(
+        version = lab.library.versions.apply(
             id,
             body.effects_chain,
             source_version_id=body.source_version_id,
@@ -84,12 +84,12 @@ def _versions(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.put("/generations/{id}/versions/{vid}/set-default", response_model=Version)
     def set_default_version(id: str, vid: str) -> Response:
         """Make a version the sound of its take."""
-        return Json(lab.versions.set_default(id, vid))
+        return Json(lab.library.versions.set_default(id, vid))
 
     @routes.delete("/generations/{id}/versions/{vid}", response_model=Message, dependencies=owner)
     def delete_version(id: str, vid: str) -> Response:
         """Delete a version; the oldest takes over when it was the default."""
-        lab.versions.delete(id, vid)
+        lab.library.versions.delete(id, vid)
         return Json({"message": "Version deleted successfully"})
 
 
@@ -102,7 +102,7 @@ def _effects(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.post("/effects/preview/{id}", **files("audio/wav"))
     def preview_effects(id: str, body: PreviewBody) -> Response:
         """How a take would sound: a WAV that is kept nowhere."""
-        pcm, rate = lab.versions.preview(id, body.effects_chain, body.source_version_id)
+        pcm, rate = lab.library.versions.preview(id, body.effects_chain, body.source_version_id)
         return Response(wav_bytes(pcm, rate), media_type="audio/wav")
 
 
@@ -112,20 +112,20 @@ def _presets(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/effects/presets", response_model=list[Preset])
     def list_presets() -> Response:
         """Built-in chains first, then one's own."""
-        return Json(lab.presets.list())
+        return Json(lab.library.presets.list())
 
     @routes.post("/effects/presets", response_model=Preset)
     def create_preset(body: PresetBody) -> Response:
         """Keep a chain under a name."""
-        return Json(lab.presets.create(**body.model_dump()))
+        return Json(lab.library.presets.create(**body.model_dump()))
 
     @routes.put("/effects/presets/{pid}", response_model=Preset)
     def update_preset(pid: str, body: PresetBody) -> Response:
         """Change one's own preset; built-in ones are read-only."""
-        return Json(lab.presets.update(pid, **body.model_dump()))
+        return Json(lab.library.presets.update(pid, **body.model_dump()))
 
     @routes.delete("/effects/presets/{pid}", response_model=Message, dependencies=owner)
     def delete_preset(pid: str) -> Response:
         """Delete one's own preset; built-in ones are read-only."""
-        lab.presets.delete(pid)
+        lab.library.presets.delete(pid)
         return Json({"message": "Preset deleted successfully"})

@@ -99,7 +99,7 @@ def _generate(lab: VoiceLab) -> None:
                     if piece.chunk is not None:
                         progress((piece.chunk.index + 1, piece.total_chunks), unit="chunks")
                         yield None, take.live.snapshot()
-            yield str(lab.audio_path(take.id)), take.record
+            yield str(lab.library.audio_path(take.id)), take.record
         except VoicelabError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
@@ -154,7 +154,7 @@ def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
 
     def voices() -> list[dict[str, Any]]:
         """The voices there are."""
-        return lab.profiles.list()
+        return lab.library.profiles.list()
 
     found = [
         gr.Textbox(label="search"),
@@ -179,7 +179,7 @@ def _changing(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
             id: of the take.
         """
         check_may_delete(lab)
-        lab.delete(id)
+        lab.library.delete(id)
         return {"message": "Generation deleted successfully"}
 
     def favorite(id: str) -> dict[str, Any]:
@@ -217,7 +217,7 @@ def _archives(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
         # Gradio copies what it serves; the folder is the system's to clean.
         path = Path(tempfile.mkdtemp(prefix="voicelab-"), archive_name(record["text"]))
         missing = Missing()
-        path.write_bytes(lab.export_archive(id, missing))
+        path.write_bytes(lab.library.archives.export_take(id, missing))
         if missing.entries:
             gr.Warning(f"Left out, because their files are gone: {', '.join(missing.ids)}")
         return str(path)
@@ -229,7 +229,7 @@ def _archives(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
             file: from /export, or of a voice studio.
         """
         with Path(file).open("rb") as archive:
-            return lab.import_archive(archive)[0]
+            return lab.library.archives.import_takes(archive)[0]
 
     bring.__name__ = "import"
     return [

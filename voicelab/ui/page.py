@@ -46,4 +46,4 @@ def build(lab: VoiceLab) -> None:
 
 def _header(lab: VoiceLab) -> str:
     state = lab.registry.state()
-    return header(lab.engine_info().label, lab.registry.reason, state.state, state.line)
+    return header(lab.registry.info().label, lab.registry.reason, state.state, state.line)

@@ -1,3 +1,6 @@
 """Takes, profiles and stories as ZIP archives."""
 
-__all__: list[str] = []
+from voicelab.library.archives.archives import Archives
+from voicelab.library.archives.missing import Missing
+
+__all__ = ["Archives", "Missing"]

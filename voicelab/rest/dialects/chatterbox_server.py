@@ -103,7 +103,7 @@ def router(lab: VoiceLab) -> APIRouter:
     @routes.get("/get_predefined_voices", response_model=list[dict[str, str]])
     def get_predefined_voices() -> Response:
         """The profiles."""
-        profiles = lab.profiles.list()
+        profiles = lab.library.profiles.list()
         return Json(
             [
                 {"display_name": each["name"], "filename": each["name"], "voice_id": each["name"]}
@@ -115,7 +115,7 @@ def router(lab: VoiceLab) -> APIRouter:
     @routes.get("/get_reference_files", response_model=list[str])
     def get_reference_files() -> Response:
         """The profiles that have clips, as files."""
-        profiles = lab.profiles.list()
+        profiles = lab.library.profiles.list()
         return Json([f"{each['name']}.wav" for each in profiles if each["sample_count"]])
 
     return routes
@@ -125,6 +125,6 @@ def _named(lab: VoiceLab, request: GenerationRequest) -> GenerationRequest:
     """The voice without the suffix of its file, unless a profile has that name."""
     name = request.voice
     if name and PurePath(name).suffix.lower() in (".wav", ".mp3"):
-        known = lab.profiles.names().values()
+        known = lab.library.profiles.names().values()
         return request if name in known else replace(request, voice=PurePath(name).stem)
     return request

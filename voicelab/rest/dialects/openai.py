@@ -71,7 +71,7 @@ def _louder(lab: VoiceLab, request: GenerationRequest, factor: float) -> Any:
         return request.effects_chain
     chain = request.effects_chain
     if chain is None:
-        chain = lab.profiles.resolve(request.voice)["effects_chain"] or ()
+        chain = lab.library.profiles.resolve(request.voice)["effects_chain"] or ()
     gain_db = round(20 * math.log10(factor), 6)
     return [*chain, {"type": "gain", "params": {"gain_db": gain_db}}]
 

@@ -61,19 +61,19 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.put("/profiles/{id}/effects", response_model=Profile)
     def set_profile_effects(id: str, body: EffectsBody) -> Response:
         """Effects for the new takes of a profile, or none."""
-        profile = lab.profiles.update(id, {"effects_chain": body.effects_chain})
+        profile = lab.library.profiles.update(id, {"effects_chain": body.effects_chain})
         return Json(profile, warnings=body.warnings)
 
     @routes.put("/profiles/samples/{sid}", response_model=Sample)
     def describe_sample(sid: str, body: SampleBody) -> Response:
         """What is said in a clip."""
-        sample = lab.profiles.describe_sample(sid, body.reference_text)
+        sample = lab.library.profiles.describe_sample(sid, body.reference_text)
         return Json(sample, warnings=body.warnings)
 
     @routes.get("/samples/{sid}", **files("audio/wav"))
     def sample_audio(sid: str) -> Response:
         """A clip as it is used: 24 kHz mono WAV."""
-        path = lab.files.path(lab.profiles.sample(sid)["audio_path"])
+        path = lab.library.files.path(lab.library.profiles.sample(sid)["audio_path"])
         headers = {"X-Content-Type-Options": "nosniff"}
         return AudioFile(path, media_type="audio/wav", headers=headers)
 
@@ -84,17 +84,17 @@ def _takes(routes: APIRouter, lab: VoiceLab) -> None:
         file: Annotated[UploadFile, File(description="audio of at most ten minutes")],
     ) -> Response:
         """An audio file as a take, for stories."""
-        lab.files.check_free()
+        lab.library.files.check_free()
         with clip_file(file) as path:
             if path is None:
                 raise BadClip("There is no file in the request.", param="file")
             id = import_audio(
                 path,
                 file.filename or "",
-                store=lab.store,
-                files=lab.files,
-                profiles=lab.profiles,
-                check_quota=lab.storage.check_quota,
+                store=lab.library.store,
+                files=lab.library.files,
+                profiles=lab.library.profiles,
+                check_quota=lab.library.storage.check_quota,
             )
         return Json(lab.history.get(id))
 

@@ -57,10 +57,10 @@ def build(lab: VoiceLab) -> Drawer:
         chosen, wanted = str(event._data["id"]), event._data["act"]
         try:
             if wanted == "default":
-                lab.versions.set_default(id, chosen)
+                lab.library.versions.set_default(id, chosen)
             elif wanted == "discard":
                 check_may_delete(lab)
-                lab.versions.delete(id, chosen)
+                lab.library.versions.delete(id, chosen)
         except VoicelabError as error:
             gr.Warning(str(error))
         return show(id)
@@ -134,22 +134,22 @@ def _editing(lab: VoiceLab, editor: _Editor, opened: gr.State, outputs: list[Any
         return [gr.Group(visible=kind in (kinds or [])) for kind in editor.groups]
 
     def load(id: str) -> list[Any]:
-        steps = with_gradio_errors(lab.presets.get, id)["effects_chain"] if id else []
+        steps = with_gradio_errors(lab.library.presets.get, id)["effects_chain"] if id else []
         given = {(s["type"], name): v for s in steps for name, v in s["params"].items()}
         kinds = list(dict.fromkeys(step["type"] for step in steps))
         numbers = [given.get(key, slider.value) for key, slider in editor.sliders.items()]
         return [kinds, *numbers, *follow(kinds)]
 
     def hear(id: str, *chosen: Any) -> Any:
-        pcm, rate = with_gradio_errors(lab.versions.preview, id, chain_of(*chosen))
+        pcm, rate = with_gradio_errors(lab.library.versions.preview, id, chain_of(*chosen))
         return gr.Audio(value=(rate, pcm), visible=True)
 
     def apply(id: str, *chosen: Any) -> list[Any]:
-        with_gradio_errors(lab.versions.apply, id, chain_of(*chosen))
+        with_gradio_errors(lab.library.versions.apply, id, chain_of(*chosen))
         return _shown(lab, id)
 
     def keep(name: str, *chosen: Any) -> Any:
-        made = with_gradio_errors(lab.presets.create, name, chain_of(*chosen))
+        made = with_gradio_errors(lab.library.presets.create, name, chain_of(*chosen))
         return gr.Dropdown(_preset_names(lab), value=made["id"])
 
     editor.chain.change(follow, editor.chain, list(editor.groups.values()), **quiet)
@@ -160,7 +160,10 @@ def _editing(lab: VoiceLab, editor: _Editor, opened: gr.State, outputs: list[Any
 
 
 def _preset_names(lab: VoiceLab) -> list[tuple[str, str]]:
-    return [("None", ""), *((preset["name"], preset["id"]) for preset in lab.presets.list())]
+    return [
+        ("None", ""),
+        *((preset["name"], preset["id"]) for preset in lab.library.presets.list()),
+    ]
 
 
 def _shown(lab: VoiceLab, id: str) -> list[Any]:
@@ -180,7 +183,7 @@ def _shown(lab: VoiceLab, id: str) -> list[Any]:
 
 def _peaks(lab: VoiceLab, version: dict[str, Any]) -> list[float]:
     try:
-        return peaks(read(lab.files.path(version["audio_path"]))[0])
+        return peaks(read(lab.library.files.path(version["audio_path"]))[0])
     except (NotFound, StorageError):
         return []
 

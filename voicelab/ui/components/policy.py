@@ -59,7 +59,7 @@ def build(lab: VoiceLab) -> PolicyForm:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def show() -> list[Any]:
-        policy = asdict(lab.storage.policy())
+        policy = asdict(lab.library.storage.policy())
         return [*(policy[name] for name, _ in NUMBERS), policy["quota_action"]]
 
     def keep(*values: Any) -> None:
@@ -69,11 +69,11 @@ def build(lab: VoiceLab) -> PolicyForm:
         if given["max_takes"] is not None:
             given["max_takes"] = int(given["max_takes"])
         policy = with_gradio_errors(Policy, **given, quota_action=quota_action)
-        with_gradio_errors(lab.storage.set_policy, policy)
+        with_gradio_errors(lab.library.storage.set_policy, policy)
         gr.Info("The policy is kept; it is applied every ten minutes.")
 
     def plan_cleanup() -> str:
-        return cleanup_report(with_gradio_errors(lab.storage.cleanup))
+        return cleanup_report(with_gradio_errors(lab.library.storage.cleanup))
 
     def cleanup(sure: bool, expected: float | None) -> Any:
         if not sure:
@@ -83,7 +83,7 @@ def build(lab: VoiceLab) -> PolicyForm:
 
     def attempt(expected: int | None) -> tuple[str, Any]:
         try:
-            report = lab.storage.cleanup(dry_run=False, expected=expected)
+            report = lab.library.storage.cleanup(dry_run=False, expected=expected)
         except Conflict as error:
             return cleanup_refused(error.message), gr.update(visible=True, value=None)
         return cleanup_report(report), gr.update(visible=False, value=None)

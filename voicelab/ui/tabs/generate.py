@@ -86,7 +86,7 @@ class Controls:
 
 def voice_choices(lab: VoiceLab) -> list[tuple[str, str]]:
     """(name, id) of the profiles."""
-    return [(profile["name"], profile["id"]) for profile in lab.profiles.list()]
+    return [(profile["name"], profile["id"]) for profile in lab.library.profiles.list()]
 
 
 def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
@@ -101,7 +101,7 @@ def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
             and lab.registry.presence(name).weights
         )
     ]
-    return [(lab.engine_info(name).label, name) for name in usable]
+    return [(lab.registry.info(name).label, name) for name in usable]
 
 
 def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
@@ -191,12 +191,12 @@ def _voice(lab: VoiceLab) -> tuple[Any, Any, Any, dict[str, Any], dict[tuple[str
         label="Voice clip (2-30 s, optional)",
         sources=["upload", "microphone"],
         type="filepath",
-        visible=lab.engine_info().clones_voices,
+        visible=lab.registry.info().clones_voices,
     )
     groups, sliders = {}, {}
     for _, name in choices:
         with gr.Group(visible=name == lab.registry.default) as groups[name]:
-            for p in lab.engine_info(name).parameters:
+            for p in lab.registry.info(name).parameters:
                 sliders[name, p.name] = gr.Slider(
                     p.minimum, p.maximum, p.default, step=p.step, label=p.label, info=p.help or None
                 )
@@ -204,7 +204,7 @@ def _voice(lab: VoiceLab) -> tuple[Any, Any, Any, dict[str, Any], dict[tuple[str
 
 
 def _languages(lab: VoiceLab, engine: str, value: str | None = None) -> gr.Dropdown:
-    spoken = lab.engine_info(engine).languages
+    spoken = lab.registry.info(engine).languages
     choices = [(name, code) for code, name in spoken.items()]
     return gr.Dropdown(
         choices,
@@ -240,12 +240,12 @@ def _follow_engine(
     """What an engine can do is shown with it; a voice brings its engine and language."""
 
     def follow(name: str, spoken: str | None = None) -> list[Any]:
-        cloning = gr.Audio(visible=lab.engine_info(name).clones_voices, value=None)
+        cloning = gr.Audio(visible=lab.registry.info(name).clones_voices, value=None)
         shown = [gr.Group(visible=owner == name) for owner in groups]
         return [_languages(lab, name, spoken), cloning, *shown]
 
     def bring(id: str, chosen: str) -> list[Any]:
-        profile = with_gradio_errors(lab.profiles.get, id)
+        profile = with_gradio_errors(lab.library.profiles.get, id)
         name = profile["default_engine"] if profile["default_engine"] in groups else chosen
         return [name, *follow(name, profile["language"])]
 
@@ -362,7 +362,7 @@ def _shown(
         )
     record = take.record
     yield _update(
-        whole=str(lab.audio_path(record["id"])),
+        whole=str(lab.library.audio_path(record["id"])),
         summary=take_facts(record),
         chunks=chunk_list(record["chunks"], again=True),
         stop=False,

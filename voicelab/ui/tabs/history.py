@@ -72,7 +72,7 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
             return show(max(0, offset - PAGE_SIZE), words, status, engine, favorite)
         last = offset + len(records)
         words = f"{offset + 1}\u2013{last} of {total:,}" if total else ""
-        names = sorted(lab.profiles.names().items(), key=lambda pair: pair[1])
+        names = sorted(lab.library.profiles.names().items(), key=lambda pair: pair[1])
         return [
             marked((bulk_bar(names) if records else "") + take_list(records, filters.any)),
             words,
@@ -129,7 +129,7 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
     def bring(path: str, *values: Any) -> list[Any]:
         try:
             with Path(path).open("rb") as file:
-                records = lab.import_archive(file)
+                records = lab.library.archives.import_takes(file)
         except VoicelabError as error:
             raise gr.Error(str(error), print_exception=False) from error
         gr.Info(f"Imported {len(records)} take{'s' if len(records) > 1 else ''}.")
@@ -146,7 +146,7 @@ def _change(lab: VoiceLab, wanted: str, data: dict[str, Any]) -> None:
         lab.submit(lab.resume(str(data["id"])))
     elif wanted == "delete":
         check_may_delete(lab)
-        lab.delete(str(data["id"]))
+        lab.library.delete(str(data["id"]))
     else:
         _change_many(lab, wanted, [str(id) for id in data["ids"]], str(data["value"]))
 
@@ -154,7 +154,7 @@ def _change(lab: VoiceLab, wanted: str, data: dict[str, Any]) -> None:
 def _change_many(lab: VoiceLab, wanted: str, ids: list[str], value: str) -> None:
     if wanted == "many-delete":
         check_may_delete(lab)
-        lab.delete_many(ids)
+        lab.library.delete_many(ids)
     elif wanted == "many-favorite":
         lab.history.change_many(ids, is_favorited=True)
     elif wanted == "many-tag":

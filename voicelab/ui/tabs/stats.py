@@ -61,7 +61,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
 def _takes(lab: VoiceLab) -> pandas.DataFrame:
     """What the plots need of all takes."""
     frame = lab.history.to_pandas(columns=COLUMNS)
-    frame["voice"] = frame["profile_id"].map(lab.profiles.names()).fillna("Unassigned")
+    frame["voice"] = frame["profile_id"].map(lab.library.profiles.names()).fillna("Unassigned")
     for name in ("duration", "real_time_factor"):
         frame[name] = pandas.to_numeric(frame[name])
     return frame
@@ -83,7 +83,7 @@ def _cards(lab: VoiceLab) -> str:
 
 
 def _space(lab: VoiceLab) -> list[gr.BarPlot]:
-    usage = lab.storage.usage()
+    usage = lab.library.storage.usage()
     folders = [(n, usage[f"{n}_bytes"]) for n in ("takes", "clips", "profiles", "cache", "records")]
     profiles = [(e["profile_name"], e["size_bytes"]) for e in usage["by_profile"][:8]]
     ages = [(e["label"], e["size_bytes"]) for e in usage["by_age"]]

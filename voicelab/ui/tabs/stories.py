@@ -102,9 +102,11 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         wanted, chosen = data["act"], str(data["id"])
         if wanted == "move":
             fields = {"start_time_ms": int(data["start"]), "track": int(data["track"])}
-            with_gradio_errors(lab.stories.change_item, id, chosen, **fields)
+            with_gradio_errors(lab.library.stories.change_item, id, chosen, **fields)
         elif wanted == "nudge":
-            with_gradio_errors(lab.stories.nudge, id, chosen, int(data["ms"]), int(data["tracks"]))
+            with_gradio_errors(
+                lab.library.stories.nudge, id, chosen, int(data["ms"]), int(data["tracks"])
+            )
         elif wanted == "remove":
             return work(id, chosen, "remove")
         return show(id, chosen)
@@ -122,7 +124,10 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             **edit,
         )
     make.click(
-        lambda words: [*_arrived(lab, with_gradio_errors(lab.stories.create, words)["id"]), ""],
+        lambda words: [
+            *_arrived(lab, with_gradio_errors(lab.library.stories.create, words)["id"]),
+            "",
+        ],
         name,
         [*shown, name],
         **quiet,
@@ -180,16 +185,16 @@ def _change(lab: VoiceLab, id: str, chosen: str, action: str, *values: Any) -> s
     """Do what a button asks for; the item that is selected afterwards."""
     if action == "remove":
         check_may_delete(lab)
-        lab.stories.remove_item(id, chosen)
+        lab.library.stories.remove_item(id, chosen)
         return ""
     if action == "double":
-        return lab.stories.duplicate(id, chosen)["id"]
+        return lab.library.stories.duplicate(id, chosen)["id"]
     if action == "split":
-        items = {item["id"]: item for item in lab.stories.get(id)["items"]}
-        lab.stories.split(id, chosen, items[chosen]["duration_ms"] // 2)
+        items = {item["id"]: item for item in lab.library.stories.get(id)["items"]}
+        lab.library.stories.split(id, chosen, items[chosen]["duration_ms"] // 2)
         return chosen
     start, track, trim_start, trim_end, volume, fade_in, fade_out, version = values
-    lab.stories.change_item(
+    lab.library.stories.change_item(
         id,
         chosen,
         start_time_ms=start,
@@ -207,18 +212,18 @@ def _change(lab: VoiceLab, id: str, chosen: str, action: str, *values: Any) -> s
 def _added(lab: VoiceLab, id: str, take: str | None) -> list[Any]:
     if not take:
         raise gr.Error("Choose a take first.", print_exception=False)
-    return _shown(lab, id, with_gradio_errors(lab.stories.add_item, id, take)["id"])
+    return _shown(lab, id, with_gradio_errors(lab.library.stories.add_item, id, take)["id"])
 
 
 def _dropped(lab: VoiceLab, id: str) -> list[Any]:
     with_gradio_errors(check_may_delete, lab)
-    with_gradio_errors(lab.stories.delete, id)
+    with_gradio_errors(lab.library.stories.delete, id)
     return _shown(lab, None, "")
 
 
 def _imported(lab: VoiceLab, path: str) -> list[Any]:
     with Path(path).open("rb") as file:
-        return _shown(lab, with_gradio_errors(lab.import_story, file)["id"], "")
+        return _shown(lab, with_gradio_errors(lab.library.archives.import_story, file)["id"], "")
 
 
 class Speaker:
@@ -265,7 +270,7 @@ class Speaker:
 
 def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
     """Everything the tab shows of a story, and of the selected item."""
-    stories = [(story["name"], story["id"]) for story in lab.stories.list()]
+    stories = [(story["name"], story["id"]) for story in lab.library.stories.list()]
     known = {value for _, value in stories}
     id = id if id in known else next((value for _, value in stories), None)
     picker = gr.Dropdown(stories, value=id)
@@ -273,7 +278,7 @@ def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
         hidden = [gr.Button(visible=False)] * 4
         blank = [gr.Column(visible=False), "", "", 0, 0, 0, 0, 1, 0, 0, ""]
         return [picker, gr.Column(visible=False), "", "", gr.skip(), *blank, *hidden]
-    story = lab.stories.get(id)
+    story = lab.library.stories.get(id)
     item = next((each for each in story["items"] if each["id"] == chosen), None)
     return [
         picker,
@@ -289,7 +294,7 @@ def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
 def _arrived(lab: VoiceLab, id: str | None, chosen: str = "") -> list[Any]:
     """The same, hiding nothing: gradio 6.8 never shows again what it was told to hide undrawn."""
     # With none, this answer may come after that to "Make", whose story it does not know.
-    is_silent = id is None and not lab.stories.list()
+    is_silent = id is None and not lab.library.stories.list()
     values = _shown(lab, id, chosen)
     if is_silent:
         return [gr.skip()] * len(values)

@@ -58,9 +58,9 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
     def keep(id: str, *values: Any) -> list[Any]:
         fields = _fields(lab, *values)
         made = (
-            with_gradio_errors(lab.profiles.update, id, fields)
+            with_gradio_errors(lab.library.profiles.update, id, fields)
             if id
-            else with_gradio_errors(lab.profiles.create, **fields)
+            else with_gradio_errors(lab.library.profiles.create, **fields)
         )
         gr.Info(f"{made['name']} is kept." if id else f"{made['name']} is made: add a clip.")
         return show(made["id"])
@@ -70,33 +70,33 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         if event._data["act"] == "edit":
             return show(id)
         with_gradio_errors(check_may_delete, lab)
-        with_gradio_errors(lab.delete_profile, id)
+        with_gradio_errors(lab.library.delete_profile, id)
         return show()
 
     def remove(id: str, event: gr.EventData) -> list[Any]:
         with_gradio_errors(check_may_delete, lab)
-        with_gradio_errors(lab.profiles.delete_sample, str(event._data["id"]))
+        with_gradio_errors(lab.library.profiles.delete_sample, str(event._data["id"]))
         return show(id)
 
     def add_clip(id: str, path: str | None, said: str) -> list[Any]:
         if path is None or not id:
             missing = "Choose or record a clip first." if id else "Save the voice first."
             raise gr.Error(missing, print_exception=False)
-        with_gradio_errors(lab.profiles.add_sample, id, Path(path), said)
+        with_gradio_errors(lab.library.profiles.add_sample, id, Path(path), said)
         return [*show(id), None, ""]
 
     def set_picture(id: str, path: str) -> list[Any]:
         if not id:
             raise gr.Error("Save the voice first.", print_exception=False)
-        with_gradio_errors(lab.profiles.set_avatar, id, Path(path).read_bytes())
+        with_gradio_errors(lab.library.profiles.set_avatar, id, Path(path).read_bytes())
         return show(id)
 
     def import_zip(path: str) -> list[Any]:
         with Path(path).open("rb") as file:
-            made = with_gradio_errors(lab.import_profile, file)
+            made = with_gradio_errors(lab.library.archives.import_profile, file)
         return show(made["id"])
 
-    tab.select(lambda: profile_list(lab.profiles.list()), None, profiles, **quiet)
+    tab.select(lambda: profile_list(lab.library.profiles.list()), None, profiles, **quiet)
     new.click(lambda: show("", True), None, shown, **quiet)
     close.click(show, None, shown, **quiet)
     save.click(keep, [opened, *form.fields], shown, **quiet)
@@ -129,20 +129,24 @@ def _fields(
         "default_engine": engine or None,
     }
     if preset != "own":
-        fields["effects_chain"] = lab.presets.get(preset)["effects_chain"] if preset else None
+        fields["effects_chain"] = (
+            lab.library.presets.get(preset)["effects_chain"] if preset else None
+        )
     return fields
 
 
 def _shown(lab: VoiceLab, id: str, making: bool) -> list[Any]:
     """Values of the list, the opened profile, the editor and its fields."""
-    everyone = {profile["id"]: profile for profile in lab.profiles.list()}
+    everyone = {profile["id"]: profile for profile in lab.library.profiles.list()}
     opened = everyone.get(id)
     listed = profile_list(list(everyone.values()))
     if opened is None:
         fields = ["", "", "en", "", gr.Dropdown(_presets(lab, None), value="")]
         return [listed, "", gr.Column(visible=making), "", *fields]
     chain = opened["effects_chain"]
-    preset = next((p["id"] for p in lab.presets.list() if p["effects_chain"] == chain), "own")
+    preset = next(
+        (p["id"] for p in lab.library.presets.list() if p["effects_chain"] == chain), "own"
+    )
     fields = [
         opened["name"],
         opened["description"],
@@ -150,9 +154,15 @@ def _shown(lab: VoiceLab, id: str, making: bool) -> list[Any]:
         opened["default_engine"] or "",
         gr.Dropdown(_presets(lab, chain), value=preset if chain else ""),
     ]
-    return [listed, id, gr.Column(visible=True), sample_list(lab.profiles.samples(id)), *fields]
+    return [
+        listed,
+        id,
+        gr.Column(visible=True),
+        sample_list(lab.library.profiles.samples(id)),
+        *fields,
+    ]
 
 
 def _presets(lab: VoiceLab, chain: Any) -> list[tuple[str, str]]:
     own = [("Its own chain", "own")] if chain else []
-    return [("None", ""), *own, *((p["name"], p["id"]) for p in lab.presets.list())]
+    return [("None", ""), *own, *((p["name"], p["id"]) for p in lab.library.presets.list())]

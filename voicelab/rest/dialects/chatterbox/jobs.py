@@ -268,7 +268,7 @@ class Jobs:
     def _completed_at(self, record: Record) -> str | None:
         if record["status"] != "completed":
             return None
-        versions = record.get("versions") or self._lab.versions.of(record["id"])
+        versions = record.get("versions") or self._lab.library.versions.of(record["id"])
         return versions[0]["created_at"] if versions else record["created_at"]
 
 

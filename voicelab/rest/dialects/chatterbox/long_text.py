@@ -196,7 +196,9 @@ def _many(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
             raise InvalidInput("Add ?confirm=true to delete all ended jobs.", param="confirm")
         items = _found(lab, jobs, Filters(source=SOURCE), None)
         ended = ("completed", "failed", "cancelled")
-        count = lab.delete_many([item["job_id"] for item in items if item["status"] in ended])
+        count = lab.library.delete_many(
+            [item["job_id"] for item in items if item["status"] in ended]
+        )
         counts = {"cleared_count": count, "deleted_count": count, "failed_count": 0}
         return Json({"message": f"Cleared {count} jobs from history"} | counts)
 
@@ -229,7 +231,7 @@ def _done(lab: VoiceLab, jobs: Jobs, action: str, id: str) -> Record:
     """What became of one job of many; the others go on when it fails."""
     try:
         if action == "delete":
-            lab.delete(jobs.record(id)["id"])
+            lab.library.delete(jobs.record(id)["id"])
         elif action == "retry":
             _retry(lab, jobs, id, RetryBody())
         else:
@@ -297,7 +299,7 @@ def _work(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
     def cancel_job(job_id: str, action: Literal["cancel", "delete"] = "cancel") -> Response:
         """Stop a job for good; with action=delete its take goes, too."""
         if action == "delete":
-            lab.delete(jobs.record(job_id)["id"])
+            lab.library.delete(jobs.record(job_id)["id"])
             return Json({"message": f"Job {job_id} deleted successfully"})
         jobs.cancel(job_id)
         return Json({"message": f"Job {job_id} cancelled successfully"})

@@ -31,7 +31,7 @@ def add_routes(lab: VoiceLab, add: Add) -> None:
 
 
 def _item(lab: VoiceLab, profile: dict[str, Any]) -> dict[str, Any]:
-    return profile | library_item(profile, lab.profiles.samples(profile["id"]))
+    return profile | library_item(profile, lab.library.profiles.samples(profile["id"]))
 
 
 def _default(lab: VoiceLab, add: Add) -> None:
@@ -43,16 +43,16 @@ def _default(lab: VoiceLab, add: Add) -> None:
 
     def get_default() -> Response:
         """The voice of requests that name none; null is the engine's own."""
-        return Json(told(default_voice(lab.profiles.list())))
+        return Json(told(default_voice(lab.library.profiles.list())))
 
     def set_default(voice_name: Name) -> Response:
         """Speak with this voice where a request names none."""
-        profile = lab.profiles.choose_default(lab.profiles.voice(voice_name)["id"])
+        profile = lab.library.profiles.choose_default(lab.library.profiles.voice(voice_name)["id"])
         return Json({"message": "Default voice updated successfully"} | told(profile))
 
     def reset_default() -> Response:
         """The engine's own voice again."""
-        profile = lab.profiles.choose_default(None)
+        profile = lab.library.profiles.choose_default(None)
         return Json({"message": "Default voice reset to system default"} | told(profile))
 
     owner = [Depends(refuse_when_exposed(lab.settings))]
@@ -72,38 +72,38 @@ def _voices(lab: VoiceLab, add: Add) -> None:
         with clip_file(voice_file) as path:
             if path is None:
                 raise BadClip("There is no clip in the request.", param="voice_file")
-            profile = lab.profiles.create_from_clip(voice_name, path, language)
+            profile = lab.library.profiles.create_from_clip(voice_name, path, language)
         body = {"message": "Voice uploaded successfully", "voice": _item(lab, profile)}
         return Json(body, 201)
 
     def all_names() -> Response:
         """Names and aliases of all voices."""
-        profiles = lab.profiles.list()
+        profiles = lab.library.profiles.list()
         names = [name for p in profiles for name in (p["name"], *p["aliases"])]
         return Json({"voice_names": names, "count": len(names)})
 
     def get_voice(voice_name: str) -> Response:
         """One voice, by name or alias."""
-        return Json({"voice": _item(lab, lab.profiles.voice(voice_name))})
+        return Json({"voice": _item(lab, lab.library.profiles.voice(voice_name))})
 
     def rename_voice(voice_name: str, new_name: Name) -> Response:
         """Another name."""
-        profile = lab.profiles.voice(voice_name)
-        renamed = lab.profiles.update(profile["id"], {"name": new_name})
+        profile = lab.library.profiles.voice(voice_name)
+        renamed = lab.library.profiles.update(profile["id"], {"name": new_name})
         body = {"message": "Voice renamed successfully", "old_name": profile["name"]}
         return Json(body | {"new_name": renamed["name"]})
 
     def delete_voice(voice_name: str) -> Response:
         """A voice with its clips; its takes stay, unassigned."""
-        profile = lab.profiles.voice(voice_name)
-        gone = lab.delete_profile(profile["id"], keep_generations=True)
+        profile = lab.library.profiles.voice(voice_name)
+        gone = lab.library.delete_profile(profile["id"], keep_generations=True)
         body = {"message": "Voice deleted successfully", "voice_name": profile["name"]}
         return Json(body | gone)
 
     def download_voice(voice_name: str) -> Response:
         """The clips of a voice as one WAV."""
-        profile = lab.profiles.voice(voice_name)
-        samples = lab.profiles.reference(profile["id"])
+        profile = lab.library.profiles.voice(voice_name)
+        samples = lab.library.profiles.reference(profile["id"])
         if samples is None:
             raise NotFound(f"'{profile['name'][:60]}' has no clip.", param="voice_name")
         headers = {"Content-Disposition": attachment(f"{profile['name']}.wav")}
@@ -126,21 +126,21 @@ def _aliases(lab: VoiceLab, add: Add) -> None:
 
     def list_aliases(voice_name: str) -> Response:
         """Further names of a voice."""
-        return Json(told(lab.profiles.voice(voice_name)))
+        return Json(told(lab.library.profiles.voice(voice_name)))
 
     def add_alias(voice_name: str, alias: Name) -> Response:
         """One more name."""
-        id = lab.profiles.voice(voice_name)["id"]
-        profile = lab.profiles.set_aliases(id, lambda known: [*known, alias])
+        id = lab.library.profiles.voice(voice_name)["id"]
+        profile = lab.library.profiles.set_aliases(id, lambda known: [*known, alias])
         body = told(profile, alias=profile["aliases"][-1], message="Alias added successfully")
         return Json(body, 201)
 
     def remove_alias(voice_name: str, alias: str) -> Response:
         """One name less."""
-        profile = lab.profiles.voice(voice_name)
+        profile = lab.library.profiles.voice(voice_name)
         if alias not in profile["aliases"]:
             raise NotFound(f"'{profile['name'][:60]}' has no such alias.", param="alias")
-        left = lab.profiles.set_aliases(
+        left = lab.library.profiles.set_aliases(
             profile["id"], lambda known: [each for each in known if each != alias]
         )
         return Json(told(left, alias=alias, message="Alias removed successfully"))

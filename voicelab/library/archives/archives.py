@@ -1,0 +1,85 @@
+"""Takes, profiles and stories as ZIP archives, out and in."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+from voicelab.library.archives.missing import Missing
+from voicelab.library.archives.profiles import export_profile, import_profile
+from voicelab.library.archives.stories import export_story, import_story
+from voicelab.library.archives.takes import export_archive, export_many, import_archive
+from voicelab.library.files.local import Files
+from voicelab.library.profiles import Profiles
+from voicelab.library.stories import Stories
+from voicelab.library.takes import History
+from voicelab.library.versions import Versions
+from voicelab.store import Store
+
+__all__ = ["Archives"]
+
+
+class Archives:
+    """Exports and imports over one library.
+
+    Every import raises BadArchive, TooLarge or StoreFull, and adds all of an archive or nothing.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        files: Files,
+        history: History,
+        versions: Versions,
+        profiles: Profiles,
+        stories: Stories,
+    ):
+        self._store = store
+        self._files = files
+        self._history = history
+        self._versions = versions
+        self._profiles = profiles
+        self._stories = stories
+
+    def export_take(self, id: str, missing: Missing | None = None) -> bytes:
+        """A take as a ZIP of the studio's layout; `missing` is told what is left out."""
+        return export_archive(self._history.get(id), self._files, missing)
+
+    def export_takes(self, ids: list[str], sink: BinaryIO) -> Missing:
+        """Many takes as one ZIP; what was left out. Raises NotFound, Conflict when all is."""
+        return export_many(ids, self._history, self._files, sink)
+
+    def import_takes(self, file: BinaryIO) -> list[dict[str, Any]]:
+        """Add the takes of a ZIP; their records."""
+        self._files.check_free()
+        return import_archive(
+            file,
+            store=self._store,
+            files=self._files,
+            profiles=self._profiles,
+            history=self._history,
+        )
+
+    def export_profile(self, id: str, missing: Missing | None = None) -> tuple[str, bytes]:
+        """File name and ZIP of a profile; raises NotFound."""
+        return export_profile(self._profiles.get(id), self._profiles, self._files, missing)
+
+    def import_profile(self, file: BinaryIO) -> dict[str, Any]:
+        """Add the profile of a ZIP; its record."""
+        self._files.check_free()
+        return import_profile(file, store=self._store, profiles=self._profiles, files=self._files)
+
+    def export_story(self, id: str, sink: BinaryIO) -> Missing:
+        """A story with its takes as a ZIP; what was left out. Raises NotFound, Conflict."""
+        return export_story(self._stories.get(id), self._history, self._files, sink)
+
+    def import_story(self, file: BinaryIO) -> dict[str, Any]:
+        """Add the story of a ZIP with its takes; its record."""
+        self._files.check_free()
+        return import_story(
+            file,
+            store=self._store,
+            files=self._files,
+            profiles=self._profiles,
+            versions=self._versions,
+            stories=self._stories,
+        )
