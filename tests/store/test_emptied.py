@@ -54,6 +54,11 @@ def test_an_empty_file_is_never_a_new_store(tmp_path: Path, content: bytes) -> N
     refused(tmp_path, r"db\.json cannot be read: it is empty")
 
 
+def test_a_folder_of_that_name_is_no_new_store(tmp_path: Path) -> None:
+    (tmp_path / "db.json").mkdir()
+    refused(tmp_path, r"db\.json is a folder")
+
+
 @pytest.mark.parametrize("content", [None, b"{}", b'{"_default": {}}', b'{"t": {}, "u": {}}'])
 def test_no_records_beside_takes_are_no_new_store(kept: Path, content: bytes | None) -> None:
     (kept / "db.json").unlink()
@@ -97,6 +102,7 @@ def test_a_new_folder_opens_whatever_a_killed_first_start_left(tmp_path: Path) -
         (tmp_path / folder).mkdir()
     (tmp_path / "generations" / ".half.wav.1.tmp").write_bytes(b"x")
     (tmp_path / "db.json.tmp").write_bytes(b"{")
+    (tmp_path / "db.json.reserve").write_bytes(b"x" * 100)
     for _ in range(2):  # killed before there were records
         ProcessLock(tmp_path).release()
         assert (tmp_path / OWNER).read_text().endswith(BEGUN)

@@ -73,6 +73,8 @@ def recover(system: System, path: Path, anew: bool = False) -> Recovered:
     found = segments(system, path)
     try:
         content = system.read(path)
+    except IsADirectoryError as error:
+        raise StoreCorrupt(f"{path} is a folder, not a file of records. {advice(path)}") from error
     except FileNotFoundError:
         if found:
             told = f"{path} is gone, but its journal is there. {advice(path)}"

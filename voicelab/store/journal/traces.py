@@ -13,7 +13,8 @@ SOUNDS = {"generations": "takes", "profiles": "clips of voices", "clips": "clips
 """Folders of sounds that records name."""
 
 SUFFIXES = (".wav", ".flac")
-UNFINISHED = (".tmp", ".new")
+NO_COPIES = (".tmp", ".new", ".reserve")
+"""Ends of names beside the base file that hold no records."""
 
 
 def traces(system: System, path: Path) -> list[str]:
@@ -42,7 +43,7 @@ def traces(system: System, path: Path) -> list[str]:
 def advice(path: Path) -> str:
     """How to go on, for the owner of the machine."""
     return (
-        "Restore a backup with `python -m voicelab db restore`, keep what can still be read with "
+        "Restore a backup, if there is one, with `python -m voicelab db restore`, keep what can still be read with "
         "`python -m voicelab db repair`, or make the records again from the sounds with "
         f"`python -m voicelab db repair --from-audio` (each with --data-dir {path.parent})."
     )
@@ -61,7 +62,7 @@ def _is_backup(path: Path, name: str) -> bool:
 
 
 def _is_copy(path: Path, name: str) -> bool:
-    return name.startswith(f"{path.name}.") and not name.endswith(UNFINISHED)
+    return name.startswith(f"{path.name}.") and not name.endswith(NO_COPIES)
 
 
 def _has_only_begun(system: System, path: Path) -> bool:
