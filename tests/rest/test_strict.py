@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from voicelab.lab import VoiceLab
 from voicelab.rest import application
-from voicelab.rest.routing import MAX_DEPTH, MAX_PARTS, Router
+from voicelab.rest.routing import MAX_DEPTH, MAX_PARTS, UNREAD, Router
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "multipart/form-data; boundary=B"}
@@ -144,6 +144,19 @@ def test_a_parameter_that_a_route_has_not_is_told_or_refused(client: TestClient)
     said = refused(client.delete("/history?confirm=true&serach=b"), 422)
     assert "'serach'" in said and "search" in said
     assert client.get(f"/history/{made.headers['x-generation-id']}").status_code == 200
+
+
+def test_a_body_that_a_route_does_not_take_is_told_or_refused(
+    client: TestClient, lab: VoiceLab
+) -> None:
+    take = lab.generate("It stays.", progress=False)
+    told = client.post("/storage/cleanup", json={"dry_run": False})
+    assert told.json()["dry_run"] is True
+    assert told.headers["x-warnings"] == json.dumps([UNREAD])
+    assert "x-warnings" not in client.post("/storage/cleanup", json={}).headers
+    refused(client.request("DELETE", f"/history/{take.id}", json={"ids": []}), 422)
+    assert client.get(f"/history/{take.id}").status_code == 200
+    assert client.request("DELETE", f"/history/{take.id}", json={}).status_code == 200
 
 
 @pytest.mark.parametrize("query", ["search=%FF", "%FF=1", "search=%ED%A0%80"])

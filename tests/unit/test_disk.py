@@ -125,7 +125,7 @@ gone = [
     delete(f"/profiles/{profile}"), delete(f"/profiles/{other}?keep_generations=true"),
     rest.post("/status/history/clear?confirm=true").status_code,
     delete(f"/history/{ids[0]}"), delete("/history", json={"ids": ids[1:3]}),
-    rest.post("/storage/cleanup", json={"dry_run": False, "young_s": 0}).status_code,
+    rest.post("/storage/cleanup?dry_run=false").status_code,
     delete("/history?confirm=true&search=Take 3"),
 ]
 lab.library.store._storage._disk.room._next = 0

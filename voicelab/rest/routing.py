@@ -23,7 +23,7 @@ from starlette.responses import Response
 from voicelab.errors import InvalidInput
 from voicelab.rest.warnings import HEADER, unknown_fields, warning_header
 
-__all__ = ["MAX_DEPTH", "MAX_PARTS", "Router"]
+__all__ = ["MAX_DEPTH", "MAX_PARTS", "UNREAD", "Router"]
 
 MAX_DEPTH = 32
 """Lists and objects within each other in a body of JSON; ours need five."""
@@ -32,6 +32,8 @@ MAX_PARTS = 100
 MAX_PART_HEADER_BYTES = 4096
 MAX_FORM_BYTES = 1 << 20
 """Of a form that is not multipart, which holds no file."""
+
+UNREAD = "This route takes no body; what was sent in one is not used."
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -50,7 +52,12 @@ class _Route(APIRoute):
 
         async def strict(request: Request) -> Response:
             warnings = _unknown(request, known)
-            response = await handler(_Request(request.scope, request.receive))
+            if request.method == "DELETE" and self.body_field is None and _has_body(request):
+                raise InvalidInput("This route takes no body, so nothing was deleted.")
+            read = _Request(request.scope, request.receive)
+            response = await handler(read)
+            if _has_body(request) and not read.is_read:
+                warnings += (UNREAD,)
             if warnings:
                 said = json.loads(response.headers.get(HEADER, "[]"))
                 response.headers.update(warning_header([*said, *warnings]))
@@ -88,6 +95,12 @@ def _unknown(request: Request, known: set[str]) -> tuple[str, ...]:
     return unknown_fields(unknown)
 
 
+def _has_body(request: Request) -> bool:
+    """More than the `{}` that some clients send with everything."""
+    length = request.headers.get("content-length", "0")
+    return "transfer-encoding" in request.headers or (length.isdigit() and int(length) > 2)
+
+
 def _is_text(content: bytes) -> bool:
     try:
         content.decode()
@@ -103,6 +116,9 @@ class _Request(Request):
     while it reads a body.
     """
 
+    is_read = False
+    """Whether anything asked for the body."""
+
     async def json(self) -> Any:
         """The body. UTF-8 alone, no NaN, no half surrogate pairs, no deep nesting."""
         if not hasattr(self, "_strict"):
@@ -113,6 +129,7 @@ class _Request(Request):
 
     async def stream(self) -> AsyncIterator[bytes]:
         """The body as it comes; a form is looked through on the way."""
+        self.is_read = True
         check = _check_of(self.headers.get("content-type", ""))
         async for part in super().stream():
             check.feed(part)

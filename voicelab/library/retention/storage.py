@@ -28,6 +28,9 @@ __all__ = ["Storage"]
 log = logging.getLogger(__name__)
 
 SETTINGS, POLICY = "settings", "storage_policy"
+LEAST_FREE_BYTES = 64 << 10
+"""With less on the disk, no take is kept whatever the settings allow."""
+
 AGES = (("last day", 1), ("last week", 7), ("last month", 30), ("older", None))
 ROW = (
     *("id", "created_at", "size_bytes", "profile_id", "is_favorited", "status", "text"),
@@ -88,6 +91,8 @@ class Storage:
         except StorageError as error:
             return "degraded", error.message
         told = self._store.shortage()
+        if told is None and self._files.free_bytes() < LEAST_FREE_BYTES:
+            told = "The disk is full: no new take can be kept. Free some space."
         return ("degraded", told) if told else None
 
     def usage(self) -> Record:

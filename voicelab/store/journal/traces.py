@@ -43,9 +43,10 @@ def traces(system: System, path: Path) -> list[str]:
 def advice(path: Path) -> str:
     """How to go on, for the owner of the machine."""
     return (
-        "Restore a backup, if there is one, with `python -m voicelab db restore`, keep what can still be read with "
-        "`python -m voicelab db repair`, or make the records again from the sounds with "
-        f"`python -m voicelab db repair --from-audio` (each with --data-dir {path.parent})."
+        "Restore a backup, if there is one, with `python -m voicelab db restore`, keep what can "
+        "still be read with `python -m voicelab db repair`, or make the records again from the "
+        "sounds with `python -m voicelab db repair --from-audio` "
+        f"(each with --data-dir {path.parent})."
     )
 
 
