@@ -33,4 +33,6 @@ if __name__ == "__main__":
     except voicelab.VoicelabError as error:
         sys.exit(f"voicelab: {error.message}")
     finally:
-        lab.close()
+        # Hot reload runs this file again in a thread, over the same lab; `launch` returns at once.
+        if gr.NO_RELOAD:
+            lab.close()

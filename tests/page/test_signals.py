@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.conftest import wait_for
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 ROOT = Path(__file__).parents[2]
+GRADIO = ("-c", "from gradio.cli import cli; cli()", "app.py")
 TEXT = "One sentence that is spoken by the tone. " * 30
 
 
@@ -95,6 +97,29 @@ def test_a_signal_ends_it_in_order(tmp_path: Path, command, signals) -> None:
                 process.send_signal(number)
             assert process.wait(30) == 0
     assert kept(tmp_path / "data") == {id: ("failed", "interrupted")}
+
+
+def test_under_hot_reload_it_serves_and_ends_with_its_launcher(tmp_path: Path) -> None:
+    """`gradio app.py` runs the file a second time, and hands no signal on."""
+    with running(tmp_path / "data", *GRADIO, tone_delay_s="0.2") as (
+        process,
+        client,
+    ):
+        time.sleep(2)  # by then the file was run a second time
+        assert client.get("/health").json()["status"] == "healthy"
+        id = begun(client)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        wait_for(lambda: not answers(client), 30)
+        wait_for(lambda: not list((tmp_path / "data").glob("db.json.j-*")), 30)
+    assert kept(tmp_path / "data") == {id: ("failed", "interrupted")}
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/health").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_the_next_start_makes_it_whole(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from types import FrameType
 
 __all__ = ["LIMIT_S", "end_in_order"]
@@ -13,6 +14,10 @@ __all__ = ["LIMIT_S", "end_in_order"]
 log = logging.getLogger(__name__)
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+RELOADER = "GRADIO_WATCH_DIRS"
+"""Set by `gradio app.py`, which hands no signal on to the process that serves."""
+
+PARENT_POLL_S = 0.5
 LIMIT_S = 8.0
 """`docker stop` kills after ten seconds."""
 
@@ -45,8 +50,20 @@ def end_in_order(limit_s: float = LIMIT_S) -> None:
     for number in handled:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
+    if RELOADER in os.environ:
+        follow = threading.Thread(
+            target=_follow, args=(os.getppid(),), name="voicelab-parent", daemon=True
+        )
+        follow.start()
     # Started now: a signal may come while the main thread holds what starting one needs.
     threading.Thread(target=_watch, args=(asked, limit_s), name="voicelab-end", daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    """End as by SIGTERM when the process that started this one has ended."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _watch(asked: threading.Event, limit_s: float) -> None:
