@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from voicelab.lab import VoiceLab
 from voicelab.ui import endpoints
+from voicelab.ui.components.events import HIDDEN
 from voicelab.ui.components.figures import header
 from voicelab.ui.tabs import generate, history, stats, stories, voices
 
@@ -39,9 +38,8 @@ def build(lab: VoiceLab) -> None:
             active=lab.registry.state().state in ("not_started", "initializing")
         )
 
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    timer.tick(refresh, None, [head, timer], **quiet)
-    gr.on(None, refresh, None, [head, timer], **quiet)  # when the page is opened
+    timer.tick(refresh, None, [head, timer], **HIDDEN)
+    gr.on(None, refresh, None, [head, timer], **HIDDEN)  # when the page is opened
 
 
 def _header(lab: VoiceLab) -> str:

@@ -14,6 +14,7 @@ from voicelab.errors import NotFound, StorageError, VoicelabError
 from voicelab.generation import Take
 from voicelab.lab import VoiceLab
 from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
+from voicelab.ui.components.events import HIDDEN
 from voicelab.ui.components.scripts import script
 from voicelab.ui.components.takes import chunk_list
 from voicelab.ui.components.versions import version_list
@@ -48,7 +49,6 @@ def build(lab: VoiceLab) -> Drawer:
             )
     opened, running = gr.State(""), gr.State("")
     outputs = [drawer, opened, title, versions, chunks]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def show(id: str) -> list[Any]:
         return _shown(lab, id)
@@ -66,12 +66,12 @@ def build(lab: VoiceLab) -> Drawer:
         return show(id)
 
     remade = [*outputs, running, stop, progress]
-    versions.click(act, opened, outputs, **quiet)
+    versions.click(act, opened, outputs, **HIDDEN)
     shown: dict[str, Any] = {"api_visibility": "private", "show_progress_on": versions}
     chunks.click(_sentence(lab), opened, remade, **shown)
     again.click(_reading(lab), opened, remade, **shown)
-    stop.click(lambda request_id: _cancel(lab, request_id), running, None, **quiet)
-    close.click(lambda: [gr.Column(visible=False), ""], None, [drawer, opened], **quiet)
+    stop.click(lambda request_id: _cancel(lab, request_id), running, None, **HIDDEN)
+    close.click(lambda: [gr.Column(visible=False), ""], None, [drawer, opened], **HIDDEN)
     _editing(lab, editor, opened, outputs)
     return Drawer(outputs, show)
 
@@ -118,7 +118,6 @@ def _effects(lab: VoiceLab) -> _Editor:
 
 def _editing(lab: VoiceLab, editor: _Editor, opened: gr.State, outputs: list[Any]) -> None:
     values = [editor.chain, *editor.sliders.values()]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def chain_of(kinds: list[str] | None, *numbers: float) -> list[dict[str, Any]]:
         given = dict(zip(editor.sliders, numbers, strict=True))
@@ -152,11 +151,11 @@ def _editing(lab: VoiceLab, editor: _Editor, opened: gr.State, outputs: list[Any
         made = with_gradio_errors(lab.library.presets.create, name, chain_of(*chosen))
         return gr.Dropdown(_preset_names(lab), value=made["id"])
 
-    editor.chain.change(follow, editor.chain, list(editor.groups.values()), **quiet)
-    editor.preset.input(load, editor.preset, [*values, *editor.groups.values()], **quiet)
+    editor.chain.change(follow, editor.chain, list(editor.groups.values()), **HIDDEN)
+    editor.preset.input(load, editor.preset, [*values, *editor.groups.values()], **HIDDEN)
     editor.hear.click(hear, [opened, *values], editor.preview, api_visibility="private")
     editor.apply.click(apply, [opened, *values], outputs, api_visibility="private")
-    editor.keep.click(keep, [editor.name, *values], editor.preset, **quiet)
+    editor.keep.click(keep, [editor.name, *values], editor.preset, **HIDDEN)
 
 
 def _preset_names(lab: VoiceLab) -> list[tuple[str, str]]:

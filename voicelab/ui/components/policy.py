@@ -12,6 +12,7 @@ from voicelab.errors import Conflict
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy
 from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
+from voicelab.ui.components.events import HIDDEN
 from voicelab.ui.components.figures import cleanup_refused, cleanup_report
 
 __all__ = ["PolicyForm", "build"]
@@ -40,7 +41,7 @@ def build(lab: VoiceLab) -> PolicyForm:
             fields: list[Any] = [
                 gr.Number(None, label=label, minimum=0, min_width=150) for _, label in NUMBERS
             ]
-            action = gr.Radio(["refuse", "evict"], value="refuse", label="At the quota")
+            fields.append(gr.Radio(["refuse", "evict"], value="refuse", label="At the quota"))
         with gr.Row():
             save = gr.Button("Save", size="sm", variant="primary")
             plan = gr.Button("What would go?", size="sm")
@@ -55,46 +56,59 @@ def build(lab: VoiceLab) -> PolicyForm:
             elem_id="vl-cleanup-number",
         )
         sure = gr.Checkbox(False, visible=False)
-    fields.append(action)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-
-    def show() -> list[Any]:
-        policy = asdict(lab.library.storage.policy())
-        return [*(policy[name] for name, _ in NUMBERS), policy["quota_action"]]
-
-    def keep(*values: Any) -> None:
-        with_gradio_errors(check_may_delete, lab)
-        *numbers, quota_action = values
-        given = dict(zip((name for name, _ in NUMBERS), numbers, strict=True))
-        if given["max_takes"] is not None:
-            given["max_takes"] = int(given["max_takes"])
-        policy = with_gradio_errors(Policy, **given, quota_action=quota_action)
-        with_gradio_errors(lab.library.storage.set_policy, policy)
-        gr.Info("The policy is kept; it is applied every ten minutes.")
-
-    def plan_cleanup() -> str:
-        return cleanup_report(with_gradio_errors(lab.library.storage.cleanup))
-
-    def cleanup(sure: bool, expected: float | None) -> Any:
-        if not sure:
-            return gr.skip(), gr.skip()
-        with_gradio_errors(check_may_delete, lab)
-        return with_gradio_errors(attempt, None if expected is None else int(expected))
-
-    def attempt(expected: int | None) -> tuple[str, Any]:
-        try:
-            report = lab.library.storage.cleanup(dry_run=False, expected=expected)
-        except Conflict as error:
-            return cleanup_refused(error.message), gr.update(visible=True, value=None)
-        return cleanup_report(report), gr.update(visible=False, value=None)
-
-    save.click(keep, fields, None, **quiet)
-    plan.click(plan_cleanup, None, report, api_visibility="private")
+    handlers = _Handlers(lab)
+    save.click(handlers.save, fields, None, **HIDDEN)
+    plan.click(handlers.plan, None, report, api_visibility="private")
     clean.click(
-        cleanup,
+        handlers.clean_up,
         [sure, number],
         [report, number],
         api_visibility="private",
         js="(sure, number) => [confirm('Delete what the policy says?'), number]",
     )
-    return PolicyForm(fields, show)
+    return PolicyForm(fields, handlers.show)
+
+
+class _Handlers:
+    """What the buttons do.
+
+    Args:
+        lab: whose storage.
+    """
+
+    def __init__(self, lab: VoiceLab):
+        self._lab = lab
+
+    def show(self) -> list[Any]:
+        """The policy, for the fields."""
+        policy = asdict(self._lab.library.storage.policy())
+        return [*(policy[name] for name, _ in NUMBERS), policy["quota_action"]]
+
+    def save(self, *values: Any) -> None:
+        """Apply other values from now on."""
+        with_gradio_errors(check_may_delete, self._lab)
+        *numbers, quota_action = values
+        given = dict(zip((name for name, _ in NUMBERS), numbers, strict=True))
+        if given["max_takes"] is not None:
+            given["max_takes"] = int(given["max_takes"])
+        policy = with_gradio_errors(Policy, **given, quota_action=quota_action)
+        with_gradio_errors(self._lab.library.storage.set_policy, policy)
+        gr.Info("The policy is kept; it is applied every ten minutes.")
+
+    def plan(self) -> str:
+        """What a clean-up would do."""
+        return cleanup_report(with_gradio_errors(self._lab.library.storage.cleanup))
+
+    def clean_up(self, sure: bool, expected: float | None) -> Any:
+        """Clean up if somebody is sure: the report, and the field for a number."""
+        if not sure:
+            return gr.skip(), gr.skip()
+        with_gradio_errors(check_may_delete, self._lab)
+        return with_gradio_errors(self._attempt, None if expected is None else int(expected))
+
+    def _attempt(self, expected: int | None) -> tuple[str, Any]:
+        try:
+            report = self._lab.library.storage.cleanup(dry_run=False, expected=expected)
+        except Conflict as error:
+            return cleanup_refused(error.message), gr.update(visible=True, value=None)
+        return cleanup_report(report), gr.update(visible=False, value=None)

@@ -7,7 +7,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,19 @@ from voicelab.errors import Cancelled, NotFound, VoicelabError
 from voicelab.generation import Piece, Take
 from voicelab.lab import VoiceLab
 from voicelab.records import MAX_SEED, GenerationRequest
+from voicelab.ui.components.controls import (
+    Controls,
+    engine_choices,
+    language_choice,
+    voice_choices,
+)
 from voicelab.ui.components.errors import with_gradio_errors
+from voicelab.ui.components.events import HIDDEN
 from voicelab.ui.components.scripts import script
 from voicelab.ui.components.takes import chunk_list, take_facts
 from voicelab.ui.components.templates import clock
 
-__all__ = ["Controls", "build", "engine_choices", "voice_choices"]
+__all__ = ["build"]
 
 EXAMPLES = [
     "The fjord was quiet. A single boat drew a line across the water, and then even that was gone.",
@@ -36,72 +43,6 @@ UPDATE_S = 1.0
 
 AHEAD_S = 300.0
 """Sound enough to listen to until the take is finished; encoding more would only delay it."""
-
-
-@dataclass(frozen=True)
-class Controls:
-    """The inputs, for the History tab to fill again: `use again`."""
-
-    text: gr.Textbox
-    based_on: gr.State
-    voice: gr.Dropdown
-    engine: gr.Dropdown
-    language: gr.Dropdown
-    seed: gr.Textbox
-    speed: gr.Slider
-    gap_ms: gr.Slider
-    normalize: gr.Checkbox
-    sliders: dict[tuple[str, str], gr.Slider]
-
-    @property
-    def outputs(self) -> list[Any]:
-        """In the order of `values`."""
-        shape = [self.speed, self.gap_ms, self.normalize]
-        voice = [self.voice, self.engine, self.language, self.seed]
-        return [self.text, self.based_on, *voice, *shape, *self.sliders.values()]
-
-    def values(self, lab: VoiceLab, record: dict[str, Any]) -> list[Any]:
-        """All settings of a take, for `outputs`."""
-        usable = [name for _, name in engine_choices(lab)]
-        engine = record["engine"] if record["engine"] in usable else lab.registry.default
-        parameters = record["parameters"]
-        seed = "" if record["seed"] is None else str(record["seed"])
-        sliders = [
-            parameters[name] if owner == record["engine"] and name in parameters else gr.skip()
-            for owner, name in self.sliders
-        ]
-        return [
-            record["text"],
-            record["id"],
-            gr.Dropdown(voice_choices(lab), value=record["profile_id"]),
-            engine,
-            _languages(lab, engine, record["language"]),
-            seed,
-            parameters.get("speed", 1.0),
-            parameters.get("gap_ms", lab.settings.gap_ms),
-            parameters.get("normalize", False),
-            *sliders,
-        ]
-
-
-def voice_choices(lab: VoiceLab) -> list[tuple[str, str]]:
-    """(name, id) of the profiles."""
-    return [(profile["name"], profile["id"]) for profile in lab.library.profiles.list()]
-
-
-def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
-    """(label, name) of the engines that can speak here; tones only for those who asked."""
-    usable = [
-        name
-        for name in lab.registry.names
-        if name == lab.registry.default
-        or (
-            name != "tone"
-            and lab.registry.presence(name).installed
-            and lab.registry.presence(name).weights
-        )
-    ]
-    return [(lab.registry.info(name).label, name) for name in usable]
 
 
 def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
@@ -128,32 +69,19 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
             speed, gap_ms, normalize, seed = _shape(lab)
     running, based_on, made = gr.State(), gr.State(""), gr.State("")
 
-    text.change(
-        None,
-        text,
-        count,
-        js=script("text_length"),
-        api_visibility="private",
-        show_progress="hidden",
-    )
+    text.change(None, text, count, js=script("text_length"), **HIDDEN)
     _follow_engine(lab, voice, engine, language, clip, groups)
-    tab.select(
-        lambda: gr.Dropdown(voice_choices(lab)),
-        None,
-        voice,
-        api_visibility="private",
-        show_progress="hidden",
-    )
+    tab.select(lambda: gr.Dropdown(voice_choices(lab)), None, voice, **HIDDEN)
     shape = [voice, engine, language, clip, seed, speed, gap_ms, normalize]
     inputs = [text, based_on, *shape, *sliders.values()]
     outputs = [live, whole, summary, chunks, running, stop, result, made]
     # gradio 6.8 plays a stream a second time only when it was cleared before.
     shown: dict[str, Any] = {"api_visibility": "private", "show_progress_on": whole}
-    speak.click(
-        lambda: (None, None), None, [live, whole], api_visibility="private", show_progress="hidden"
-    ).then(_speaker(lab, list(sliders)), inputs, outputs, **shown)
+    speak.click(lambda: (None, None), None, [live, whole], **HIDDEN).then(
+        _speaker(lab, list(sliders)), inputs, outputs, **shown
+    )
     chunks.click(_chunk_speaker(lab), made, outputs[1:], **shown)
-    stop.click(_stopper(lab), running, None, api_visibility="private", show_progress="hidden")
+    stop.click(_stopper(lab), running, None, **HIDDEN)
     voices = (voice, engine, language, seed)
     return Controls(text, based_on, *voices, speed, gap_ms, normalize, sliders)
 
@@ -186,7 +114,7 @@ def _can_stream() -> bool:
 def _voice(lab: VoiceLab) -> tuple[Any, Any, Any, dict[str, Any], dict[tuple[str, str], Any]]:
     choices = engine_choices(lab)
     engine = gr.Dropdown(choices, value=lab.registry.default, label="Engine", filterable=False)
-    language = _languages(lab, lab.registry.default)
+    language = language_choice(lab, lab.registry.default)
     clip = gr.Audio(
         label="Voice clip (2-30 s, optional)",
         sources=["upload", "microphone"],
@@ -203,17 +131,6 @@ def _voice(lab: VoiceLab) -> tuple[Any, Any, Any, dict[str, Any], dict[tuple[str
     return engine, language, clip, groups, sliders
 
 
-def _languages(lab: VoiceLab, engine: str, value: str | None = None) -> gr.Dropdown:
-    spoken = lab.registry.info(engine).languages
-    choices = [(name, code) for code, name in spoken.items()]
-    return gr.Dropdown(
-        choices,
-        value=value if value in spoken else next(iter(spoken)),
-        label="Language",
-        visible=len(choices) > 1,
-    )
-
-
 def _shape(lab: VoiceLab) -> tuple[Any, Any, Any, Any]:
     with gr.Row():
         seed = gr.Textbox(label="Seed", placeholder="random", max_length=10, scale=3)
@@ -224,13 +141,7 @@ def _shape(lab: VoiceLab) -> tuple[Any, Any, Any, Any]:
             0, 2000, lab.settings.gap_ms, step=10, label="Silence between sentences (ms)"
         )
         normalize = gr.Checkbox(False, label="Same loudness for every sentence")
-    die.click(
-        lambda: str(random.randint(0, MAX_SEED)),
-        None,
-        seed,
-        api_visibility="private",
-        show_progress="hidden",
-    )
+    die.click(lambda: str(random.randint(0, MAX_SEED)), None, seed, **HIDDEN)
     return speed, gap_ms, normalize, seed
 
 
@@ -242,7 +153,7 @@ def _follow_engine(
     def follow(name: str, spoken: str | None = None) -> list[Any]:
         cloning = gr.Audio(visible=lab.registry.info(name).clones_voices, value=None)
         shown = [gr.Group(visible=owner == name) for owner in groups]
-        return [_languages(lab, name, spoken), cloning, *shown]
+        return [language_choice(lab, name, spoken), cloning, *shown]
 
     def bring(id: str, chosen: str) -> list[Any]:
         profile = with_gradio_errors(lab.library.profiles.get, id)

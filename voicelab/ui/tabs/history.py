@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from voicelab.errors import VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.ui.components import drawer
-from voicelab.ui.components.errors import check_may_delete
+from voicelab.ui.components.controls import Controls, engine_choices
+from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
+from voicelab.ui.components.events import HIDDEN
 from voicelab.ui.components.scripts import marked, script
 from voicelab.ui.components.takes import bulk_bar, take_list
-from voicelab.ui.tabs.generate import Controls, engine_choices
 
 __all__ = ["build"]
 
@@ -27,6 +29,65 @@ KEYS = (
 
 def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None:
     """Lay out the tab in the current block."""
+    filters = _filters(lab)
+    versions = drawer.build(lab)
+    pages, upload = _pages()
+    gr.HTML(
+        f"<p class='vl-muted'>{KEYS} All takes as <a href='history/export?format=csv' download>CSV"
+        "</a> or <a href='history/export?format=jsonl' download>JSONL</a>.</p>",
+        padding=False,
+    )
+    handlers, shown = _Handlers(lab, controls, versions), pages.outputs
+    gr.on(
+        [tab.select, filters.search.change, *(each.input for each in filters.choices)],
+        handlers.first,
+        filters.fields,
+        shown,
+        trigger_mode="always_last",
+        **HIDDEN,
+    )
+    at = [pages.offset, *filters.fields]
+    pages.newer.click(handlers.newer, at, shown, **HIDDEN)
+    pages.older.click(handlers.older, at, shown, **HIDDEN)
+    pages.takes.click(
+        handlers.act,
+        at,
+        [*shown, tabs, *controls.outputs, *versions.outputs],
+        trigger_mode="multiple",
+        **HIDDEN,
+    )
+    upload.upload(handlers.import_zip, [upload, *filters.fields], shown, api_visibility="private")
+
+
+@dataclass(frozen=True)
+class _Filters:
+    """What the list is narrowed by."""
+
+    search: gr.Textbox
+    choices: list[Any]
+
+    @property
+    def fields(self) -> list[Any]:
+        return [self.search, *self.choices]
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """The list, a page of it at a time."""
+
+    takes: gr.HTML
+    place: gr.HTML
+    newer: gr.Button
+    older: gr.Button
+    offset: gr.State
+
+    @property
+    def outputs(self) -> list[Any]:
+        """In the order of `_Handlers.show`."""
+        return [self.takes, self.place, self.newer, self.older, self.offset]
+
+
+def _filters(lab: VoiceLab) -> _Filters:
     with gr.Row(equal_height=True):
         search = gr.Textbox(
             label="Search",
@@ -44,7 +105,10 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
         names = [("Any", ""), *engine_choices(lab)]
         engine = gr.Dropdown(names, value="", label="Engine", min_width=110, filterable=False)
         favorite = gr.Checkbox(False, label="Favourites only", min_width=110)
-    versions = drawer.build(lab)
+    return _Filters(search, [status, engine, favorite])
+
+
+def _pages() -> tuple[_Pages, gr.UploadButton]:
     takes = gr.HTML(
         take_list([], False),
         js_on_load=script("ordered_clicks", "history"),
@@ -56,86 +120,82 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
         place = gr.HTML("", elem_classes="vl-muted vl-place", padding=False)
         older = gr.Button("Older", size="sm", interactive=False)
         upload = gr.UploadButton("Import takes (ZIP)", file_types=[".zip"], size="sm")
-    gr.HTML(
-        f"<p class='vl-muted'>{KEYS} All takes as <a href='history/export?format=csv' download>CSV"
-        "</a> or <a href='history/export?format=jsonl' download>JSONL</a>.</p>",
-        padding=False,
-    )
-    offset = gr.State(0)
+    return _Pages(takes, place, newer, older, gr.State(0)), upload
 
-    def show(offset: int, words: str, status: str, engine: str, favorite: bool) -> list[Any]:
+
+class _Handlers:
+    """What the tab's listeners do; `values` are those of `_Filters.fields`.
+
+    Args:
+        lab: whose history.
+        controls: of the Generate tab, filled by "Use again".
+        versions: the drawer that shows a take.
+    """
+
+    def __init__(self, lab: VoiceLab, controls: Controls, versions: drawer.Drawer):
+        self._lab, self._controls, self._versions = lab, controls, versions
+
+    def show(self, offset: int, *values: Any) -> list[Any]:
+        """A page of the list from `offset` on; the last one when there is none."""
+        words, status, engine, favorite = values
         filters = Filters(
             search=words, status=status or None, engine=engine or None, favorite=favorite or None
         )
-        records, total = lab.history.list(filters, limit=PAGE_SIZE, offset=offset)
+        records, total = self._lab.history.list(filters, limit=PAGE_SIZE, offset=offset)
         if not records and total:
-            return show(max(0, offset - PAGE_SIZE), words, status, engine, favorite)
+            return self.show(max(0, offset - PAGE_SIZE), *values)
         last = offset + len(records)
-        words = f"{offset + 1}\u2013{last} of {total:,}" if total else ""
-        names = sorted(lab.library.profiles.names().items(), key=lambda pair: pair[1])
+        names = sorted(self._lab.library.profiles.names().items(), key=lambda pair: pair[1])
         return [
             marked((bulk_bar(names) if records else "") + take_list(records, filters.any)),
-            words,
+            f"{offset + 1}\u2013{last} of {total:,}" if total else "",
             gr.Button(interactive=offset > 0),
             gr.Button(interactive=last < total),
             offset,
         ]
 
-    filters = [search, status, engine, favorite]
-    shown = [takes, place, newer, older, offset]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    def first(self, *values: Any) -> list[Any]:
+        """The newest takes."""
+        return self.show(0, *values)
 
-    gr.on(
-        [tab.select, search.change, status.input, engine.input, favorite.input],
-        lambda *values: show(0, *values),
-        filters,
-        shown,
-        trigger_mode="always_last",
-        **quiet,
-    )
-    newer.click(lambda at, *v: show(max(0, at - PAGE_SIZE), *v), [offset, *filters], shown, **quiet)
-    older.click(lambda at, *v: show(at + PAGE_SIZE, *v), [offset, *filters], shown, **quiet)
+    def newer(self, offset: int, *values: Any) -> list[Any]:
+        """One page back."""
+        return self.show(max(0, offset - PAGE_SIZE), *values)
+
+    def older(self, offset: int, *values: Any) -> list[Any]:
+        """One page on."""
+        return self.show(offset + PAGE_SIZE, *values)
 
     def act(
-        at: int, words: str, status: str, engine: str, favorite: bool, event: gr.EventData
+        self, at: int, words: str, status: str, engine: str, favorite: bool, event: gr.EventData
     ) -> list[Any]:
+        """What a button of the list asks for: the list, the tab, the controls, the drawer."""
         wanted, data = event._data["act"], event._data
-        opened = [gr.skip() for _ in versions.outputs]
-        filled = [gr.skip() for _ in controls.outputs]
+        opened = [gr.skip() for _ in self._versions.outputs]
+        filled = [gr.skip() for _ in self._controls.outputs]
         tab = gr.skip()
         try:
             if wanted == "reuse":
-                filled = controls.values(lab, lab.history.get(str(data["id"])))
+                record = self._lab.history.get(str(data["id"]))
+                filled = self._controls.values(self._lab, record)
                 tab = gr.Tabs(selected="generate")
             elif wanted == "open":
-                opened = versions.show(str(data["id"]))
+                opened = self._versions.show(str(data["id"]))
             else:
-                _change(lab, wanted, data)
+                _change(self._lab, wanted, data)
         except VoicelabError as error:
             gr.Warning(str(error))
-        listed = [gr.skip() for _ in shown]
+        listed = [gr.skip()] * 5
         if wanted not in ("reuse", "open"):
-            listed = show(at, words, status, engine, favorite)
+            listed = self.show(at, words, status, engine, favorite)
         return [*listed, tab, *filled, *opened]
 
-    takes.click(
-        act,
-        [offset, *filters],
-        [*shown, tabs, *controls.outputs, *versions.outputs],
-        trigger_mode="multiple",
-        **quiet,
-    )
-
-    def bring(path: str, *values: Any) -> list[Any]:
-        try:
-            with Path(path).open("rb") as file:
-                records = lab.library.archives.import_takes(file)
-        except VoicelabError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+    def import_zip(self, path: str, *values: Any) -> list[Any]:
+        """Add the takes of an archive; the newest takes."""
+        with Path(path).open("rb") as file:
+            records = with_gradio_errors(self._lab.library.archives.import_takes, file)
         gr.Info(f"Imported {len(records)} take{'s' if len(records) > 1 else ''}.")
-        return show(0, *values)
-
-    upload.upload(bring, [upload, *filters], shown, api_visibility="private")
+        return self.first(*values)
 
 
 def _change(lab: VoiceLab, wanted: str, data: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import pandas
 from voicelab.generation import memory_info
 from voicelab.lab import VoiceLab
 from voicelab.ui.components import policy
+from voicelab.ui.components.events import HIDDEN
 from voicelab.ui.components.figures import cards
 from voicelab.ui.components.templates import size
 
@@ -44,7 +45,6 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
     gr.HTML("<h3>Requests</h3>", padding=False)
     live = gr.Dataframe(headers=LIVE, interactive=False, wrap=True, show_label=False)
     timer = gr.Timer(LIVE_POLL_S, active=False)
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def numbers() -> list[Any]:
         frame = _takes(lab)
@@ -52,10 +52,10 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         return [_cards(lab), *(_bars(count(frame)) for count in drawn), *_space(lab)]
 
     plots = [days, engines, voices, factors, space, owners, ages]
-    tab.select(numbers, None, [totals, *plots], **quiet)
-    tab.select(cleanup.show, None, cleanup.outputs, **quiet)
-    tab.select(lambda: (_requests(lab), gr.Timer(active=True)), None, [live, timer], **quiet)
-    timer.tick(lambda: (_requests(lab), _cards(lab)), None, [live, totals], **quiet)
+    tab.select(numbers, None, [totals, *plots], **HIDDEN)
+    tab.select(cleanup.show, None, cleanup.outputs, **HIDDEN)
+    tab.select(lambda: (_requests(lab), gr.Timer(active=True)), None, [live, timer], **HIDDEN)
+    timer.tick(lambda: (_requests(lab), _cards(lab)), None, [live, totals], **HIDDEN)
 
 
 def _takes(lab: VoiceLab) -> pandas.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,61 @@ from voicelab.generation import Dialogue, parse_script
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
+from voicelab.ui.components.events import HIDDEN
 from voicelab.ui.components.scripts import marked, script
 from voicelab.ui.components.timeline import story_exports, story_item, timeline
 
 __all__ = ["build"]
 
 SCRIPT = "Anna: Did you hear that?\nBen: It was only the wind."
+
+
+def build(lab: VoiceLab, tab: gr.Tab) -> None:
+    """Lay out the tab in the current block."""
+    picker = _picker()
+    with gr.Column(visible=False) as opened:
+        lanes = gr.HTML(
+            "",
+            js_on_load=script("ordered_clicks", "timeline"),
+            elem_id="vl-timeline",
+            padding=False,
+        )
+        exports = gr.HTML("", padding=False)
+        item = _item()
+        spoken, added = _script(), _added_take()
+    buttons = list(item.buttons.values())
+    shown = [picker.story, opened, lanes, exports, added.take, *item.outputs, *buttons]
+    handlers = _Handlers(lab)
+    tab.select(handlers.arrive, [picker.story, item.chosen], shown, **HIDDEN)
+    _listen_for_stories(handlers, picker, shown)
+    _listen_for_items(handlers, picker.story, lanes, item, shown)
+    added.add.click(handlers.add, [picker.story, added.take], shown, **HIDDEN)
+    added.drop.click(
+        handlers.drop,
+        [picker.story, gr.Checkbox(False, visible=False)],
+        shown,
+        js="(id) => [id, confirm('Delete this story? Its takes stay.')]",
+        **HIDDEN,
+    )
+    speaker, running = Speaker(lab, len(shown)), gr.State("")
+    spoken.speak.click(
+        speaker.speak,
+        [picker.story, spoken.lines],
+        [*shown, running, spoken.stop],
+        api_visibility="private",
+        show_progress_on=lanes,
+    )
+    spoken.stop.click(speaker.stop, running, None, **HIDDEN)
+
+
+@dataclass(frozen=True)
+class _Picker:
+    """Which story, and where others come from."""
+
+    story: gr.Dropdown
+    name: gr.Textbox
+    make: gr.Button
+    bring: gr.UploadButton
 
 
 @dataclass(frozen=True)
@@ -38,6 +88,7 @@ class _Item:
     fade_in: gr.Number
     fade_out: gr.Number
     version: gr.Dropdown
+    buttons: dict[str, gr.Button]
 
     @property
     def fields(self) -> list[Any]:
@@ -50,8 +101,25 @@ class _Item:
         return [self.panel, self.chosen, self.words, *self.fields]
 
 
-def build(lab: VoiceLab, tab: gr.Tab) -> None:
-    """Lay out the tab in the current block."""
+@dataclass(frozen=True)
+class _Script:
+    """The script of a dialogue."""
+
+    lines: gr.Textbox
+    speak: gr.Button
+    stop: gr.Button
+
+
+@dataclass(frozen=True)
+class _AddedTake:
+    """A take to add, and the button that deletes the story."""
+
+    take: gr.Dropdown
+    add: gr.Button
+    drop: gr.Button
+
+
+def _picker() -> _Picker:
     with gr.Row():
         story = gr.Dropdown([], label="Story", scale=3)
         name = gr.Textbox(label="New story", placeholder="its name", max_length=100, scale=2)
@@ -59,97 +127,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         bring = gr.UploadButton(
             "Import", file_types=[".zip"], size="sm", elem_classes="vl-tight", scale=0
         )
-    with gr.Column(visible=False) as opened:
-        lanes = gr.HTML(
-            "",
-            js_on_load=script("ordered_clicks", "timeline"),
-            elem_id="vl-timeline",
-            padding=False,
-        )
-        exports = gr.HTML("", padding=False)
-        item = _item()
-        with gr.Row():
-            save = gr.Button("Save", size="sm", variant="primary", visible=False)
-            split = gr.Button("Split in the middle", size="sm", visible=False)
-            double = gr.Button("Duplicate", size="sm", visible=False)
-            remove = gr.Button("Remove", size="sm", visible=False)
-        script_box = gr.Textbox(
-            label="Script",
-            info="Name: line, one a row; the names are those of the Voices tab.",
-            placeholder=SCRIPT,
-            lines=4,
-        )
-        with gr.Row():
-            speak = gr.Button("Speak the script", variant="primary", size="sm", scale=4)
-            stop = gr.Button("Stop", size="sm", interactive=False, scale=0, min_width=80)
-        with gr.Row():
-            takes = gr.Dropdown([], label="A take of the history", scale=4)
-            add = gr.Button("Add", size="sm", elem_classes="vl-tight", scale=0)
-            drop = gr.Button("Delete the story", size="sm", scale=0, min_width=130)
-    buttons = [save, split, double, remove]
-    shown = [story, opened, lanes, exports, takes, *item.outputs, *buttons]
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-
-    def show(id: str | None, chosen: str = "") -> list[Any]:
-        return _shown(lab, id, chosen)
-
-    def work(id: str, chosen: str, action: str, *values: Any) -> list[Any]:
-        left = with_gradio_errors(_change, lab, id, chosen, action, *values)
-        return show(id, left)
-
-    def act(id: str, event: gr.EventData) -> list[Any]:
-        data = event._data
-        wanted, chosen = data["act"], str(data["id"])
-        if wanted == "move":
-            fields = {"start_time_ms": int(data["start"]), "track": int(data["track"])}
-            with_gradio_errors(lab.library.stories.change_item, id, chosen, **fields)
-        elif wanted == "nudge":
-            with_gradio_errors(
-                lab.library.stories.nudge, id, chosen, int(data["ms"]), int(data["tracks"])
-            )
-        elif wanted == "remove":
-            return work(id, chosen, "remove")
-        return show(id, chosen)
-
-    tab.select(lambda id, chosen: _arrived(lab, id, chosen), [story, item.chosen], shown, **quiet)
-    story.input(show, story, shown, **quiet)
-    # In the order of the clicks: "Save", then "Split".
-    edit = quiet | {"concurrency_id": "story", "concurrency_limit": 1}
-    lanes.click(act, story, shown, trigger_mode="multiple", **edit)
-    for button, action in zip(buttons, ("save", "split", "double", "remove"), strict=True):
-        button.click(
-            lambda id, chosen, *values, action=action: work(id, chosen, action, *values),
-            [story, item.chosen, *item.fields],
-            shown,
-            **edit,
-        )
-    make.click(
-        lambda words: [
-            *_arrived(lab, with_gradio_errors(lab.library.stories.create, words)["id"]),
-            "",
-        ],
-        name,
-        [*shown, name],
-        **quiet,
-    )
-    add.click(lambda id, take: _added(lab, id, take), [story, takes], shown, **quiet)
-    drop.click(
-        lambda id, sure: _dropped(lab, id) if sure else show(id),
-        [story, gr.Checkbox(False, visible=False)],
-        shown,
-        js="(id) => [id, confirm('Delete this story? Its takes stay.')]",
-        **quiet,
-    )
-    bring.upload(lambda path: _imported(lab, path), bring, shown, api_visibility="private")
-    speaker, spoken = Speaker(lab, len(shown)), gr.State("")
-    speak.click(
-        speaker.speak,
-        [story, script_box],
-        [*shown, spoken, stop],
-        api_visibility="private",
-        show_progress_on=lanes,
-    )
-    stop.click(speaker.stop, spoken, None, **quiet)
+    return _Picker(story, name, make, bring)
 
 
 def _item() -> _Item:
@@ -166,19 +144,124 @@ def _item() -> _Item:
             fade_in = gr.Number(0, label="Fade in (ms)", minimum=0, precision=0, min_width=120)
             fade_out = gr.Number(0, label="Fade out (ms)", minimum=0, precision=0, min_width=120)
             version = gr.Dropdown([("The default", "")], value="", label="Version")
-    return _Item(
-        panel,
-        chosen,
-        words,
-        start,
-        track,
-        trim_start,
-        trim_end,
-        volume,
-        fade_in,
-        fade_out,
-        version,
+    times = (start, track, trim_start, trim_end)
+    return _Item(panel, chosen, words, *times, volume, fade_in, fade_out, version, _buttons())
+
+
+def _buttons() -> dict[str, gr.Button]:
+    """By what `_change` calls them."""
+    with gr.Row():
+        return {
+            "save": gr.Button("Save", size="sm", variant="primary", visible=False),
+            "split": gr.Button("Split in the middle", size="sm", visible=False),
+            "double": gr.Button("Duplicate", size="sm", visible=False),
+            "remove": gr.Button("Remove", size="sm", visible=False),
+        }
+
+
+def _script() -> _Script:
+    lines = gr.Textbox(
+        label="Script",
+        info="Name: line, one a row; the names are those of the Voices tab.",
+        placeholder=SCRIPT,
+        lines=4,
     )
+    with gr.Row():
+        speak = gr.Button("Speak the script", variant="primary", size="sm", scale=4)
+        stop = gr.Button("Stop", size="sm", interactive=False, scale=0, min_width=80)
+    return _Script(lines, speak, stop)
+
+
+def _added_take() -> _AddedTake:
+    with gr.Row():
+        take = gr.Dropdown([], label="A take of the history", scale=4)
+        add = gr.Button("Add", size="sm", elem_classes="vl-tight", scale=0)
+        drop = gr.Button("Delete the story", size="sm", scale=0, min_width=130)
+    return _AddedTake(take, add, drop)
+
+
+def _listen_for_stories(handlers: _Handlers, picker: _Picker, shown: list[Any]) -> None:
+    picker.story.input(handlers.show, picker.story, shown, **HIDDEN)
+    picker.make.click(handlers.make, picker.name, [*shown, picker.name], **HIDDEN)
+    picker.bring.upload(handlers.import_zip, picker.bring, shown, api_visibility="private")
+
+
+def _listen_for_items(
+    handlers: _Handlers, story: gr.Dropdown, lanes: gr.HTML, item: _Item, shown: list[Any]
+) -> None:
+    """In the order of the clicks: "Save", then "Split"."""
+    ordered = dict(HIDDEN) | {"concurrency_id": "story", "concurrency_limit": 1}
+    lanes.click(handlers.act, story, shown, trigger_mode="multiple", **ordered)
+    for action, button in item.buttons.items():
+        button.click(
+            partial(handlers.work, action),
+            [story, item.chosen, *item.fields],
+            shown,
+            **ordered,
+        )
+
+
+class _Handlers:
+    """What the tab's listeners do; they give the values of `_shown`.
+
+    Args:
+        lab: whose stories.
+    """
+
+    def __init__(self, lab: VoiceLab):
+        self._lab = lab
+
+    def show(self, id: str | None, chosen: str = "") -> list[Any]:
+        """A story and its selected item."""
+        return _shown(self._lab, id, chosen)
+
+    def arrive(self, id: str | None, chosen: str = "") -> list[Any]:
+        """The same, when the tab is opened."""
+        return _arrived(self._lab, id, chosen)
+
+    def work(self, action: str, id: str, chosen: str, *values: Any) -> list[Any]:
+        """What a button of the item asks for."""
+        left = with_gradio_errors(_change, self._lab, id, chosen, action, *values)
+        return self.show(id, left)
+
+    def act(self, id: str, event: gr.EventData) -> list[Any]:
+        """What a click or a key on the timeline asks for."""
+        data, stories = event._data, self._lab.library.stories
+        wanted, chosen = data["act"], str(data["id"])
+        if wanted == "move":
+            fields = {"start_time_ms": int(data["start"]), "track": int(data["track"])}
+            with_gradio_errors(stories.change_item, id, chosen, **fields)
+        elif wanted == "nudge":
+            with_gradio_errors(stories.nudge, id, chosen, int(data["ms"]), int(data["tracks"]))
+        elif wanted == "remove":
+            return self.work("remove", id, chosen)
+        return self.show(id, chosen)
+
+    def make(self, name: str) -> list[Any]:
+        """A new story; its name's field is emptied."""
+        made = with_gradio_errors(self._lab.library.stories.create, name)
+        return [*self.arrive(made["id"]), ""]
+
+    def import_zip(self, path: str) -> list[Any]:
+        """The story of an archive."""
+        with Path(path).open("rb") as file:
+            made = with_gradio_errors(self._lab.library.archives.import_story, file)
+        return self.show(made["id"])
+
+    def add(self, id: str, take: str | None) -> list[Any]:
+        """Put a take at the end, and select it."""
+        if not take:
+            raise gr.Error("Choose a take first.", print_exception=False)
+        item = with_gradio_errors(self._lab.library.stories.add_item, id, take)
+        return self.show(id, item["id"])
+
+    def drop(self, id: str, sure: bool) -> list[Any]:
+        """Delete the story, if somebody is sure."""
+        if not sure:
+            return self.show(id)
+        with_gradio_errors(check_may_delete, self._lab)
+        with_gradio_errors(self._lab.library.stories.delete, id)
+        return self.show(None)
 
 
 def _change(lab: VoiceLab, id: str, chosen: str, action: str, *values: Any) -> str:
@@ -207,23 +290,6 @@ def _change(lab: VoiceLab, id: str, chosen: str, action: str, *values: Any) -> s
         version_id=version or None,
     )
     return chosen
-
-
-def _added(lab: VoiceLab, id: str, take: str | None) -> list[Any]:
-    if not take:
-        raise gr.Error("Choose a take first.", print_exception=False)
-    return _shown(lab, id, with_gradio_errors(lab.library.stories.add_item, id, take)["id"])
-
-
-def _dropped(lab: VoiceLab, id: str) -> list[Any]:
-    with_gradio_errors(check_may_delete, lab)
-    with_gradio_errors(lab.library.stories.delete, id)
-    return _shown(lab, None, "")
-
-
-def _imported(lab: VoiceLab, path: str) -> list[Any]:
-    with Path(path).open("rb") as file:
-        return _shown(lab, with_gradio_errors(lab.library.archives.import_story, file)["id"], "")
 
 
 class Speaker:

@@ -9,12 +9,15 @@ from typing import Any
 import gradio as gr
 
 from voicelab.lab import VoiceLab
+from voicelab.ui.components.controls import engine_choices
 from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
+from voicelab.ui.components.events import HIDDEN
 from voicelab.ui.components.profiles import profile_list, sample_list
 from voicelab.ui.components.scripts import script
-from voicelab.ui.tabs.generate import engine_choices
 
 __all__ = ["build"]
+
+Values = list[Any]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,16 @@ class _Form:
         return [self.name, self.description, self.language, self.engine, self.preset]
 
 
+@dataclass(frozen=True)
+class _Clip:
+    """The fields of a new clip, and the buttons that add it or a picture."""
+
+    audio: gr.Audio
+    words: gr.Textbox
+    add: gr.Button
+    picture: gr.UploadButton
+
+
 def build(lab: VoiceLab, tab: gr.Tab) -> None:
     """Lay out the tab in the current block."""
     profiles = gr.HTML("", js_on_load=script("voices"), elem_id="vl-profiles", padding=False)
@@ -44,67 +57,103 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
             save = gr.Button("Save", size="sm", variant="primary")
             close = gr.Button("Close", size="sm")
         samples = gr.HTML("", js_on_load=script("voices"), elem_id="vl-samples", padding=False)
-        clip = gr.Audio(label="A clip of 2-30 s", sources=["upload", "microphone"], type="filepath")
-        words = gr.Textbox(label="What is said in it (optional)", max_length=2000)
-        add = gr.Button("Add the clip", size="sm")
-        picture = gr.UploadButton("Set a picture", file_types=["image"], size="sm")
+        clip = _clip()
     opened = gr.State("")
-    quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     shown = [profiles, opened, editor, samples, *form.fields]
+    handlers = _Handlers(lab)
+    tab.select(handlers.list, None, profiles, **HIDDEN)
+    new.click(handlers.new, None, shown, **HIDDEN)
+    close.click(handlers.show, None, shown, **HIDDEN)
+    save.click(handlers.save, [opened, *form.fields], shown, **HIDDEN)
+    profiles.click(handlers.act, None, shown, **HIDDEN)
+    samples.click(handlers.delete_sample, opened, shown, **HIDDEN)
+    clip.add.click(
+        handlers.add_clip,
+        [opened, clip.audio, clip.words],
+        [*shown, clip.audio, clip.words],
+        api_visibility="private",
+    )
+    clip.picture.upload(handlers.set_picture, [opened, clip.picture], shown, **HIDDEN)
+    bring.upload(handlers.import_zip, bring, shown, api_visibility="private")
 
-    def show(id: str = "", making: bool = False) -> list[Any]:
-        return _shown(lab, id, making)
 
-    def keep(id: str, *values: Any) -> list[Any]:
-        fields = _fields(lab, *values)
+class _Handlers:
+    """What the tab's listeners do; all but `list` give the values of `_shown`.
+
+    Args:
+        lab: whose profiles.
+    """
+
+    def __init__(self, lab: VoiceLab):
+        self._lab = lab
+
+    def list(self) -> str:
+        """The list alone."""
+        return profile_list(self._lab.library.profiles.list())
+
+    def show(self, id: str = "") -> Values:
+        """The list and the opened profile, none when it is closed."""
+        return _shown(self._lab, id, False)
+
+    def new(self) -> Values:
+        """An empty form."""
+        return _shown(self._lab, "", True)
+
+    def save(self, id: str, *values: Any) -> Values:
+        """Change the opened profile, or make one."""
+        profiles, fields = self._lab.library.profiles, _fields(self._lab, *values)
         made = (
-            with_gradio_errors(lab.library.profiles.update, id, fields)
+            with_gradio_errors(profiles.update, id, fields)
             if id
-            else with_gradio_errors(lab.library.profiles.create, **fields)
+            else with_gradio_errors(profiles.create, **fields)
         )
         gr.Info(f"{made['name']} is kept." if id else f"{made['name']} is made: add a clip.")
-        return show(made["id"])
+        return self.show(made["id"])
 
-    def act(event: gr.EventData) -> list[Any]:
+    def act(self, event: gr.EventData) -> Values:
+        """What a button of the list asks for."""
         id = str(event._data["id"])
         if event._data["act"] == "edit":
-            return show(id)
-        with_gradio_errors(check_may_delete, lab)
-        with_gradio_errors(lab.library.delete_profile, id)
-        return show()
+            return self.show(id)
+        with_gradio_errors(check_may_delete, self._lab)
+        with_gradio_errors(self._lab.library.delete_profile, id)
+        return self.show()
 
-    def remove(id: str, event: gr.EventData) -> list[Any]:
-        with_gradio_errors(check_may_delete, lab)
-        with_gradio_errors(lab.library.profiles.delete_sample, str(event._data["id"]))
-        return show(id)
+    def delete_sample(self, id: str, event: gr.EventData) -> Values:
+        """Remove a clip of the opened profile."""
+        with_gradio_errors(check_may_delete, self._lab)
+        with_gradio_errors(self._lab.library.profiles.delete_sample, str(event._data["id"]))
+        return self.show(id)
 
-    def add_clip(id: str, path: str | None, said: str) -> list[Any]:
+    def add_clip(self, id: str, path: str | None, said: str) -> Values:
+        """Add a clip; its fields are emptied."""
         if path is None or not id:
             missing = "Choose or record a clip first." if id else "Save the voice first."
             raise gr.Error(missing, print_exception=False)
-        with_gradio_errors(lab.library.profiles.add_sample, id, Path(path), said)
-        return [*show(id), None, ""]
+        with_gradio_errors(self._lab.library.profiles.add_sample, id, Path(path), said)
+        return [*self.show(id), None, ""]
 
-    def set_picture(id: str, path: str) -> list[Any]:
+    def set_picture(self, id: str, path: str) -> Values:
+        """Show a picture beside the name."""
         if not id:
             raise gr.Error("Save the voice first.", print_exception=False)
-        with_gradio_errors(lab.library.profiles.set_avatar, id, Path(path).read_bytes())
-        return show(id)
+        set_avatar = self._lab.library.profiles.set_avatar
+        with_gradio_errors(set_avatar, id, Path(path).read_bytes())
+        return self.show(id)
 
-    def import_zip(path: str) -> list[Any]:
+    def import_zip(self, path: str) -> Values:
+        """Add the profile of an archive, and open it."""
         with Path(path).open("rb") as file:
-            made = with_gradio_errors(lab.library.archives.import_profile, file)
-        return show(made["id"])
+            made = with_gradio_errors(self._lab.library.archives.import_profile, file)
+        return self.show(made["id"])
 
-    tab.select(lambda: profile_list(lab.library.profiles.list()), None, profiles, **quiet)
-    new.click(lambda: show("", True), None, shown, **quiet)
-    close.click(show, None, shown, **quiet)
-    save.click(keep, [opened, *form.fields], shown, **quiet)
-    profiles.click(act, None, shown, **quiet)
-    samples.click(remove, opened, shown, **quiet)
-    add.click(add_clip, [opened, clip, words], [*shown, clip, words], api_visibility="private")
-    picture.upload(set_picture, [opened, picture], shown, **quiet)
-    bring.upload(import_zip, bring, shown, api_visibility="private")
+
+def _clip() -> _Clip:
+    audio = gr.Audio(label="A clip of 2-30 s", sources=["upload", "microphone"], type="filepath")
+    words = gr.Textbox(label="What is said in it (optional)", max_length=2000)
+    add = gr.Button("Add the clip", size="sm")
+    picture = gr.UploadButton("Set a picture", file_types=["image"], size="sm")
+    return _Clip(audio, words, add, picture)
 
 
 def _form(lab: VoiceLab) -> _Form:

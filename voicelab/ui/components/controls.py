@@ -1,0 +1,90 @@
+"""The settings of a take, and what can be chosen there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from voicelab.lab import VoiceLab
+
+__all__ = ["Controls", "engine_choices", "language_choice", "voice_choices"]
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The inputs, for the History tab to fill again: `use again`."""
+
+    text: gr.Textbox
+    based_on: gr.State
+    voice: gr.Dropdown
+    engine: gr.Dropdown
+    language: gr.Dropdown
+    seed: gr.Textbox
+    speed: gr.Slider
+    gap_ms: gr.Slider
+    normalize: gr.Checkbox
+    sliders: dict[tuple[str, str], gr.Slider]
+
+    @property
+    def outputs(self) -> list[Any]:
+        """In the order of `values`."""
+        shape = [self.speed, self.gap_ms, self.normalize]
+        voice = [self.voice, self.engine, self.language, self.seed]
+        return [self.text, self.based_on, *voice, *shape, *self.sliders.values()]
+
+    def values(self, lab: VoiceLab, record: dict[str, Any]) -> list[Any]:
+        """All settings of a take, for `outputs`."""
+        usable = [name for _, name in engine_choices(lab)]
+        engine = record["engine"] if record["engine"] in usable else lab.registry.default
+        parameters = record["parameters"]
+        seed = "" if record["seed"] is None else str(record["seed"])
+        sliders = [
+            parameters[name] if owner == record["engine"] and name in parameters else gr.skip()
+            for owner, name in self.sliders
+        ]
+        return [
+            record["text"],
+            record["id"],
+            gr.Dropdown(voice_choices(lab), value=record["profile_id"]),
+            engine,
+            language_choice(lab, engine, record["language"]),
+            seed,
+            parameters.get("speed", 1.0),
+            parameters.get("gap_ms", lab.settings.gap_ms),
+            parameters.get("normalize", False),
+            *sliders,
+        ]
+
+
+def voice_choices(lab: VoiceLab) -> list[tuple[str, str]]:
+    """(name, id) of the profiles."""
+    return [(profile["name"], profile["id"]) for profile in lab.library.profiles.list()]
+
+
+def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
+    """(label, name) of the engines that can speak here; tones only for those who asked."""
+    usable = [
+        name
+        for name in lab.registry.names
+        if name == lab.registry.default
+        or (
+            name != "tone"
+            and lab.registry.presence(name).installed
+            and lab.registry.presence(name).weights
+        )
+    ]
+    return [(lab.registry.info(name).label, name) for name in usable]
+
+
+def language_choice(lab: VoiceLab, engine: str, value: str | None = None) -> gr.Dropdown:
+    """The languages of an engine, hidden when there is but one."""
+    spoken = lab.registry.info(engine).languages
+    choices = [(name, code) for code, name in spoken.items()]
+    return gr.Dropdown(
+        choices,
+        value=value if value in spoken else next(iter(spoken)),
+        label="Language",
+        visible=len(choices) > 1,
+    )
