@@ -16,6 +16,7 @@ from voicelab.library.destination import (
 )
 from voicelab.library.files.local import TAKES, Files
 from voicelab.library.files.remote import open_files
+from voicelab.library.filters import Filters
 from voicelab.library.library import Library
 from voicelab.library.presets import Presets
 from voicelab.library.profiles import PROFILES, Profiles
@@ -27,7 +28,7 @@ from voicelab.library.retention.storage import Storage
 from voicelab.library.retention.sweep import YOUNG_S, Sweep, open_known
 from voicelab.library.stories import Stories
 from voicelab.library.story_items import MAX_TRACKS
-from voicelab.library.takes import INTERRUPTED, Filters, History
+from voicelab.library.takes import INTERRUPTED, History
 from voicelab.library.versions import Versions, processed, version_row
 from voicelab.library.voices import OPENAI_VOICES, default_voice, library_item
 

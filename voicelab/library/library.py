@@ -8,13 +8,14 @@ from typing import Any
 
 from voicelab.library.archives import Archives
 from voicelab.library.files import open_files
+from voicelab.library.filters import Filters
 from voicelab.library.presets import Presets
 from voicelab.library.profiles import Profiles
 from voicelab.library.replicas import Replicas
 from voicelab.library.retention.storage import Storage
 from voicelab.library.retention.sweep import open_known
 from voicelab.library.stories import Stories
-from voicelab.library.takes import Filters, History
+from voicelab.library.takes import History
 from voicelab.library.versions import Versions
 from voicelab.settings import Settings
 from voicelab.store import Store

@@ -12,10 +12,10 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.audio import CLIP_RATE, MAX_CLIP_S, check_chain, prepare_clip, read, to_float
+from voicelab.audio import check_chain, prepare_clip
 from voicelab.errors import Conflict, InvalidInput, NotFound, Protected
+from voicelab.library.clips import joined_clips, written_avatar, written_sample
 from voicelab.library.files.local import Files
-from voicelab.library.pictures import check_picture
 from voicelab.library.versions import GENERATIONS
 from voicelab.library.voices import (
     OPENAI_VOICES,
@@ -37,7 +37,6 @@ UNASSIGNED = "Unassigned"
 PROFILES, SAMPLES = "profiles", "samples"
 MAX_SAMPLES = 20
 MAX_ALIASES = 20
-BETWEEN_SAMPLES_S = 0.2
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 Record = dict[str, Any]
 
@@ -258,7 +257,7 @@ class Profiles:
         if len(self.samples(id)) >= MAX_SAMPLES:
             raise Conflict(f"A profile has at most {MAX_SAMPLES} clips.")
         text = check_text("reference_text", reference_text, 0, 2000)
-        row = self.written_sample(prepare_clip(clip), text)
+        row = written_sample(self._files, prepare_clip(clip), text)
         with self._files.kept(row["audio_path"]):
             return self.insert_sample(id, row)
 
@@ -268,7 +267,7 @@ class Profiles:
         Raises:
             InvalidInput, BadClip, Conflict, StoreFull: as `create` and `add_sample`.
         """
-        row = self.written_sample(prepare_clip(clip), "")
+        row = written_sample(self._files, prepare_clip(clip), "")
         with self._files.kept(row["audio_path"]), self._store.batch():
             profile = self.create(name, language=language)
             self.insert_sample(profile["id"], row)
@@ -280,23 +279,6 @@ class Profiles:
         text = check_text("reference_text", reference_text, 0, 2000)
         self._store.patch(SAMPLES, id, {"reference_text": text})
         return self.sample(id)
-
-    def written_sample(self, samples: NDArray[np.float32], reference_text: str) -> Record:
-        """The file of a clip from `prepare_clip`, float32 (n,) at 24 kHz, and a row for it.
-
-        Raises:
-            StoreFull: nothing is left.
-        """
-        id = str(uuid4())
-        path = f"{PROFILES}/{id}.wav"
-        self._files.write(path, samples, CLIP_RATE)
-        return {
-            "id": id,
-            "audio_path": path,
-            "reference_text": reference_text,
-            "duration": round(len(samples) / CLIP_RATE, 3),
-            "created_at": now(),
-        }
 
     def insert_sample(self, id: str, row: Record) -> Record:
         """Record a clip that is written already."""
@@ -315,12 +297,7 @@ class Profiles:
 
         None when it has none.
         """
-        silence = np.zeros(int(BETWEEN_SAMPLES_S * CLIP_RATE), np.float32)
-        pieces: list[NDArray[np.float32]] = []
-        for sample in self.samples(id):
-            pcm, _ = read(self._files.path(sample["audio_path"]))
-            pieces += [to_float(pcm), silence]
-        return np.concatenate(pieces[:-1])[: MAX_CLIP_S * CLIP_RATE] if pieces else None
+        return joined_clips(self._files, self.samples(id))
 
     def set_avatar(self, id: str, content: bytes) -> Record:
         """Show a picture beside the name: made a PNG of at most 512 pixels a side.
@@ -329,18 +306,11 @@ class Profiles:
             NotFound; InvalidInput: not a picture that can be read, or over 10 MiB.
         """
         profile = self.get(id)
-        path = self.written_avatar(content)
+        path = written_avatar(self._files, content)
         with self._files.kept(path):
             self.show_avatar(id, path)
         self._files.delete(profile["avatar_path"])
         return self.get(id)
-
-    def written_avatar(self, content: bytes) -> str:
-        """The file of a picture; raises as `set_avatar`."""
-        picture = check_picture(content)
-        path = f"{PROFILES}/{uuid4()}.png"
-        self._files.write_bytes(path, picture)
-        return path
 
     def show_avatar(self, id: str, path: str) -> None:
         """Record a picture that is written already."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from voicelab.errors import InvalidInput, NotFound, StorageError, StoreFull
 from voicelab.library.files.local import Files
+from voicelab.library.filters import Filters
 from voicelab.library.profiles import Profiles
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
 from voicelab.records import Generation
-from voicelab.store import Query, Store, Term
+from voicelab.store import Query, Store
 from voicelab.text import check_name
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["INTERRUPTED", "MOST_RESUMPTIONS", "SORTS", "Filters", "History"]
+__all__ = ["INTERRUPTED", "MOST_RESUMPTIONS", "STORY_ITEMS", "History"]
 
 STORY_ITEMS = "story_items"
 INTERRUPTED = "interrupted"
@@ -27,42 +27,10 @@ INTERRUPTED = "interrupted"
 MOST_RESUMPTIONS = 3
 """Of a take by itself, each ended by a crash: it may be what makes the process crash."""
 
-SORTS = ("created_at", "duration", "text", "size_bytes", "real_time_factor")
 FEW = 100
 """Takes whose versions are asked for one by one; those of more are picked out of all."""
 
-SEARCHED = ("text", "tags", "instruct", "label")
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Filters:
-    """Which takes; None and empty do not filter.
-
-    Attributes:
-        search: words that must all occur, case-folded, in text, tags, instruct, label or the
-            profile's name; plain substrings.
-        sort: one of SORTS, "-" before it for ascending turned round; newest first by default.
-    """
-
-    profile_id: str | None = None
-    search: str | None = None
-    status: str | None = None
-    engine: str | None = None
-    language: str | None = None
-    favorite: bool | None = None
-    source: str | None = None
-    tag: str | None = None
-    created_after: str | None = None
-    created_before: str | None = None
-    min_duration_s: float | None = None
-    max_duration_s: float | None = None
-    sort: str = "-created_at"
-
-    @property
-    def any(self) -> bool:
-        """Whether anything is filtered."""
-        return self != replace(Filters(), sort=self.sort)
 
 
 class History:
@@ -174,7 +142,7 @@ class History:
             raise InvalidInput(f"limit is {limit}; 1 to 500 are allowed.", param="limit")
         if offset < 0:
             raise InvalidInput(f"offset is {offset}; it cannot be negative.", param="offset")
-        query = self._query(filters or Filters())
+        query = self._query(filters)
         documents, total = self._store.page(GENERATIONS, query, limit=limit, offset=offset)
         names = self._profiles.names()
         versions = self._versions.listed([document["id"] for document in documents])
@@ -203,7 +171,7 @@ class History:
     ) -> int:
         """Delete by ids, or all that match; how many went. In one commit, if there is room."""
         if ids is None:
-            records, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
+            records, _ = self._store.page(GENERATIONS, self._query(filters))
         else:
             records = self._store.get_many(GENERATIONS, list(dict.fromkeys(ids)))
         for record in records:
@@ -337,7 +305,7 @@ class History:
 
     def each(self, filters: Filters | None = None) -> Iterator[Record]:
         """All matching takes, newest first, one after the other."""
-        documents, _ = self._store.page(GENERATIONS, self._query(filters or Filters()))
+        documents, _ = self._store.page(GENERATIONS, self._query(filters))
         names = self._profiles.names()
         return (self._wire(document, names) for document in documents)
 
@@ -354,7 +322,7 @@ class History:
         import pandas
 
         if columns:
-            rows = self._store.values(GENERATIONS, columns, self._query(filters or Filters()))
+            rows = self._store.values(GENERATIONS, columns, self._query(filters))
             frame = pandas.DataFrame(rows, columns=list(columns))
         else:
             records = list(self.each(filters))
@@ -371,44 +339,11 @@ class History:
     def __len__(self) -> int:
         return self._store.count(GENERATIONS)
 
+    def _query(self, filters: Filters | None) -> Query:
+        return (filters or Filters()).query(self._profiles.names)
+
     def _wire(self, document: Record, names: dict[str, str]) -> Record:
         return _wire(document | self._untold.get(document["id"], {}), names)
-
-    def _query(self, filters: Filters) -> Query:
-        sort = filters.sort.removeprefix("-")
-        if sort not in SORTS:
-            raise InvalidInput(
-                f"'{sort[:40]}' cannot be sorted by; there are {', '.join(SORTS)}.", param="sort"
-            )
-        where = {
-            "profile_id": filters.profile_id,
-            "status": filters.status,
-            "engine": filters.engine,
-            "language": filters.language,
-            "source": filters.source,
-            "is_favorited": filters.favorite,
-        }
-        spans = {
-            "created_at": (filters.created_after, filters.created_before),
-            "duration": (filters.min_duration_s, filters.max_duration_s),
-        }
-        return Query(
-            where={key: value for key, value in where.items() if value not in (None, "")},
-            has={"tags": filters.tag} if filters.tag else {},
-            ranges={key: ends for key, ends in spans.items() if ends != (None, None)},
-            terms=self._terms(filters.search or ""),
-            order=sort,
-            descending=filters.sort.startswith("-"),
-        )
-
-    def _terms(self, search: str) -> tuple[Term, ...]:
-        words = search.casefold().split()
-        names = self._profiles.names() if words else {}
-        terms = []
-        for word in words:
-            ids = frozenset(id for id, name in names.items() if word in name.casefold())
-            terms.append(Term(word, SEARCHED, {"profile_id": ids} if ids else {}))
-        return tuple(terms)
 
 
 FIRST_KEYS = (

@@ -19,6 +19,7 @@ from voicelab.audio import check_chain, prepare_clip
 from voicelab.errors import BadArchive, BadClip, InvalidInput, NotFound
 from voicelab.library.archives.missing import GONE, Missing
 from voicelab.library.archives.zips import Lenient, entry, manifest, opened
+from voicelab.library.clips import written_avatar, written_sample
 from voicelab.library.files.local import Files
 from voicelab.library.pictures import check_picture
 from voicelab.library.profiles import Profiles
@@ -121,9 +122,9 @@ def import_profile(file: BinaryIO, *, store: Store, profiles: Profiles, files: F
     with files.kept() as written:
         rows = []
         for clip in clips:
-            rows.append(profiles.written_sample(clip.samples, clip.reference_text))
+            rows.append(written_sample(files, clip.samples, clip.reference_text))
             written.append(rows[-1]["audio_path"])
-        avatar = profiles.written_avatar(picture) if picture else None
+        avatar = written_avatar(files, picture) if picture else None
         written += [avatar] if avatar else []
         with store.batch():  # nobody takes the name meanwhile
             name = profiles.free_name(named)

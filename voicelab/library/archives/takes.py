@@ -15,29 +15,27 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import orjson
-from pydantic import Field
 
 from voicelab.audio import read, wav_bytes, wav_chunks
 from voicelab.errors import BadArchive, Conflict
+from voicelab.library.archives.manifests import Manifest, ManifestVersion, PageManifest
 from voicelab.library.archives.missing import Missing
-from voicelab.library.archives.zips import Budget, Lenient, Sound, decoded, entry, manifest, opened
+from voicelab.library.archives.zips import Budget, Sound, decoded, entry, manifest, opened
 from voicelab.library.descriptions import described
 from voicelab.library.files.local import Files
 from voicelab.library.profiles import Profiles
 from voicelab.library.takes import History, Record
 from voicelab.library.versions import GENERATIONS, VERSIONS
-from voicelab.records import MAX_SEED, Generation, SpokenChunk, now
+from voicelab.records import Generation, SpokenChunk, now
 from voicelab.store import Store
 from voicelab.text import clean_name
 
 __all__ = [
     "ArchivedTake",
-    "ManifestTake",
-    "ManifestVersion",
     "archive_name",
     "export_archive",
     "export_many",
@@ -50,88 +48,12 @@ __all__ = [
 MANIFEST, PAGE_MANIFEST, TAKES_MANIFEST = "manifest.json", "generation.json", "takes.json"
 SUFFIX = ".voicebox.zip"
 
-Text = Annotated[str, Field(min_length=1, max_length=200_000, pattern=r"^[^\x00]*\z")]
-Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*\z")]
-Short = Annotated[str, Field(max_length=2000)]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
-
-
-class _Chunk(Lenient):
-    index: int = Field(ge=0)
-    text: str = Field(max_length=10_000)
-    start_s: float = Field(ge=0)
-    duration_s: float = Field(ge=0)
-    seed: int = Field(ge=0, le=MAX_SEED)
-
-
-Chunks = Annotated[list[_Chunk], Field(max_length=20_000)]
-
-
-class ManifestTake(Lenient):
-    """A take as archives tell it."""
-
-    text: Text
-    language: Annotated[str, Field(max_length=20)] = "en"
-    duration: Annotated[float, Field(ge=0, le=1e6)] | None = None
-    seed: Seed | None = None
-    instruct: Short | None = None
-    created_at: Annotated[str, Field(max_length=40)] | None = None
-    engine: Annotated[str, Field(min_length=1, max_length=60)] = "imported"
-    model_size: Annotated[str, Field(max_length=60)] | None = None
-    parameters: dict[str, float | int | str | bool | None] = Field(
-        default_factory=dict, max_length=100
-    )
-    chunks: Chunks = Field(default_factory=list)
-    is_favorited: bool = False
-    tags: list[Annotated[str, Field(max_length=50)]] = Field(default_factory=list, max_length=50)
-    label: Annotated[str, Field(max_length=200)] | None = None
-
-
-class _Profile(Lenient):
-    name: Name = "Default"
-    language: Annotated[str, Field(max_length=20)] = "en"
-
-
-class _Effect(Lenient):
-    type: Annotated[str, Field(max_length=60)]
-    enabled: bool = True
-    params: dict[str, float | int] = Field(default_factory=dict, max_length=50)
-
-
-class ManifestVersion(Lenient):
-    """A version as archives tell it."""
-
-    id: Annotated[str, Field(max_length=100)] | None = None
-    label: Annotated[str, Field(min_length=1, max_length=200)] = "original"
-    is_default: bool = False
-    effects_chain: Annotated[list[_Effect], Field(max_length=50)] | None = None
-    filename: Annotated[str, Field(min_length=1, max_length=300)]
-    source_version_id: Annotated[str, Field(max_length=100)] | None = None
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}\z")] | None = None
-    seed: Seed | None = None
-    chunks: Chunks | None = None
-
-
-class _Manifest(Lenient):
-    version: Annotated[str, Field(pattern=r"^1\.\d{1,3}\z")] = "1.0"
-    generation: ManifestTake
-    profile: _Profile = Field(default_factory=_Profile)
-    versions: list[ManifestVersion] = Field(default_factory=list, max_length=200)
-
-
-class _PageManifest(ManifestTake):
-    """generation.json of the documentation: the fields at the top, or under "generation"."""
-
-    text: Text = "-"
-    generation: ManifestTake | None = None
-    profile: _Profile = Field(default_factory=_Profile)
-
 
 @dataclass(frozen=True)
 class ArchivedTake:
     """A take read from an archive and found good; nothing of it is kept yet."""
 
-    manifest: _Manifest
+    manifest: Manifest
     sounds: list[tuple[ManifestVersion, Sound]]
 
 
@@ -327,20 +249,20 @@ def _read_take(archive: zipfile.ZipFile, budget: Budget) -> ArchivedTake:
     return ArchivedTake(described, _read_sounds(archive, described, budget))
 
 
-def _read_manifest(archive: zipfile.ZipFile) -> _Manifest:
+def _read_manifest(archive: zipfile.ZipFile) -> Manifest:
     names = archive.namelist()
     if MANIFEST in names:
-        return manifest(archive, MANIFEST, _Manifest)
+        return manifest(archive, MANIFEST, Manifest)
     if PAGE_MANIFEST not in names:
         raise BadArchive("The archive has no manifest.json or generation.json.", param="file")
-    page = manifest(archive, PAGE_MANIFEST, _PageManifest)
+    page = manifest(archive, PAGE_MANIFEST, PageManifest)
     if page.generation is None and "text" not in page.model_fields_set:
         raise BadArchive("generation.json: text: is missing.", param="file")
-    return _Manifest(generation=page.generation or page, profile=page.profile)
+    return Manifest(generation=page.generation or page, profile=page.profile)
 
 
 def _read_sounds(
-    archive: zipfile.ZipFile, described: _Manifest, budget: Budget
+    archive: zipfile.ZipFile, described: Manifest, budget: Budget
 ) -> list[tuple[ManifestVersion, Sound]]:
     names = [name for name in archive.namelist() if name.lower().endswith((".wav", ".flac"))]
     by_base = {PurePosixPath(name).name: name for name in names}

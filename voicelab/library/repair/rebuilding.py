@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from voicelab.audio import Metadata, blocks, check_chain, read_metadata
 from voicelab.errors import InvalidInput, VoicelabError
-from voicelab.library.archives.takes import ManifestTake, ManifestVersion
+from voicelab.library.archives.manifests import ManifestTake, ManifestVersion
 from voicelab.library.archives.zips import Lenient
 from voicelab.library.files.local import TAKES, AudioFile, Files
 from voicelab.library.profiles import PROFILES, SAMPLES, Profiles, profile_row

@@ -19,6 +19,7 @@ from voicelab.library.files.local import CLIPS, TAKES, AudioFile, Files
 from voicelab.library.retention.flac import compress
 from voicelab.library.retention.policy import Policy, leaving, making_room
 from voicelab.library.retention.sweep import AT_ONCE, YOUNG_S, Sweep, check_share
+from voicelab.library.retention.usage import usage_by_age, usage_by_profile
 from voicelab.library.takes import STORY_ITEMS, History
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
 from voicelab.store import Query, Store
@@ -31,7 +32,6 @@ SETTINGS, POLICY = "settings", "storage_policy"
 LEAST_FREE_BYTES = 64 << 10
 """With less on the disk, no take is kept whatever the settings allow."""
 
-AGES = (("last day", 1), ("last week", 7), ("last month", 30), ("older", None))
 ROW = (
     *("id", "created_at", "size_bytes", "profile_id", "is_favorited", "status", "text"),
     "request_id",
@@ -97,7 +97,7 @@ class Storage:
 
     def usage(self) -> Record:
         """Bytes by folder, by profile and by age of the takes, what is free, what no take has."""
-        by_profile = self._by_profile()
+        by_profile = usage_by_profile(self._store, self._history.profile_names())
         audio = list(self._files.audio_files())
         folders, orphans = self._files.folder_bytes(audio), self._sweep.orphans(audio)
         return {
@@ -112,7 +112,7 @@ class Storage:
             "orphan_files": len(orphans),
             "orphan_bytes": sum(orphan["size_bytes"] for orphan in orphans),
             "by_profile": by_profile,
-            "by_age": self._by_age(),
+            "by_age": usage_by_age(self._store, self._before),
         }
 
     def cleanup(
@@ -353,31 +353,6 @@ class Storage:
             and version["generation_id"] not in gone
             and self._files.exists(version["audio_path"])
         ]
-
-    def _by_profile(self) -> list[Record]:
-        names = self._history.profile_names()
-        rows = self._store.tally(GENERATIONS, ("profile_id",), ("size_bytes",))
-        found = [
-            {
-                "profile_id": id,
-                "profile_name": names.get(id, "Unassigned"),
-                "takes": takes,
-                "size_bytes": int(size_bytes),
-            }
-            for id, takes, size_bytes in rows
-        ]
-        return sorted(found, key=lambda entry: -entry["size_bytes"])
-
-    def _by_age(self) -> list[Record]:
-        found, before = [], (0, 0)
-        for label, days in AGES:
-            within = Query(ranges={"created_at": (self._before(days), None)} if days else {})
-            rows = self._store.tally(GENERATIONS, (), ("size_bytes",), within)
-            takes, size = next(iter(rows), (0, 0))
-            entry = {"takes": takes - before[0], "size_bytes": int(size - before[1])}
-            found.append({"label": label} | entry)
-            before = takes, size
-        return found
 
     def _before(self, days: float) -> str:
         moment = datetime.fromtimestamp(self._clock(), UTC) - timedelta(days=days)
