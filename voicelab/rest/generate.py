@@ -61,6 +61,13 @@ def router(lab: VoiceLab) -> APIRouter:
         lab.cancel(live)
         return Json({"message": "Generation is being cancelled.", "id": id})
 
+    _again(lab, routes)
+    return routes
+
+
+def _again(lab: VoiceLab, routes: Router) -> None:
+    """Routes that speak a take once more, or its rest."""
+
     def again(take: Take, body: SeedBody | None = None) -> Response:
         warnings = (*take.warnings, *(body.warnings if body else ()))
         return Json(lab.submit(take), warnings=warnings)
@@ -95,7 +102,6 @@ def router(lab: VoiceLab) -> APIRouter:
         methods=["POST"],
         response_model=TakeRecord,
     )
-    return routes
 
 
 def _request_id(lab: VoiceLab, id: str) -> str | None:

@@ -21,6 +21,7 @@ CPU_PERCENT, GPU_MB = 85.0, 8192.0
 """Alerts are given above these, until /memory/config sets others."""
 
 Facts = dict[str, Any]
+Add = Callable[..., None]
 
 
 class _Watch:
@@ -65,7 +66,7 @@ class _Watch:
         ]
 
 
-def add_routes(lab: VoiceLab, add: Callable[..., None]) -> None:
+def add_routes(lab: VoiceLab, add: Add) -> None:
     """Add them: `add(method, path, endpoint)`."""
     watch = _Watch(lab)
 
@@ -73,6 +74,12 @@ def add_routes(lab: VoiceLab, add: Callable[..., None]) -> None:
         """Whether there is a server."""
         return Json({"status": "ok", "message": "Server is running"})
 
+    add("GET", "/ping", ping)
+    _use(watch, add)
+    _thresholds(lab, watch, add)
+
+
+def _use(watch: _Watch, add: Add) -> None:
     def memory(
         cleanup: Annotated[bool, Query(description="collect garbage")] = False,
         force_cuda_clear: Annotated[bool, Query(description="and free CUDA's cache")] = False,
@@ -107,6 +114,26 @@ def add_routes(lab: VoiceLab, add: Callable[..., None]) -> None:
         }
         return Json(body | {"memory_info": memory_info()})
 
+    def recommendations() -> Response:
+        """What to do about memory that runs short."""
+        used = memory_info()
+        advice = watch.advice(used)
+        return Json(
+            {
+                "memory_info": used,
+                "request_counter": watch.requests(),
+                "recommendations": advice,
+                "recommendation_count": len(advice),
+                "has_critical_issues": bool(advice),
+            }
+        )
+
+    add("GET", "/memory", memory)
+    add("POST", "/memory/reset", reset_memory)
+    add("GET", "/memory/recommendations", recommendations)
+
+
+def _thresholds(lab: VoiceLab, watch: _Watch, add: Add) -> None:
     async def memory_config() -> Response:
         """Thresholds, limits and the device."""
         return Json(
@@ -142,26 +169,8 @@ def add_routes(lab: VoiceLab, add: Callable[..., None]) -> None:
             }
         )
 
-    def recommendations() -> Response:
-        """What to do about memory that runs short."""
-        used = memory_info()
-        advice = watch.advice(used)
-        return Json(
-            {
-                "memory_info": used,
-                "request_counter": watch.requests(),
-                "recommendations": advice,
-                "recommendation_count": len(advice),
-                "has_critical_issues": bool(advice),
-            }
-        )
-
-    add("GET", "/ping", ping)
-    add("GET", "/memory", memory)
-    add("POST", "/memory/reset", reset_memory)
     add("GET", "/memory/config", memory_config)
     add("POST", "/memory/config", set_memory_config)
-    add("GET", "/memory/recommendations", recommendations)
 
 
 def _alert(kind: str, value: float, threshold: float) -> Facts | None:
