@@ -1,4 +1,4 @@
 element.addEventListener('click', (event) => {
   const button = event.target.closest('[data-act=chunk]');
-  if (button) trigger('click', {index: button.dataset.index});
+  if (button) trigger('click', { index: button.dataset.index });
 });

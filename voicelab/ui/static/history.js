@@ -1,7 +1,8 @@
-const picked = () => [...element.querySelectorAll('[data-pick]:checked')].map(e => e.dataset.pick);
+const picked = () =>
+  [...element.querySelectorAll('[data-pick]:checked')].map((e) => e.dataset.pick);
 const count = () => {
   const words = element.querySelector('[data-count]');
-  if (words) words.textContent = picked().length ? picked().length + ' selected' : 'Select';
+  if (words) words.textContent = picked().length ? `${picked().length} selected` : 'Select';
 };
 const many = async (act) => {
   const ids = picked();
@@ -11,9 +12,11 @@ const many = async (act) => {
   if (act === 'tag') value = prompt('Tag for the selected takes') || '';
   if (act === 'tag' && !value) return;
   if (act === 'move') value = element.querySelector('[data-target]').value;
-  if (act !== 'export') return sendClick({act: 'many-' + act, ids, value});
+  if (act !== 'export') return sendClick({ act: `many-${act}`, ids, value });
   const answer = await fetch('history/export', {
-    method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({ids}),
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ ids }),
   });
   if (!answer.ok) return alert((await answer.json()).error.message);
   const link = document.createElement('a');
@@ -22,7 +25,7 @@ const many = async (act) => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   const missing = JSON.parse(answer.headers.get('X-Missing') || '[]');
-  if (missing.length) alert('Left out, because their files are gone: ' + missing.join(', '));
+  if (missing.length) alert(`Left out, because their files are gone: ${missing.join(', ')}`);
 };
 element.addEventListener('click', (event) => {
   const bulk = event.target.closest('[data-bulk]');
@@ -33,8 +36,8 @@ element.addEventListener('click', (event) => {
   const act = button.dataset.act;
   if (act === 'delete' && !confirm('Delete this take and its audio?')) return;
   // Where the list is not drawn again there is no answer to wait for.
-  if (['reuse', 'open'].includes(act)) return trigger('click', {id, act});
-  sendClick({id, act});
+  if (['reuse', 'open'].includes(act)) return trigger('click', { id, act });
+  sendClick({ id, act });
 });
 element.addEventListener('change', (event) => {
   if (event.target.matches('[data-all]'))
@@ -51,7 +54,9 @@ element.addEventListener('keydown', (event) => {
     ArrowUp: () => row.previousElementSibling?.focus(),
     Enter: () => audio && (audio.paused ? audio.play() : audio.pause()),
     ' ': () => row.querySelector('[data-pick]').click(),
-    f: () => push('favorite'), u: () => push('reuse'), e: () => push('open'),
+    f: () => push('favorite'),
+    u: () => push('reuse'),
+    e: () => push('open'),
     Delete: () => push('delete'),
   };
   if (!keys[event.key]) return;

@@ -12,8 +12,13 @@ const sendNext = () => {
   timeout = waiting.length ? setTimeout(sendNext, ANSWER_MS) : null;
   if (timeout) trigger('click', waiting.shift());
 };
-const addsUp = (before, data) => data.act === 'nudge' && before.act === 'nudge'
-  && before.id === data.id && before.ms * data.ms >= 0 && before.tracks * data.tracks >= 0;
+const addsUp = (before, data) =>
+  data.act === 'nudge' &&
+  before.act === 'nudge' &&
+  before.id === data.id &&
+  before.ms * data.ms >= 0 &&
+  before.tracks * data.tracks >= 0;
+// biome-ignore lint/correctness/noUnusedVariables: the script that follows this one calls it.
 const sendClick = (data) => {
   const before = waiting[waiting.length - 1];
   if (before && addsUp(before, data)) {
@@ -27,4 +32,4 @@ new MutationObserver(() => {
   if (drawn === mark) return;
   mark = drawn;
   if (timeout) sendNext();
-}).observe(element, {childList: true, subtree: true, attributeFilter: ['data-drawn']});
+}).observe(element, { childList: true, subtree: true, attributeFilter: ['data-drawn'] });

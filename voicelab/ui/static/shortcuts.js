@@ -6,5 +6,8 @@ document.addEventListener('keydown', (event) => {
   event.preventDefault();
   // The text box sends its value when it loses the focus; the click must come after that.
   event.target.blur();
-  setTimeout(() => { button.click(); event.target.focus(); }, 50);
+  setTimeout(() => {
+    button.click();
+    event.target.focus();
+  }, 50);
 });

@@ -4,5 +4,5 @@ element.addEventListener('click', (event) => {
   const act = button.dataset.act;
   if (act === 'delete' && !confirm('Delete this voice, its clips and all its takes?')) return;
   if (act === 'remove' && !confirm('Remove this clip?')) return;
-  trigger('click', {id: button.closest('[data-id]').dataset.id, act});
+  trigger('click', { id: button.closest('[data-id]').dataset.id, act });
 });
