@@ -6,29 +6,27 @@ one is pinned.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from voicelab.audio import Clip, Cue, captions, encoded, mix, mix_frames, write_whole
+from voicelab.audio import Cue, write_whole
 from voicelab.errors import Conflict, InvalidInput, NotFound
 from voicelab.library.archives.missing import Missing
 from voicelab.library.files.local import Files
 from voicelab.library.profiles import check_text
 from voicelab.library.story_items import (
     RANGES,
-    chapters_of,
+    StoryItems,
     check_field,
     check_within,
-    item_cues,
     ordered_by_takes,
     starts_by_takes,
 )
+from voicelab.library.story_sound import StorySound
 from voicelab.library.takes import STORY_ITEMS, History
-from voicelab.library.versions import GENERATIONS, Versions
+from voicelab.library.versions import Versions
 from voicelab.records import now
 from voicelab.store import Query, Store
 from voicelab.text import check_name
@@ -44,16 +42,6 @@ LEAST_MS = 10
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Heard:
-    """What is heard of an item."""
-
-    path: str
-    duration_ms: int
-    sample_rate: int
-    chunks: list[Record]
-
-
 class Stories:
     """The stories of a store.
 
@@ -63,9 +51,8 @@ class Stories:
 
     def __init__(self, store: Store, files: Files, history: History, versions: Versions):
         self._store = store
-        self._files = files
-        self._history = history
-        self._versions = versions
+        self._items = StoryItems(store, history, versions)
+        self._sound = StorySound(self._items, files)
 
     def list(self) -> list[Record]:
         """All stories without their items, the newest first."""
@@ -101,7 +88,7 @@ class Stories:
         story = self._store.get(STORIES, id)
         if story is None:
             raise NotFound(f"There is no story {id[:40]}.", param="story_id")
-        items = self._shown(*self._items(id))
+        items = self._items.shown(*self._items.of(id))
         ends = [item["start_time_ms"] + item["duration_ms"] for item in items]
         return story | {
             "item_count": len(items),
@@ -124,7 +111,7 @@ class Stories:
         """Remove a story; its takes stay. Raises NotFound."""
         self.get(id)
         with self._store.batch():
-            for item in self._items(id):
+            for item in self._items.of(id):
                 self._store.delete(STORY_ITEMS, item["id"])
             self._store.delete(STORIES, id)
 
@@ -168,7 +155,7 @@ class Stories:
         with self._store.batch():
             self._store.insert(STORY_ITEMS, item)
             self._touch(id)
-        return self._shown(item)[0]
+        return self._items.shown(item)[0]
 
     def append(self, id: str, generation_ids: Sequence[str]) -> None:
         """Put takes behind what a story has, 200 ms apart; all or none.
@@ -188,12 +175,12 @@ class Stories:
         Raises:
             NotFound; InvalidInput: a value out of range, or nothing would be left to hear.
         """
-        item = self._item(id, item_id) | fields
+        item = self._items.one(id, item_id) | fields
         self._check_item(item)
         with self._store.batch():
             self._store.patch(STORY_ITEMS, item_id, fields)
             self._touch(id)
-        return self._shown(item)[0]
+        return self._items.shown(item)[0]
 
     def nudge(self, id: str, item_id: str, ms: int, tracks: int) -> Record:
         """Move an item by so much from where it is, as far as there is room; the item.
@@ -202,7 +189,7 @@ class Stories:
             NotFound.
         """
         with self._store.batch():
-            item = self._item(id, item_id)
+            item = self._items.one(id, item_id)
             moved = {"start_time_ms": item["start_time_ms"] + ms, "track": item["track"] + tracks}
             # Tracks above the first are the studio's: a press does not lead there.
             least = {"start_time_ms": 0, "track": min(0, item["track"])}
@@ -217,8 +204,8 @@ class Stories:
         Raises:
             NotFound; InvalidInput: the cut is not inside.
         """
-        item = self._item(id, item_id)
-        length = self._shown(item)[0]["duration_ms"]
+        item = self._items.one(id, item_id)
+        length = self._items.shown(item)[0]["duration_ms"]
         check_within("split_time_ms", at_ms, LEAST_MS, length - LEAST_MS)
         first = {"trim_end_ms": item["trim_end_ms"] + length - at_ms, "fade_out_ms": 0}
         second = item | {
@@ -232,11 +219,11 @@ class Stories:
             self._store.patch(STORY_ITEMS, item_id, first)
             self._store.insert(STORY_ITEMS, second)
             self._touch(id)
-        return self._shown(item | first, second)
+        return self._items.shown(item | first, second)
 
     def duplicate(self, id: str, item_id: str) -> Record:
         """The same once more, behind the last item of its track; the new item."""
-        item = self._item(id, item_id)
+        item = self._items.one(id, item_id)
         kept = {key: item[key] for key in (*RANGES, "version_id") if key != "start_time_ms"}
         return self.add_item(id, item["generation_id"], **kept)
 
@@ -250,7 +237,7 @@ class Stories:
         Raises:
             NotFound; InvalidInput: not the items of one track.
         """
-        items = {item["id"]: item for item in self._items(id)}
+        items = {item["id"]: item for item in self._items.of(id)}
         tracks = {items[each]["track"] for each in item_ids if each in items}
         expected = {each for each, item in items.items() if item["track"] in tracks}
         if len(tracks) != 1 or set(item_ids) != expected or len(item_ids) != len(expected):
@@ -265,7 +252,7 @@ class Stories:
             NotFound; InvalidInput: see `ordered_by_takes`.
         """
         self.get(id)
-        order = ordered_by_takes(self._items(id), generation_ids)
+        order = ordered_by_takes(self._items.of(id), generation_ids)
         self._lay(id, order)
         shown = {item["id"]: item for item in self.get(id)["items"]}
         return [shown[item["id"]] for item in order]
@@ -277,7 +264,7 @@ class Stories:
             NotFound; InvalidInput: a start out of range; see `starts_by_takes`.
         """
         self.get(id)
-        starts = starts_by_takes(self._items(id), updates)
+        starts = starts_by_takes(self._items.of(id), updates)
         for start_ms in starts.values():
             check_field("start_time_ms", start_ms)
         with self._store.batch():
@@ -285,17 +272,9 @@ class Stories:
                 self._store.patch(STORY_ITEMS, item_id, {"start_time_ms": start_ms})
             self._touch(id)
 
-    def _lay(self, id: str, items: Sequence[Record]) -> None:
-        start = min(item["start_time_ms"] for item in items)
-        with self._store.batch():
-            for item in self._shown(*items):
-                self._store.patch(STORY_ITEMS, item["id"], {"start_time_ms": start})
-                start += item["duration_ms"] + GAP_MS
-            self._touch(id)
-
     def remove_item(self, id: str, item_id: str) -> None:
         """Take an item out; its take stays. Raises NotFound."""
-        self._item(id, item_id)
+        self._items.one(id, item_id)
         with self._store.batch(frees=True):
             self._store.delete(STORY_ITEMS, item_id)
             self._touch(id)
@@ -320,120 +299,24 @@ class Stories:
             NotFound: there is no such story, or no sound of it; Conflict: it is empty.
             StorageError: from the iterator, when the file of a take cannot be read.
         """
-        story = self.get(id)
-        if not story["items"]:
-            raise Conflict("The story is empty.")
-        missing = missing or Missing()
-        heard = self._heard_items(id, missing)
-        if kind in ("srt", "vtt"):
-            return iter([captions(self._cues(heard), kind).encode()])
-        clips = [self._clip(*pair) for pair in heard]
-        rate = max(source.sample_rate for _, source in heard)
-        frames = mix_frames(clips, rate)
-        chapters = chapters_of([i for i in story["items"] if i["id"] not in missing.ids])
-        blocks = mix(clips, rate)
-        return encoded(blocks, rate, kind, frames=frames, chapters=chapters, title=story["name"])
+        return self._sound.streamed(self.get(id), kind, missing or Missing())
 
     def cues(self, id: str) -> list[Cue]:
         """Captions from the chunks' times, as far as they are heard, in time order."""
-        return self._cues(self._heard_items(id, Missing()))
+        return self._sound.cues(id, Missing())
 
-    def _cues(self, heard: list[tuple[Record, _Heard]]) -> list[Cue]:
-        shown = self._shown(*(item for item, _ in heard))
-        found = [
-            cue
-            for item, (_, source) in zip(shown, heard, strict=True)
-            for cue in item_cues(item, source.chunks)
-        ]
-        return sorted(found, key=lambda cue: cue.start_s)
-
-    def _heard_items(self, id: str, missing: Missing) -> list[tuple[Record, _Heard]]:
-        """Those whose sound is there."""
-        found = []
-        for item in self._items(id):
-            with missing.left_out(item["id"], "story item", take=item["generation_id"]):
-                heard = self._heard(item)
-                self._files.path(heard.path)
-                found.append((item, heard))
-        missing.check_left(found)
-        return found
-
-    def _items(self, id: str) -> list[Record]:
-        items, _ = self._store.page(STORY_ITEMS, Query(where={"story_id": id}))
-        keys = ("start_time_ms", "track", "created_at")
-        return sorted(items, key=lambda item: tuple(item[key] for key in keys))
-
-    def _item(self, id: str, item_id: str) -> Record:
-        item = self._store.get(STORY_ITEMS, item_id)
-        if item is None or item["story_id"] != id:
-            raise NotFound(f"There is no item {item_id[:40]} in this story.", param="item_id")
-        return item
-
-    def _shown(self, *items: Record) -> list[Record]:
-        """Items with what a list needs of their takes."""
-        ids = list(dict.fromkeys(item["generation_id"] for item in items))
-        takes = {take["id"]: take for take in self._store.get_many(GENERATIONS, ids)}
-        names, versions = self._history.profile_names(), self._versions.listed(ids)
-        return [
-            self._told(item, takes.get(item["generation_id"], {}), names)
-            | {"versions": versions[item["generation_id"]]}
-            for item in items
-        ]
-
-    def _told(self, item: Record, take: Record, names: Mapping[str, str]) -> Record:
-        source = self._source(item, take)
-        length = math.floor((source["duration"] or 0) * 1000)
-        return item | {
-            "language": take["language"],
-            "audio_path": source["audio_path"],
-            "duration": round(length / 1000, 3),
-            "seed": take["seed"],
-            "instruct": take["instruct"],
-            "generation_created_at": take["created_at"],
-            "active_version_id": take["active_version_id"],
-            "text": take["text"],
-            "profile_id": take["profile_id"],
-            "profile_name": names.get(take["profile_id"], ""),
-            "engine": take["engine"],
-            "source_duration_ms": length,
-            "duration_ms": max(0, length - item["trim_start_ms"] - item["trim_end_ms"]),
-        }
-
-    def _source(self, item: Record, take: Record | None) -> Record:
-        """The take or version that is heard."""
-        if not take:
-            raise NotFound(f"There is no take {item['generation_id'][:40]}.", param="generation_id")
-        if item["version_id"]:
-            return self._versions.get(item["version_id"], item["generation_id"])
-        return take
-
-    def _heard(self, item: Record) -> _Heard:
-        take = self._store.get(GENERATIONS, item["generation_id"])
-        source = self._source(item, take)
-        if not source["audio_path"] or source["duration"] is None:
-            raise Conflict("This take has no audio yet.")
-        return _Heard(
-            source["audio_path"],
-            math.floor(source["duration"] * 1000),
-            (take or source)["sample_rate"] or 24_000,
-            source.get("chunks") or [],
-        )
-
-    def _clip(self, item: Record, heard: _Heard) -> Clip:
-        return Clip(
-            path=self._files.path(heard.path),
-            start_ms=item["start_time_ms"],
-            trim_start_ms=item["trim_start_ms"],
-            trim_end_ms=item["trim_end_ms"],
-            volume=item["volume"],
-            fade_in_ms=item["fade_in_ms"],
-            fade_out_ms=item["fade_out_ms"],
-        )
+    def _lay(self, id: str, items: Sequence[Record]) -> None:
+        start = min(item["start_time_ms"] for item in items)
+        with self._store.batch():
+            for item in self._items.shown(*items):
+                self._store.patch(STORY_ITEMS, item["id"], {"start_time_ms": start})
+                start += item["duration_ms"] + GAP_MS
+            self._touch(id)
 
     def _check_item(self, item: Record) -> None:
         for name in RANGES:
             check_field(name, item[name])
-        length = self._heard(item).duration_ms
+        length = self._items.heard(item).duration_ms
         if length - item["trim_start_ms"] - item["trim_end_ms"] < LEAST_MS:
             raise InvalidInput(
                 f"Of {length} ms nothing would be left to hear after trimming "
@@ -442,7 +325,7 @@ class Stories:
             )
 
     def _behind(self, id: str, track: int) -> int:
-        items = self._shown(*(item for item in self._items(id) if item["track"] == track))
+        items = self._items.shown(*(item for item in self._items.of(id) if item["track"] == track))
         ends = [item["start_time_ms"] + item["duration_ms"] for item in items]
         return max(ends) + GAP_MS if ends else 0
 

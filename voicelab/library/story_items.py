@@ -1,18 +1,25 @@
-"""Items of a story: what they may hold, which are meant where takes are named, their captions."""
+"""Items of stories: read, what they may hold, which a take's name means, their captions."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from voicelab.audio import Chapter, Cue
-from voicelab.errors import InvalidInput
+from voicelab.errors import Conflict, InvalidInput, NotFound
+from voicelab.library.takes import STORY_ITEMS, History
+from voicelab.library.versions import GENERATIONS, Versions
+from voicelab.store import Query, Store
 
 __all__ = [
+    "Heard",
     "MAX_TRACKS",
     "RANGES",
+    "StoryItems",
     "chapters_of",
     "check_field",
     "check_within",
@@ -135,3 +142,90 @@ def chapters_of(items: Sequence[Record]) -> list[Chapter]:
         Chapter(item["start_time_ms"] / 1000, end, f"{item['profile_name']}: {item['text'][:60]}")
         for item, end in zip(starts, [*ends, last], strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What is heard of an item."""
+
+    path: str
+    duration_ms: int
+    sample_rate: int
+    chunks: list[Record]
+
+
+class StoryItems:
+    """Reads the items of all stories.
+
+    Args:
+        store, history, versions: of the lab.
+    """
+
+    def __init__(self, store: Store, history: History, versions: Versions):
+        self._store = store
+        self._history = history
+        self._versions = versions
+
+    def of(self, id: str) -> list[Record]:
+        """The items of a story in time order."""
+        items, _ = self._store.page(STORY_ITEMS, Query(where={"story_id": id}))
+        keys = ("start_time_ms", "track", "created_at")
+        return sorted(items, key=lambda item: tuple(item[key] for key in keys))
+
+    def one(self, id: str, item_id: str) -> Record:
+        """One item; raises NotFound."""
+        item = self._store.get(STORY_ITEMS, item_id)
+        if item is None or item["story_id"] != id:
+            raise NotFound(f"There is no item {item_id[:40]} in this story.", param="item_id")
+        return item
+
+    def shown(self, *items: Record) -> list[Record]:
+        """Items with what a list needs of their takes."""
+        ids = list(dict.fromkeys(item["generation_id"] for item in items))
+        takes = {take["id"]: take for take in self._store.get_many(GENERATIONS, ids)}
+        names, versions = self._history.profile_names(), self._versions.listed(ids)
+        return [
+            self._described(item, takes.get(item["generation_id"], {}), names)
+            | {"versions": versions[item["generation_id"]]}
+            for item in items
+        ]
+
+    def _described(self, item: Record, take: Record, names: Mapping[str, str]) -> Record:
+        source = self._source(item, take)
+        length = math.floor((source["duration"] or 0) * 1000)
+        return item | {
+            "language": take["language"],
+            "audio_path": source["audio_path"],
+            "duration": round(length / 1000, 3),
+            "seed": take["seed"],
+            "instruct": take["instruct"],
+            "generation_created_at": take["created_at"],
+            "active_version_id": take["active_version_id"],
+            "text": take["text"],
+            "profile_id": take["profile_id"],
+            "profile_name": names.get(take["profile_id"], ""),
+            "engine": take["engine"],
+            "source_duration_ms": length,
+            "duration_ms": max(0, length - item["trim_start_ms"] - item["trim_end_ms"]),
+        }
+
+    def _source(self, item: Record, take: Record | None) -> Record:
+        """The take or version that is heard."""
+        if not take:
+            raise NotFound(f"There is no take {item['generation_id'][:40]}.", param="generation_id")
+        if item["version_id"]:
+            return self._versions.get(item["version_id"], item["generation_id"])
+        return take
+
+    def heard(self, item: Record) -> Heard:
+        """What is heard of an item; raises NotFound, or Conflict when its take has no audio."""
+        take = self._store.get(GENERATIONS, item["generation_id"])
+        source = self._source(item, take)
+        if not source["audio_path"] or source["duration"] is None:
+            raise Conflict("This take has no audio yet.")
+        return Heard(
+            source["audio_path"],
+            math.floor(source["duration"] * 1000),
+            (take or source)["sample_rate"] or 24_000,
+            source.get("chunks") or [],
+        )
