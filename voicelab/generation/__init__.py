@@ -2,11 +2,12 @@
 
 from voicelab.generation.cache import ChunkCache
 from voicelab.generation.dialogue import Dialogue, Line, parse_script
+from voicelab.generation.memory import memory_info
 from voicelab.generation.plan import Planner, check_seed
 from voicelab.generation.resumption import Resumption
 from voicelab.generation.scheduler import Scheduler
 from voicelab.generation.speech import Speech
-from voicelab.generation.status import Status, memory_info
+from voicelab.generation.status import Status
 from voicelab.generation.take import Blueprint, Piece, Take
 from voicelab.generation.tidying import Tidying
 

@@ -39,8 +39,8 @@ from voicelab.errors import (
     VoicelabError,
 )
 from voicelab.generation.job import ChunkAudio, Job
+from voicelab.generation.live import LiveRequest
 from voicelab.generation.scheduler import Scheduler
-from voicelab.generation.status import LiveRequest
 from voicelab.library import INTERRUPTED, Destination, Files, described, processed, version_row
 from voicelab.records import Generation, SpokenChunk
 from voicelab.text import Plan
