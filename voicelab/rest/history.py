@@ -21,10 +21,10 @@ from voicelab.rest.background import Background
 from voicelab.rest.json import Json
 from voicelab.rest.models import Changed, Deleted, Favorite, Imported, Message, TakePage, TakeRecord
 from voicelab.rest.openapi import SOUNDS, files
-from voicelab.rest.reports import TakeTotals
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import BulkPatch, GenerationPatch, Ids
 from voicelab.rest.security.exposure import refuse_when_exposed
+from voicelab.rest.storage_reports import TakeTotals
 from voicelab.rest.streams import AudioFile, MadeResponse
 from voicelab.rest.uploads import attachment, made_file
 from voicelab.rest.warnings import missing_header

@@ -1,4 +1,4 @@
-"""What routes answer of requests, engines and storage. For /docs; answers are not validated.
+"""What routes answer of requests and engines. For /docs; answers are not validated.
 
 A field without a default is always there. Clients must expect further fields.
 """
@@ -11,7 +11,6 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 __all__ = [
-    "Cleanup",
     "Cleared",
     "Config",
     "EngineState",
@@ -21,14 +20,11 @@ __all__ = [
     "Languages",
     "MemoryInfo",
     "Models",
-    "PolicyInForce",
     "Progress",
     "Request",
     "RequestLog",
     "RequestStatus",
     "Statistics",
-    "TakeTotals",
-    "Usage",
     "Voices",
 ]
 
@@ -207,122 +203,6 @@ class Health(BaseModel):
     initialization_progress: str | None
     initialization_error: str | None
     storage_error: str | None
-
-
-class TakeTotals(BaseModel):
-    """Totals of all takes; days are UTC."""
-
-    total_generations: int
-    total_duration_seconds: float
-    generations_by_profile: Mapping[str, int]
-    by_engine: Mapping[str, int]
-    by_status: Mapping[str, int]
-    by_day: Mapping[str, int]
-    by_language: Mapping[str, int]
-    total_size_bytes: int
-    average_real_time_factor: float
-
-
-class ProfileUsage(BaseModel):
-    """What the takes of a profile weigh."""
-
-    profile_id: str
-    profile_name: str
-    takes: int
-    size_bytes: int
-
-
-class AgeUsage(BaseModel):
-    """What the takes of an age weigh."""
-
-    label: str
-    takes: int
-    size_bytes: int
-
-
-class Usage(BaseModel):
-    """What all weighs."""
-
-    total_bytes: int
-    takes_bytes: int
-    clips_bytes: int
-    profiles_bytes: int
-    cache_bytes: int
-    records_bytes: int
-    free_bytes: int | None
-    takes: int
-    orphan_files: int
-    orphan_bytes: int
-    by_profile: list[ProfileUsage]
-    by_age: list[AgeUsage]
-
-
-class PolicyInForce(BaseModel):
-    """The storage policy; null is no limit."""
-
-    max_age_days: float | None
-    max_takes: int | None
-    max_total_mb: float | None
-    quota_mb: float | None
-    quota_action: Literal["refuse", "evict"]
-    flac_after_days: float | None
-
-
-class GoneTake(BaseModel):
-    """A take that the policy sends away, and which rule does."""
-
-    id: str
-    created_at: str
-    size_bytes: int
-    text: str
-    reason: str
-
-
-class CompressedVersion(BaseModel):
-    """A version that becomes FLAC; what it saves is null until it is done."""
-
-    id: str
-    version_id: str
-    size_bytes: int
-    saved_bytes: int | None
-
-
-class FailedVersion(BaseModel):
-    """A version that stays a WAV, and why."""
-
-    id: str
-    version_id: str
-    error: str
-
-
-class OrphanFile(BaseModel):
-    """A file of no record."""
-
-    path: str
-    size_bytes: int
-
-
-class MissingFile(BaseModel):
-    """A version whose file is not there."""
-
-    id: str
-    generation_id: str
-    audio_path: str
-
-
-class Cleanup(BaseModel):
-    """What a clean-up does, or would do."""
-
-    dry_run: bool
-    deleted: list[GoneTake]
-    compressed: list[CompressedVersion]
-    not_compressed: list[FailedVersion]
-    orphan_files: list[OrphanFile]
-    missing_files: list[MissingFile]
-    restored: list[str]
-    freed_bytes: int
-    audio_files: int
-    going_files: int
 
 
 class Model(BaseModel):

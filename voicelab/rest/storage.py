@@ -12,9 +12,9 @@ from starlette.responses import Response
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy
 from voicelab.rest.json import Json
-from voicelab.rest.reports import Cleanup, PolicyInForce, Usage
 from voicelab.rest.routing import Router
 from voicelab.rest.security.exposure import refuse_when_exposed
+from voicelab.rest.storage_reports import Cleanup, PolicyInForce, Usage
 
 __all__ = ["router"]
 
