@@ -348,7 +348,7 @@ def test_a_fold_that_fails_is_not_tried_again_at_once(opened: Opened, background
 def test_a_fold_that_failed_is_tried_again_in_time(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voicelab.store.tinydb.storage.RETRY_S", 0.0)
+    monkeypatch.setattr("voicelab.store.tinydb.folding.RETRY_S", 0.0)
     system = NoRoomForABase()
     fill(opened(system=system, compact_after_bytes=2_000), 100)
     assert system.tries > 20

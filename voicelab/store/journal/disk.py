@@ -60,7 +60,7 @@ class Disk:
         self.room = Room(system, path, reserve_bytes, make_room)
         self.flush = Flush(system, found.sequence, self._holding)
         self.base_bytes = found.base_bytes or 0
-        self._system, self._path, self._found = system, path, found
+        self._system, self.path, self._found = system, path, found
         self._is_settled = self._is_kept = False
         self._segment: Segment | None = None
         self._last_segment = max([self.meta.segment, *found.segments])
@@ -142,7 +142,7 @@ class Disk:
         documents, meta, sealed = rotation
         size_bytes = self.room.tried(lambda: self._written(documents, meta, progress))
         self._sync_folder()
-        self._hold(self._path)
+        self._hold(self.path)
         self.base_bytes, self.meta = size_bytes, meta
         for path, _ in self._sealed[:sealed]:
             self._holding.drop(path)
@@ -179,7 +179,7 @@ class Disk:
         try:
             for number in self._found.segments:
                 with contextlib.suppress(FileNotFoundError):
-                    self._system.remove(segment_path(self._path, number))
+                    self._system.remove(segment_path(self.path, number))
         except OSError as error:
             raise storage_error(error) from error
         self._is_settled = True
@@ -194,7 +194,7 @@ class Disk:
         """Where a new base finds no room, deletions must be written all the same."""
         try:
             for number in self._found.segments:
-                path = segment_path(self._path, number)
+                path = segment_path(self.path, number)
                 descriptor = self._system.open(path)
                 try:  # a segment begins only when all before it is on the disk
                     self._system.sync(descriptor)
@@ -210,7 +210,7 @@ class Disk:
     def keep_copy(self, label: str) -> Path:
         """A verified copy of the base file beside it; raises StoreFull, StorageError."""
         try:
-            return copy_aside(self._system, self._path, f"{label}-{stamp()}")
+            return copy_aside(self._system, self.path, f"{label}-{stamp()}")
         except OSError as error:
             raise storage_error(error) from error
 
@@ -224,7 +224,7 @@ class Disk:
     def _begin(self) -> Segment:
         header = Header(self.meta.id, self._last_segment + 1, self.sequence)
         try:
-            segment = Segment(self._system, self._path, header)
+            segment = Segment(self._system, self.path, header)
         except OSError as error:
             raise self._failed("Beginning a journal", error) from error
         self._sync_folder()
@@ -239,7 +239,7 @@ class Disk:
     ) -> int:
         pieces = encode(documents, meta)
         try:
-            return put_in_place(self._system, self._path, pieces, progress, self._ready)
+            return put_in_place(self._system, self.path, pieces, progress, self._ready)
         except OSError as error:
             raise self._failed("Writing the base file", error) from error
 
@@ -251,7 +251,7 @@ class Disk:
 
     def _ready(self, descriptor: int) -> None:
         self.flush.check_held()
-        self._holding.expect(self._path, descriptor)
+        self._holding.expect(self.path, descriptor)
 
     def _cut(self, segment: Segment, end: int) -> None:
         try:
@@ -268,7 +268,7 @@ class Disk:
 
     def _sync_folder(self) -> None:
         try:
-            self._system.sync_folder(self._path.parent)
+            self._system.sync_folder(self.path.parent)
         except OSError as error:
             self.flush.stop("Syncing the data folder (fsync)", error)
             self.flush.check()
@@ -278,14 +278,14 @@ class Disk:
         if self._is_kept:
             return
         for number, tail in self._found.tail:
-            name = f"{self._path.name}.tail-{number:08}"
-            write_aside(self._system, self._path.with_name(name), [tail])
+            name = f"{self.path.name}.tail-{number:08}"
+            write_aside(self._system, self.path.with_name(name), [tail])
         if self._found.edited:
-            copy_aside(self._system, self._path, f"edited-{stamp()}")
+            copy_aside(self._system, self.path, f"edited-{stamp()}")
         self._is_kept = True
 
     def _drop_unfinished(self) -> None:
         """What was being made when a process died, and nothing that is not the store's."""
-        for name in self._system.names(self._path.parent):
-            if name.startswith(self._path.name + ".") and name.endswith((".tmp", ".new")):
-                self._system.remove(self._path.with_name(name))
+        for name in self._system.names(self.path.parent):
+            if name.startswith(self.path.name + ".") and name.endswith((".tmp", ".new")):
+                self._system.remove(self.path.with_name(name))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from tinydb.storages import Storage
 
 from voicelab.errors import Conflict, StorageError, storage_error
 from voicelab.store.collector import quiet_collector
-from voicelab.store.journal.compaction import Progress, Worker
+from voicelab.store.journal.compaction import Progress
 from voicelab.store.journal.contents import Contents, Undo, Watcher
 from voicelab.store.journal.disk import Disk
 from voicelab.store.journal.lock import ProcessLock
@@ -23,6 +22,7 @@ from voicelab.store.journal.recovery import Recovered, read_settled, recover
 from voicelab.store.journal.room import MakeRoom
 from voicelab.store.journal.system import System
 from voicelab.store.tinydb.change import Change
+from voicelab.store.tinydb.folding import Folding, Timing
 from voicelab.store.tinydb.migration import Migration
 from voicelab.store.tinydb.view import TablesView, difference
 
@@ -31,11 +31,6 @@ __all__ = ["Durability", "JournalStorage"]
 log = logging.getLogger(__name__)
 
 Durability = Literal["full", "normal"]
-
-IDLE_S, SYNC_EVERY_S = 60.0, 1.0
-
-RETRY_S = 60.0
-"""A fold that failed is not tried again sooner: each try writes until the disk is full."""
 
 
 class JournalStorage(Storage):
@@ -87,17 +82,14 @@ class JournalStorage(Storage):
     ):
         self.path = Path(path).absolute()  # a notebook may go to another folder meanwhile
         self.lock = threading.RLock()
-        self._is_normal, self._read_only = durability == "normal", read_only
-        self._background, self._compact_after_bytes = background, compact_after_bytes
+        self._read_only = read_only
+        self._timing = Timing(durability == "normal", background, compact_after_bytes)
         self._reserve_bytes, self._make_room = reserve_bytes, make_room
         self._held = self._batches = 0
         self._frees = False
         self._pending: list[Change] = []
         self._undo: list[Undo] = []
-        self._compacting = threading.Lock()
-        self._worker: Worker | None = None
         self._closed = False
-        self._changed_at = self._synced_at = self._fold_from = time.monotonic()
         # Who only reads never writes either, so there is nothing to keep others from.
         self._process_lock = ProcessLock(self.path.parent) if locked and not read_only else None
         try:
@@ -162,7 +154,7 @@ class JournalStorage(Storage):
                 self._held -= 1
             number = 0 if self._held else self._disk.sequence
         if number:
-            self._answer(number)
+            self._folding.answer(number)
 
     @contextlib.contextmanager
     def batch(self, frees: bool = False) -> Iterator[None]:
@@ -224,7 +216,7 @@ class JournalStorage(Storage):
         with self.lock:
             self._check_unbatched("compacted")
             self._check_writable()
-        self._compact(progress)
+        self._folding.compact(progress)
 
     def settle(self) -> None:
         """Write what opening found out: the journal of a crash folded, bytes of its tail aside.
@@ -264,9 +256,9 @@ class JournalStorage(Storage):
             if self._closed:
                 return
             self._closed = True
-        self._stop_worker()
+        self._folding.stop()
         try:
-            self._fold()
+            self._folding.fold()
             with contextlib.suppress(StorageError):  # if that failed, who waits is answered here
                 self._disk.flush.wait(self._disk.sequence)
         finally:
@@ -276,7 +268,7 @@ class JournalStorage(Storage):
         """Release the lock and the files without writing anything, as a crash would."""
         self._closed = True
         if self._is_ours:
-            self._stop_worker()
+            self._folding.stop()
             with self.lock:
                 self._disk.flush.end()
                 self._disk.release()
@@ -288,11 +280,6 @@ class JournalStorage(Storage):
     @property
     def _is_ours(self) -> bool:
         return self._process_lock is None or self._process_lock.is_ours
-
-    def _stop_worker(self) -> None:
-        # After a fork the thread is the parent's alone.
-        if self._worker is not None and self._is_ours:
-            self._worker.stop()
 
     def _load(self, system: System, migration: Migration, anew: bool) -> None:
         with quiet_collector() as freeze:
@@ -308,6 +295,7 @@ class JournalStorage(Storage):
             migration.check(self.path, self._disk.meta, self._read_only)
             if migration.is_due(self._disk.meta):
                 self._migrate(migration)
+            self._folding = Folding(self._disk, self._contents, self.lock, self._timing)
             freeze(sum(map(len, self._contents.tables.values())))
 
     def _recover(self, system: System, anew: bool) -> Recovered:
@@ -329,13 +317,6 @@ class JournalStorage(Storage):
         if not self._read_only:
             disk.write_base(disk.rotate(self._contents.tables))
 
-    def _compact(self, progress: Progress = lambda _: None) -> None:
-        with self._compacting:
-            with self.lock:
-                self._disk.settle(self._contents.tables)
-                rotation = self._disk.rotate(self._contents.tables)
-            self._disk.write_base(rotation, progress)
-
     def _check_ours(self) -> None:
         """Before the lock is taken: at a fork it may have been held by a thread left behind."""
         if not self._is_ours:
@@ -356,9 +337,7 @@ class JournalStorage(Storage):
         quick = all(change.quick for change in changes)
         frees = self._frees or all(change.frees for change in changes)
         self._disk.append(contents, quick, apply, frees)
-        self._changed_at = time.monotonic()
-        if self._background and self._worker is None:
-            self._worker = Worker(self._tick)
+        self._folding.changed()
 
     def _apply(self, changes: Sequence[Change], undo: list[Undo]) -> None:
         mark = len(undo)
@@ -368,64 +347,6 @@ class JournalStorage(Storage):
         except BaseException:
             _take_back(undo, mark)
             raise
-
-    def _answer(self, number: int) -> None:
-        """Wait for the disk, and see what is due."""
-        flush = self._disk.flush
-        if not self._is_normal:
-            flush.wait(number)
-        elif not self._background and self._until_sync_s <= 0:
-            flush.wait(number)
-            self._synced_at = time.monotonic()
-        is_due = self._disk.journal_bytes >= self._threshold_bytes and self._may_fold
-        if self._worker is not None:
-            if is_due or self._worker.sleeps:
-                self._worker.wake()
-        elif is_due and not self._background:
-            self._fold()
-
-    @property
-    def _until_sync_s(self) -> float:
-        return self._synced_at + SYNC_EVERY_S - time.monotonic()
-
-    @property
-    def _threshold_bytes(self) -> int:
-        return self._compact_after_bytes or self._disk.threshold_bytes
-
-    @property
-    def _may_fold(self) -> bool:
-        return time.monotonic() >= self._fold_from
-
-    def _tick(self) -> float | None:
-        """What the thread does; seconds until it looks again."""
-        disk = self._disk
-        if disk.flush.error is not None or self._closed:
-            return None
-        # A commit made during a look causes another at once: not another sync, too.
-        if self._is_normal and disk.flush.is_due and self._until_sync_s <= 0:
-            with contextlib.suppress(StorageError):  # the next commit tells
-                disk.flush.wait(disk.sequence)
-            self._synced_at = time.monotonic()
-        idle_s = time.monotonic() - self._changed_at
-        # A base much longer than its journal is not written anew for a commit or two.
-        is_idle = idle_s >= IDLE_S and disk.journal_bytes * 16 >= disk.base_bytes
-        if (is_idle or disk.journal_bytes >= self._threshold_bytes) and self._may_fold:
-            self._fold()
-        if disk.is_folded:
-            return None
-        if not self._is_normal:
-            return IDLE_S
-        return self._until_sync_s if self._until_sync_s > 0 else SYNC_EVERY_S
-
-    def _fold(self) -> None:
-        """Compact if there is something to; everything is safe in the journal if that fails."""
-        if self._disk.is_folded or self._disk.flush.error is not None:
-            return
-        try:
-            self._compact()
-        except StorageError as error:
-            self._fold_from = time.monotonic() + RETRY_S
-            log.warning("The journal could not be folded into %s: %s", self.path, error)
 
 
 def _take_back(undo: list[Undo], mark: int) -> None:
