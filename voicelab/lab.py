@@ -171,7 +171,7 @@ class VoiceLab:
 
     def drain(self, take: Take, progress: bool = False) -> dict[str, Any]:
         """Run a take to its end, with a bar if wanted; its record."""
-        from tqdm.auto import tqdm
+        from tqdm.auto import tqdm  # start-up time: 30 ms
 
         with take, tqdm(total=take.total_chunks, unit="chunk", disable=not progress) as bar:
             for piece in take:
@@ -256,7 +256,7 @@ class VoiceLab:
         Args:
             **arguments: for `gradio.Blocks.launch`, e.g. inline=True in a notebook.
         """
-        from voicelab.server import Lab
+        from voicelab.server import Lab  # start-up time: it brings gradio, a second or more
 
         if self._page is not None:
             self._page.close()

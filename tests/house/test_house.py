@@ -116,9 +116,7 @@ def test_no_module_holds_state(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
-def test_modules_are_short_and_say_what_they_offer(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= 460
+def test_modules_say_what_they_offer(path: Path) -> None:
     module = "voicelab." + name(path).removesuffix(".py").replace("/", ".").removesuffix(
         ".__init__"
     )

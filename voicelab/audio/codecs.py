@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from voicelab.audio.samples import is_silent, trim_silence
@@ -46,7 +47,7 @@ UNREADABLE = "The audio file of this take cannot be read."
 
 
 def _frames(pcm: NDArray[Any], sample_rate: int, form: str = "s16") -> Iterator[Any]:
-    import av
+    import av  # start-up time: 50 ms
 
     for start in range(0, len(pcm), sample_rate):
         block = np.ascontiguousarray(pcm[start : start + sample_rate]).reshape(1, -1)
@@ -57,7 +58,7 @@ def _frames(pcm: NDArray[Any], sample_rate: int, form: str = "s16") -> Iterator[
 
 
 def _resampled(frames: Iterator[Any], form: str, rate: int) -> Iterator[Any]:
-    import av
+    import av  # start-up time: 50 ms
 
     resampler = av.AudioResampler(format=form, layout="mono", rate=rate)
     for frame in frames:
@@ -87,7 +88,7 @@ def resampled(
     blocks: Iterable[NDArray[np.float32]], sample_rate: int, target_rate: int
 ) -> Iterator[NDArray[np.float32]]:
     """Blocks of float32 (n,) at another rate, in Hz, as they come."""
-    import av
+    import av  # start-up time: 50 ms
 
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=target_rate)
     for block in blocks:
@@ -104,7 +105,7 @@ def filtered(
     samples: NDArray[np.float32], sample_rate: int, filters: Sequence[tuple[str, str]]
 ) -> Iterator[Any]:
     """float32 (n,) through ffmpeg's filters: mono float frames."""
-    import av.filter
+    import av.filter  # start-up time: 50 ms
 
     graph = av.filter.Graph()
     nodes = [graph.add_abuffer(sample_rate=sample_rate, format="fltp", layout="mono")]
@@ -132,7 +133,7 @@ def decode(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float
         BadClip: not audio, broken, longer than ten minutes, an absurd sample rate, samples
             that are not numbers.
     """
-    import av
+    import av  # start-up time: 50 ms
 
     options = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     try:
@@ -197,8 +198,6 @@ def read(path: Path) -> tuple[NDArray[np.int16], int]:
     Raises:
         StorageError: it is gone or broken.
     """
-    import soundfile
-
     pcm: NDArray[Any]
     try:
         pcm, rate = soundfile.read(path, dtype="int16", always_2d=True)
@@ -217,8 +216,6 @@ def blocks(path: Path) -> tuple[Iterator[NDArray[np.int16]], int, int]:
     Raises:
         StorageError: it is gone or broken; also from the iterator.
     """
-    import soundfile
-
     try:
         file = soundfile.SoundFile(path)
     except (soundfile.SoundFileError, OSError) as error:
@@ -227,8 +224,6 @@ def blocks(path: Path) -> tuple[Iterator[NDArray[np.int16]], int, int]:
 
 
 def _blocks(file: Any) -> Iterator[NDArray[np.int16]]:
-    import soundfile
-
     try:
         with file:
             for block in file.blocks(BLOCK, dtype="int16", always_2d=True):

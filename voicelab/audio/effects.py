@@ -303,7 +303,7 @@ def _apply(samples: Samples, sample_rate: int, kind: str, params: Mapping[str, f
 
 
 def _plugin(kind: str, sample_rate: int, params: Mapping[str, float]) -> Any:
-    import pedalboard
+    import pedalboard  # start-up time: 10 ms, and only effects need it
 
     if kind == "delay":
         # The library rounds down, in float32: half a sample more and 0.01 s is 0.01 s.
@@ -339,7 +339,7 @@ def _shifted(samples: Samples, sample_rate: int, semitones: float) -> Samples:
     """
     if semitones == 0:
         return samples
-    import pedalboard
+    import pedalboard  # start-up time: 10 ms, and only effects need it
 
     # It gives fewer samples than it gets where there are under a hundred.
     padded = np.concatenate([samples, np.zeros(sample_rate // 10, np.float32)])

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from voicelab.audio.samples import wav_header
@@ -176,7 +177,7 @@ def _at_rate(blocks: Iterable[Pcm], sample_rate: int, form: Format) -> Iterator[
     if rate == sample_rate:
         yield from filter(len, blocks)
         return
-    import av
+    import av  # start-up time: 50 ms
 
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
     placed = _placed(blocks)
@@ -196,8 +197,6 @@ def _short(blocks: Iterable[Pcm], sample_rate: int) -> Iterator[Pcm]:
 def _sndfile(
     blocks: Iterable[Pcm], sample_rate: int, name: str, frames: int | None
 ) -> Iterator[bytes]:
-    import soundfile
-
     sink: Any = _SeekableSink()
     subtype = "VORBIS" if name == "ogg" else "PCM_16"
     shape = (sample_rate, 1, subtype)
@@ -235,7 +234,7 @@ def _muxer(
     sink: _Sink, sample_rate: int, form: Format, chapters: Sequence[Chapter], title: str
 ) -> Iterator[Callable[[Any], None]]:
     """Encodes frame by frame; the file is complete when the block is left."""
-    import av
+    import av  # start-up time: 50 ms
 
     options = {"flush_packets": "1", **form.options}
     target: Any = sink
@@ -269,7 +268,7 @@ def _placed(blocks: Iterable[Pcm]) -> Iterator[tuple[int, Pcm]]:
 
 
 def _frame(block: Pcm, sample_rate: int, position: int) -> Any:
-    import av
+    import av  # start-up time: 50 ms
 
     samples = np.ascontiguousarray(block).reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from voicelab.audio.codecs import resampled
@@ -165,8 +166,6 @@ class _Sounding:
 
 def _span(clip: Clip) -> tuple[int, int, int]:
     """First and last frame of the file that is heard, and its rate."""
-    import soundfile
-
     try:
         info = soundfile.info(clip.path)
     except (soundfile.SoundFileError, OSError) as error:
@@ -178,8 +177,6 @@ def _span(clip: Clip) -> tuple[int, int, int]:
 
 def _samples(clip: Clip, sample_rate: int) -> Iterator[Samples]:
     """What is heard of a file, float32 (n,) at `sample_rate` Hz, piece by piece."""
-    import soundfile
-
     first, last, rate = _span(clip)
     try:
         with soundfile.SoundFile(clip.path) as file:

@@ -79,7 +79,7 @@ def _engines(registry: Registry) -> Iterator[str]:
 def _products() -> Iterator[str]:
     """Decoding is matrix products with few rows: how fast are they, packed in which way?"""
     try:
-        from voicelab.engines.chatterbox.selftest import timings
+        from voicelab.engines.chatterbox.selftest import timings  # of the extra chatterbox
     except ImportError:
         return
     found = timings()

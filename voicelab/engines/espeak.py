@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import espeakng_loader
 import numpy as np
 from numpy.typing import NDArray
 
@@ -125,8 +126,6 @@ class _Library:
     """
 
     def __enter__(self) -> _Library:
-        import espeakng_loader
-
         try:
             self._dll = ctypes.CDLL(espeakng_loader.get_library_path())
             folder = str(Path(espeakng_loader.get_data_path()).parent).encode()

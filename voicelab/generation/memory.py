@@ -11,7 +11,7 @@ __all__ = ["memory_info"]
 
 def memory_info() -> dict[str, Any]:
     """Memory of this process in MB and percent (psutil), and of the GPU (0.0 without one)."""
-    import psutil
+    import psutil  # start-up time: 40 ms
 
     process = psutil.Process(os.getpid())
     torch = sys.modules.get("torch")  # asked only if an engine has imported it

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from voicelab.audio import blocks, encoded, write_whole
 
 __all__ = ["Speech"]
 
@@ -39,9 +42,7 @@ class Speech:
             InvalidInput: no such format.
             StoreFull, StorageError: nothing is left at `path`.
         """
-        from tqdm.auto import tqdm
-
-        from voicelab.audio import blocks, encoded, write_whole
+        from tqdm.auto import tqdm  # start-up time: 30 ms
 
         target = Path(path)
         sound, rate, frames = blocks(self.path)
@@ -60,8 +61,6 @@ class Speech:
 
     def _repr_html_(self) -> str:
         """A player with the audio inside, at its own loudness (IPython's normalises)."""
-        import base64
-
         audio = base64.b64encode(self.path.read_bytes()).decode()
         text = html.escape(self.record["text"][:300])
         facts = (

@@ -319,7 +319,7 @@ class History:
             columns: keys of a record; in no order of rows, but fast over many takes. All keys,
                 newest first, when empty.
         """
-        import pandas
+        import pandas  # start-up time: half a second or more
 
         if columns:
             rows = self._store.values(GENERATIONS, columns, self._query(filters))

@@ -45,7 +45,7 @@ def open_store(
             make_room=make_room,
         )
     try:
-        from voicelab.store.postgres.store import PostgresStore
+        from voicelab.store.postgres.store import PostgresStore  # of the extra postgres
     except ImportError as error:
         raise StorageError(
             "Records in a database need the extra 'postgres': pip install 'voicelab[postgres]'."

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from sentencex import segment
+
 from voicelab.errors import InvalidInput, TextTooLong
 
 __all__ = ["EVENT_TAGS", "Chunk", "Plan", "check_text", "halves", "plan"]
@@ -278,8 +280,6 @@ def _goes_on(sentence: str, following: str) -> bool:
 
 
 def _segments(passage: str, language: str) -> Iterator[str]:
-    from sentencex import segment
-
     start = 0
     while start < len(passage):
         found = segment(language.split("-")[0], passage[start : start + WINDOW_CHARS])

@@ -72,7 +72,7 @@ def ready(server: GradioMCPServer, max_queue: int) -> None:
         server: as gradio made it, not yet asked for anything.
         max_queue: how many calls may wait or run at once.
     """
-    from mcp import types
+    from mcp import types  # of the extra mcp
 
     tools = dict(_tools(server))
     listed = [
@@ -137,7 +137,7 @@ def _schema(function: Callable[..., Any], fields: Mapping[str, Any]) -> dict[str
 
 
 def _check(tool: _Tool, arguments: Mapping[str, Any]) -> None:
-    from jsonschema import Draft202012Validator
+    from jsonschema import Draft202012Validator  # of the extra mcp
 
     fields = tool.schema["properties"]
     unknown = sorted(set(arguments) - set(fields))

@@ -21,6 +21,7 @@ class Alignment:
     """
 
     def __init__(self, start: int, length: int, stop_token: int):
+        # Of the extra chatterbox.
         from chatterbox.models.t3.inference.alignment_stream_analyzer import (
             LLAMA_ALIGNED_HEADS,
             AlignmentStreamAnalyzer,

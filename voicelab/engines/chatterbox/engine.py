@@ -14,6 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+import soundfile
+
 from voicelab.engines.base import (
     EngineInfo,
     LoadProgress,
@@ -87,6 +89,7 @@ class ChatterboxEngine:
         """See `Engine.load`; 10-30 s, more when weights are fetched."""
         with self._lock:
             if self._speech is None:
+                # Of the extra chatterbox.
                 from voicelab.engines.chatterbox.assembly import assembled
 
                 self._speech, self.device = assembled(
@@ -108,7 +111,7 @@ class ChatterboxEngine:
         """The clip's hash; it is encoded when it first speaks."""
         if clip is None:
             return Voice()
-        from voicelab.engines.chatterbox.voices import hashed
+        from voicelab.engines.chatterbox.voices import hashed  # of the extra chatterbox
 
         try:
             key = hashed(clip)
@@ -138,7 +141,7 @@ class ChatterboxEngine:
             self._speech = None
             _give_back()
             if self.device == "cuda":
-                import torch
+                import torch  # of the extra chatterbox
 
                 torch.cuda.empty_cache()
 
@@ -151,8 +154,6 @@ def _give_back() -> None:
 
 
 def _check_duration(clip: Path) -> None:
-    import soundfile
-
     try:
         duration_s = soundfile.info(clip).duration
     except soundfile.SoundFileError as error:

@@ -27,7 +27,7 @@ class Sampler:
     def __init__(
         self, parameters: Mapping[str, float], generator: torch.Generator, start_token: int
     ):
-        from transformers import TopPLogitsWarper
+        from transformers import TopPLogitsWarper  # of the extra chatterbox
 
         self._temperature = parameters["temperature"]
         self._min_p = parameters["min_p"]
@@ -66,7 +66,7 @@ class TurboSampler:
     def __init__(
         self, parameters: Mapping[str, float], generator: torch.Generator, start_token: int
     ):
-        from transformers import TopKLogitsWarper, TopPLogitsWarper
+        from transformers import TopKLogitsWarper, TopPLogitsWarper  # of the extra chatterbox
 
         self._temperature = parameters["temperature"]
         self._penalty = parameters["repetition_penalty"]

@@ -132,7 +132,7 @@ class SelfTest:
 
     def _conditioning(self) -> Any:
         """Of nobody: a checkpoint may have no voice of its own."""
-        from chatterbox.models.t3.modules.cond_enc import T3Cond
+        from chatterbox.models.t3.modules.cond_enc import T3Cond  # of the extra chatterbox
 
         t3 = self._model.t3
         length = t3.hp.speech_cond_prompt_len

@@ -95,7 +95,7 @@ def in_float32(norm_loudness: Callable[..., Any]) -> Callable[..., Any]:
 def _without_deprecated(model: Any) -> None:
     """The perceiver's attention without `sdp_kernel`, which warns at each call and sets the
     defaults."""
-    from torch.nn.functional import scaled_dot_product_attention
+    from torch.nn.functional import scaled_dot_product_attention  # of the extra chatterbox
 
     for module in model.t3.modules():
         if hasattr(module, "flash_attention"):
@@ -146,8 +146,8 @@ def _class(name: str) -> Any:
 
 
 def _device(wanted: str, threads: int | None) -> str:
-    import joblib
-    import torch
+    import joblib  # of the extra chatterbox
+    import torch  # of the extra chatterbox
 
     # joblib counts what a container or an affinity mask leaves of the machine, too.
     torch.set_num_threads(threads or joblib.cpu_count(only_physical_cores=True))
@@ -169,7 +169,7 @@ def _from_folder(name: str, kind: Any, folder: Path, device: str) -> Any:
 
 
 def _from_hub(kind: Any, device: str) -> Any:
-    from huggingface_hub.utils import (
+    from huggingface_hub.utils import (  # of the extra chatterbox
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
@@ -219,8 +219,8 @@ def _broken_files(name: str, folder: Path) -> list[str]:
 
 
 def _readable(path: Path) -> bool:
-    import torch
-    from safetensors import safe_open
+    import torch  # of the extra chatterbox
+    from safetensors import safe_open  # of the extra chatterbox
 
     try:
         if path.suffix == ".safetensors":

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from voicelab.audio import Metadata, half_written, sync_folder, tag_flac
 from voicelab.errors import Conflict, NotFound, StorageError, storage_error
@@ -75,8 +76,6 @@ def _follow(generation_id: str, source: str, target: str, store: Store) -> None:
 
 def _write(source: Path, target: Path, metadata: Metadata) -> None:
     """Under its own name only when it is whole, on the disk, and the same sound."""
-    import soundfile
-
     # Another replica's clean-up may write the same.
     temporary = half_written(target)
     try:
@@ -95,8 +94,6 @@ def _write(source: Path, target: Path, metadata: Metadata) -> None:
 
 
 def _encode(source: Path, target: Path) -> None:
-    import soundfile
-
     with soundfile.SoundFile(source) as wav:
         if wav.subtype != "PCM_16":
             raise StorageError(f"{source.name} is not 16-bit; it was kept as it is.")
@@ -115,8 +112,6 @@ def _sync(path: Path) -> None:
 
 
 def _compare(source: Path, target: Path) -> None:
-    import soundfile
-
     with soundfile.SoundFile(source) as wav, soundfile.SoundFile(target) as flac:
         same = (wav.samplerate, wav.channels, wav.frames) == (
             *(flac.samplerate, flac.channels, flac.frames),
