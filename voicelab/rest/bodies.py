@@ -7,6 +7,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicelab.errors import TooSlow
+from voicelab.rest.asgi import HttpMiddleware
 
 __all__ = ["BodyTimeout"]
 
@@ -14,7 +15,7 @@ LEAST_RATE = 32 * 1024
 """In bytes a second: what was sent gives more time, so that a slow line may send a large file."""
 
 
-class BodyTimeout:
+class BodyTimeout(HttpMiddleware):
     """Ends requests whose body trickles in: each holds a connection, and an upload a file.
 
     Args:
@@ -23,13 +24,10 @@ class BodyTimeout:
     """
 
     def __init__(self, app: ASGIApp, timeout_s: float):
-        self.app = app
+        super().__init__(app)
         self._timeout_s = timeout_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(receive, self._timeout_s)
 
         async def unless_late(message: Message) -> None:

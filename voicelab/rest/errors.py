@@ -12,9 +12,10 @@ from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from voicelab import errors
+from voicelab.rest.asgi import HttpMiddleware
 from voicelab.rest.json import Json
 
 __all__ = ["ErrorShield", "answer", "envelope", "exception_handlers", "status_code"]
@@ -144,19 +145,13 @@ async def _http(request: Request, error: HTTPException) -> Response:
     return Json(_with_detail({"error": body}, path), error.status_code, headers=error.headers)
 
 
-class ErrorShield:
+class ErrorShield(HttpMiddleware):
     """Pure ASGI, outside of everything of ours: no traceback ever reaches a client.
 
     Gradio 6.8 runs FastAPI in debug mode, so an exception handler is not enough.
     """
 
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def watched(message: Message) -> None:

@@ -21,9 +21,9 @@ from voicelab.rest.background import Background
 from voicelab.rest.json import Json
 from voicelab.rest.models import Changed, Deleted, Favorite, Imported, Message, TakePage, TakeRecord
 from voicelab.rest.openapi import SOUNDS, files
-from voicelab.rest.routing import Router
+from voicelab.rest.routing import resource
 from voicelab.rest.schemas import BulkPatch, GenerationPatch, Ids
-from voicelab.rest.security.exposure import refuse_when_exposed
+from voicelab.rest.security.exposure import owner_only
 from voicelab.rest.storage_reports import TakeTotals
 from voicelab.rest.streams import AudioFile, MadeResponse
 from voicelab.rest.uploads import attachment, made_file
@@ -90,15 +90,7 @@ def filters(
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = Router(tags=["history"])
-    _lists(routes, lab)
-    _many(routes, lab)
-    _deletion(routes, lab)
-    _one(routes, lab)
-    _archives(routes, lab)
-    _sound_files(routes, lab)
-    _audio(routes, lab)
-    return routes
+    return resource("history", lab, _lists, _many, _deletion, _one, _archives, _sound_files, _audio)
 
 
 def utc(moment: datetime | None) -> str | None:
@@ -180,7 +172,7 @@ def _cell(value: Any) -> Any:
 
 
 def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
 
     @routes.delete("/history/failed", response_model=Deleted, dependencies=owner)
     def delete_failed() -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import Field
 from starlette.responses import Response
 
@@ -14,9 +14,9 @@ from voicelab.library import Missing
 from voicelab.rest.json import Json
 from voicelab.rest.models import DeletedProfile, Message, Profile, Sample
 from voicelab.rest.openapi import files
-from voicelab.rest.routing import Router
+from voicelab.rest.routing import resource
 from voicelab.rest.schemas import Body
-from voicelab.rest.security.exposure import refuse_when_exposed
+from voicelab.rest.security.exposure import owner_only
 from voicelab.rest.streams import AudioFile
 from voicelab.rest.uploads import attachment, clip_file
 from voicelab.rest.warnings import missing_header
@@ -48,16 +48,11 @@ class ProfilePatch(Body):
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = Router(tags=["profiles"])
-    _samples(routes, lab)
-    _archives(routes, lab)
-    _profiles(routes, lab)
-    _avatars(routes, lab)
-    return routes
+    return resource("profiles", lab, _samples, _archives, _profiles, _avatars)
 
 
 def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
 
     @routes.get("/profiles", response_model=list[Profile])
     def list_profiles() -> Response:
@@ -101,7 +96,7 @@ def _check_engine(lab: VoiceLab, name: str | None) -> None:
 
 
 def _samples(routes: APIRouter, lab: VoiceLab) -> None:
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
 
     @routes.delete("/profiles/samples/{sid}", response_model=Message, dependencies=owner)
     def delete_sample(sid: str) -> Response:
@@ -152,7 +147,7 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
 
     @routes.get("/profiles/{id}/avatar", **files("image/png"))
     def get_avatar(id: str) -> Response:

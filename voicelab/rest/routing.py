@@ -21,9 +21,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from voicelab.errors import InvalidInput
+from voicelab.lab import VoiceLab
 from voicelab.rest.warnings import HEADER, unknown_fields, warning_header
 
-__all__ = ["MAX_DEPTH", "MAX_PARTS", "UNREAD", "Router"]
+__all__ = ["MAX_DEPTH", "MAX_PARTS", "UNREAD", "Router", "resource"]
 
 MAX_DEPTH = 32
 """Lists and objects within each other in a body of JSON; ours need five."""
@@ -43,6 +44,20 @@ class Router(APIRouter):
 
     def __init__(self, **options: Any):
         super().__init__(route_class=_Route, **options)
+
+
+def resource(name: str, lab: VoiceLab, *groups: Callable[[Router, VoiceLab], None]) -> Router:
+    """The routes of a resource, in the order in which they are tried.
+
+    Args:
+        name: as /docs calls it.
+        lab: behind the routes.
+        groups: each adds some.
+    """
+    routes = Router(tags=[name])
+    for add in groups:
+        add(routes, lab)
+    return routes
 
 
 class _Route(APIRoute):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from pydantic import BaseModel
@@ -29,7 +29,7 @@ from voicelab.rest.reports import (
     Statistics,
 )
 from voicelab.rest.routing import Router
-from voicelab.rest.security.exposure import refuse_when_exposed
+from voicelab.rest.security.exposure import owner_only
 
 __all__ = ["router"]
 
@@ -70,7 +70,7 @@ def router(lab: VoiceLab) -> APIRouter:
             _clear(lab),
             methods=["POST"],
             response_model=Cleared,
-            dependencies=[Depends(refuse_when_exposed(lab.settings))],
+            dependencies=owner_only(lab.settings),
         )
     _one_request(routes, lab)
     return routes

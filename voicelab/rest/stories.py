@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, File, Query, Request, UploadFile
+from fastapi import APIRouter, File, Query, Request, UploadFile
 from pydantic import Field
 from starlette.responses import Response
 
@@ -18,9 +18,9 @@ from voicelab.rest.background import Background
 from voicelab.rest.json import Json
 from voicelab.rest.models import Message, Story, StoryItem, StoryLine
 from voicelab.rest.openapi import files
-from voicelab.rest.routing import Router
+from voicelab.rest.routing import resource
 from voicelab.rest.schemas import Strict
-from voicelab.rest.security.exposure import refuse_when_exposed
+from voicelab.rest.security.exposure import owner_only
 from voicelab.rest.streams import MadeResponse
 from voicelab.rest.uploads import attachment, made_file
 from voicelab.rest.warnings import missing_header
@@ -136,16 +136,12 @@ class ScriptBody(Strict):
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = Router(tags=["stories"])
-    _stories(routes, lab)
-    _items(routes, lab)
-    _files(routes, lab)
-    return routes
+    return resource("stories", lab, _stories, _items, _files)
 
 
 def _stories(routes: APIRouter, lab: VoiceLab) -> None:
     background = Background(lab.settings)
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
 
     @routes.get("/stories", response_model=list[StoryLine])
     def list_stories() -> Response:
@@ -181,7 +177,7 @@ def _stories(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _items(routes: APIRouter, lab: VoiceLab) -> None:
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
 
     @routes.post("/stories/{id}/items", response_model=StoryItem)
     def add_item(id: str, body: ItemBody) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
@@ -14,9 +14,9 @@ from voicelab.lab import VoiceLab
 from voicelab.rest.json import Json
 from voicelab.rest.models import Effects, Message, Preset, Version
 from voicelab.rest.openapi import files
-from voicelab.rest.routing import Router
+from voicelab.rest.routing import resource
 from voicelab.rest.schemas import Strict
-from voicelab.rest.security.exposure import refuse_when_exposed
+from voicelab.rest.security.exposure import owner_only
 
 __all__ = ["router"]
 
@@ -54,15 +54,11 @@ class PresetBody(Strict):
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = Router(tags=["versions"])
-    _versions(routes, lab)
-    _effects(routes, lab)
-    _presets(routes, lab)
-    return routes
+    return resource("versions", lab, _versions, _effects, _presets)
 
 
 def _versions(routes: APIRouter, lab: VoiceLab) -> None:
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
 
     @routes.get("/generations/{id}/versions", response_model=list[Version])
     def list_versions(id: str) -> Response:
@@ -107,7 +103,7 @@ def _effects(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _presets(routes: APIRouter, lab: VoiceLab) -> None:
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
 
     @routes.get("/effects/presets", response_model=list[Preset])
     def list_presets() -> Response:

@@ -23,7 +23,7 @@ from voicelab.rest.models import (
     TakeRecord,
 )
 from voicelab.rest.openapi import files
-from voicelab.rest.routing import Router
+from voicelab.rest.routing import resource
 from voicelab.rest.schemas import Body
 from voicelab.rest.streams import AudioFile
 from voicelab.rest.uploads import clip_file
@@ -45,11 +45,7 @@ class SampleBody(Body):
 
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
-    routes = Router(tags=["studio"])
-    _profiles(routes, lab)
-    _takes(routes, lab)
-    _state(routes, lab)
-    return routes
+    return resource("studio", lab, _profiles, _takes, _state)
 
 
 def _profiles(routes: APIRouter, lab: VoiceLab) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+from fastapi import Depends
 
 from voicelab.errors import Forbidden
 from voicelab.settings import Settings
 
-__all__ = ["refuse_when_exposed"]
+__all__ = ["owner_only", "refuse_when_exposed"]
 
 
 def refuse_when_exposed(settings: Settings) -> Callable[[], None]:
@@ -21,3 +24,8 @@ def refuse_when_exposed(settings: Settings) -> Callable[[], None]:
             )
 
     return refuse
+
+
+def owner_only(settings: Settings) -> list[Any]:
+    """The `dependencies` of a route that destroys; see `refuse_when_exposed`."""
+    return [Depends(refuse_when_exposed(settings))]

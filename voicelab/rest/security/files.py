@@ -14,6 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicelab.errors import NotFound
+from voicelab.rest.asgi import HttpMiddleware
 from voicelab.rest.security.visit import Visit
 
 __all__ = ["Files"]
@@ -29,7 +30,7 @@ REMEMBERED = 50_000
 ANSWER_BYTES = 1 << 20
 
 
-class Files:
+class Files(HttpMiddleware):
     """Remembers who uploaded what, and refuses it to others.
 
     A visitor is a random cookie that comes with the page; a client without one is its address.
@@ -52,17 +53,14 @@ class Files:
         is_upload: Callable[[str], bool],
         proxy: tuple[bool, bool],
     ):
-        self.app = app
+        super().__init__(app)
         self._cache = cache.resolve()
         self._takes = takes.resolve()
         self._is_upload = is_upload
         self._proxy = proxy
         self._owners: OrderedDict[str, set[str]] = OrderedDict()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         visit = Visit(scope, *self._proxy)
         if visit.path.startswith(ADDRESSES):
             self._check(visit)

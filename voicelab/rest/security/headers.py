@@ -7,6 +7,7 @@ import re
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from voicelab.rest.asgi import HttpMiddleware
 from voicelab.rest.security.visit import Visit
 
 __all__ = ["Headers"]
@@ -31,7 +32,7 @@ PAGES = re.compile(
 """Where such types are meant. Everywhere else is data, whatever was uploaded or made."""
 
 
-class Headers:
+class Headers(HttpMiddleware):
     """Adds them, and takes the power from active content that came as data.
 
     Args:
@@ -40,13 +41,10 @@ class Headers:
     """
 
     def __init__(self, app: ASGIApp, ancestors: str):
-        self.app = app
+        super().__init__(app)
         self._ancestors = f"frame-ancestors {ancestors}"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = Visit(scope).path
 
         async def marked(message: Message) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicelab.errors import Forbidden, HeadersTooLarge, TooLarge
+from voicelab.rest.asgi import HttpMiddleware
 from voicelab.rest.security.visit import Visit
 
 __all__ = ["LOOPBACK_HOSTS", "BodyLimit", "HeaderLimit", "HostGuard"]
@@ -51,17 +52,14 @@ class HeaderLimit:
         await self.app(scope, receive, send)
 
 
-class BodyLimit:
+class BodyLimit(HttpMiddleware):
     """Counts what a request sends, whatever it says of its length."""
 
     def __init__(self, app: ASGIApp, max_bytes: int):
-        self.app = app
+        super().__init__(app)
         self._max_bytes = max_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_bytes:
             raise self._error()

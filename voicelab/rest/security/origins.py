@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicelab.errors import Forbidden
+from voicelab.rest.asgi import HttpMiddleware
 from voicelab.rest.errors import answer
 from voicelab.rest.security.visit import Visit
 
@@ -19,7 +20,7 @@ SHOWN = (
 )
 
 
-class Cors:
+class Cors(HttpMiddleware):
     """Outermost: errors carry the headers as well.
 
     Args:
@@ -28,13 +29,10 @@ class Cors:
     """
 
     def __init__(self, app: ASGIApp, origins: frozenset[str]):
-        self.app = app
+        super().__init__(app)
         self._origins = origins
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         visit = Visit(scope)
         allowed = visit.origin.lower() in self._origins
 

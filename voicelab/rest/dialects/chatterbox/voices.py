@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import Depends, File, Form, UploadFile
+from fastapi import File, Form, UploadFile
 from starlette.responses import Response
 
 from voicelab.audio import CLIP_RATE, to_pcm16, wav_bytes
@@ -14,7 +14,7 @@ from voicelab.lab import VoiceLab
 from voicelab.library import default_voice, library_item
 from voicelab.rest.json import Json
 from voicelab.rest.openapi import files
-from voicelab.rest.security.exposure import refuse_when_exposed
+from voicelab.rest.security.exposure import owner_only
 from voicelab.rest.uploads import attachment, clip_file
 
 __all__ = ["add_routes"]
@@ -55,7 +55,7 @@ def _default(lab: VoiceLab, add: Add) -> None:
         profile = lab.library.profiles.choose_default(None)
         return Json({"message": "Default voice reset to system default"} | told(profile))
 
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
     add("GET", "/voices/default", get_default)
     add("POST", "/voices/default", set_default)
     add("DELETE", "/voices/default", reset_default, dependencies=owner)
@@ -110,7 +110,7 @@ def _voices(lab: VoiceLab, add: Add) -> None:
         content = wav_bytes(to_pcm16(samples), CLIP_RATE)
         return Response(content, media_type="audio/wav", headers=headers)
 
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
     add("POST", "/voices", add_voice, status_code=201)
     add("GET", "/voices/all-names", all_names)
     add("GET", "/voices/{voice_name}", get_voice)
@@ -145,7 +145,7 @@ def _aliases(lab: VoiceLab, add: Add) -> None:
         )
         return Json(told(left, alias=alias, message="Alias removed successfully"))
 
-    owner = [Depends(refuse_when_exposed(lab.settings))]
+    owner = owner_only(lab.settings)
     add("GET", "/voices/{voice_name}/aliases", list_aliases)
     add("POST", "/voices/{voice_name}/aliases", add_alias, status_code=201)
     add("DELETE", "/voices/{voice_name}/aliases/{alias}", remove_alias, dependencies=owner)
