@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from voicelab.library.archives.missing import Missing
@@ -18,68 +19,60 @@ from voicelab.store import Store
 __all__ = ["Archives"]
 
 
+@dataclass(frozen=True)
 class Archives:
     """Exports and imports over one library.
 
     Every import raises BadArchive, TooLarge or StoreFull, and adds all of an archive or nothing.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        files: Files,
-        history: History,
-        versions: Versions,
-        profiles: Profiles,
-        stories: Stories,
-    ):
-        self._store = store
-        self._files = files
-        self._history = history
-        self._versions = versions
-        self._profiles = profiles
-        self._stories = stories
+    store: Store
+    files: Files
+    history: History
+    versions: Versions
+    profiles: Profiles
+    stories: Stories
 
     def export_take(self, id: str, missing: Missing | None = None) -> bytes:
         """A take as a ZIP of the studio's layout; `missing` is told what is left out."""
-        return export_archive(self._history.get(id), self._files, missing)
+        return export_archive(self.history.get(id), self.files, missing)
 
     def export_takes(self, ids: list[str], sink: BinaryIO) -> Missing:
         """Many takes as one ZIP; what was left out. Raises NotFound, Conflict when all is."""
-        return export_many(ids, self._history, self._files, sink)
+        return export_many(ids, self.history, self.files, sink)
 
     def import_takes(self, file: BinaryIO) -> list[dict[str, Any]]:
         """Add the takes of a ZIP; their records."""
-        self._files.check_free()
+        self.files.check_free()
         return import_archive(
             file,
-            store=self._store,
-            files=self._files,
-            profiles=self._profiles,
-            history=self._history,
+            store=self.store,
+            files=self.files,
+            profiles=self.profiles,
+            history=self.history,
         )
 
     def export_profile(self, id: str, missing: Missing | None = None) -> tuple[str, bytes]:
         """File name and ZIP of a profile; raises NotFound."""
-        return export_profile(self._profiles.get(id), self._profiles, self._files, missing)
+        return export_profile(self.profiles.get(id), self.profiles, self.files, missing)
 
     def import_profile(self, file: BinaryIO) -> dict[str, Any]:
         """Add the profile of a ZIP; its record."""
-        self._files.check_free()
-        return import_profile(file, store=self._store, profiles=self._profiles, files=self._files)
+        self.files.check_free()
+        return import_profile(file, store=self.store, profiles=self.profiles, files=self.files)
 
     def export_story(self, id: str, sink: BinaryIO) -> Missing:
         """A story with its takes as a ZIP; what was left out. Raises NotFound, Conflict."""
-        return export_story(self._stories.get(id), self._history, self._files, sink)
+        return export_story(self.stories.get(id), self.history, self.files, sink)
 
     def import_story(self, file: BinaryIO) -> dict[str, Any]:
         """Add the story of a ZIP with its takes; its record."""
-        self._files.check_free()
+        self.files.check_free()
         return import_story(
             file,
-            store=self._store,
-            files=self._files,
-            profiles=self._profiles,
-            versions=self._versions,
-            stories=self._stories,
+            store=self.store,
+            files=self.files,
+            profiles=self.profiles,
+            versions=self.versions,
+            stories=self.stories,
         )

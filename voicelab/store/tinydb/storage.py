@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from tinydb.storages import Storage
 
@@ -26,11 +26,26 @@ from voicelab.store.tinydb.folding import Folding, Timing
 from voicelab.store.tinydb.migration import Migration
 from voicelab.store.tinydb.view import TablesView, difference
 
-__all__ = ["Durability", "JournalStorage"]
+__all__ = ["Durability", "JournalStorage", "StorageOptions"]
 
 log = logging.getLogger(__name__)
 
 Durability = Literal["full", "normal"]
+
+
+class StorageOptions(TypedDict, total=False):
+    """The options of `JournalStorage`, for those that pass them on."""
+
+    system: System | None
+    durability: Durability
+    read_only: bool
+    locked: bool
+    background: bool
+    compact_after_bytes: int | None
+    migration: Migration | None
+    anew: bool
+    reserve_bytes: int
+    make_room: MakeRoom
 
 
 class JournalStorage(Storage):

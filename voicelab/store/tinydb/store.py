@@ -5,19 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from voicelab.errors import Conflict, StoreCorrupt, StoreFull
 from voicelab.store.document import copied
 from voicelab.store.index import Index
 from voicelab.store.journal.compaction import Progress
-from voicelab.store.journal.room import MakeRoom
-from voicelab.store.journal.system import System
 from voicelab.store.protocol import Document, Part, Query, patchable
 from voicelab.store.search import plan
 from voicelab.store.tinydb.change import Change, delete, drop, patch, put
-from voicelab.store.tinydb.migration import Migration
-from voicelab.store.tinydb.storage import Durability, JournalStorage
+from voicelab.store.tinydb.storage import JournalStorage, StorageOptions
 
 __all__ = ["TinyStore"]
 
@@ -30,9 +27,7 @@ class TinyStore:
 
     Args:
         folder: made when missing.
-        system, durability, read_only, locked, background, compact_after_bytes, migration, anew,
-            reserve_bytes, make_room:
-            see `JournalStorage`.
+        **options: see `JournalStorage`.
 
     Raises:
         StoreLocked, StoreCorrupt, StorageError: see `JournalStorage`.
@@ -40,38 +35,12 @@ class TinyStore:
 
     shared = False
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        system: System | None = None,
-        durability: Durability = "full",
-        read_only: bool = False,
-        locked: bool = True,
-        background: bool = True,
-        compact_after_bytes: int | None = None,
-        migration: Migration | None = None,
-        anew: bool = False,
-        reserve_bytes: int = 0,
-        make_room: MakeRoom = lambda: 0,
-    ):
-        self._storage = JournalStorage(
-            folder / "db.json",
-            system=system,
-            durability=durability,
-            read_only=read_only,
-            locked=locked,
-            background=background,
-            compact_after_bytes=compact_after_bytes,
-            migration=migration,
-            anew=anew,
-            reserve_bytes=reserve_bytes,
-            make_room=make_room,
-        )
+    def __init__(self, folder: Path, **options: Unpack[StorageOptions]):
+        self._storage = JournalStorage(folder / "db.json", **options)
         self._lock = self._storage.lock
         self._indexes: dict[str, Index] = {}
         try:
-            self._begin(read_only)
+            self._begin(options.get("read_only", False))
         except BaseException:
             self._storage.abandon()
             raise
