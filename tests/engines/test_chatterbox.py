@@ -14,6 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -24,6 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny_chatterbox
+from tests.threads import at_once
 from tiny_chatterbox import build, clip, small, tiny_engine
 from voicelab.engines.base import Spoken, Utterance, Voice
 from voicelab.engines.chatterbox import decoding, fallback
@@ -159,35 +161,16 @@ def test_voices_do_not_leak_into_each_other(engine: ChatterboxEngine, tmp_path: 
 def test_two_threads_give_what_one_gives(engine: ChatterboxEngine) -> None:
     texts = ["One.", "Another one."]
     alone = [say(engine, text) for text in texts]
-    together: dict[str, np.ndarray] = {}
-
-    def work(text: str) -> None:
-        together[text] = say(engine, text)
-
-    threads = [threading.Thread(target=work, args=(text,)) for text in texts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(np.array_equal(together[t], a) for t, a in zip(texts, alone, strict=True))
+    together = at_once(*(partial(say, engine, text) for text in texts))
+    assert all(map(np.array_equal, together, alone))
 
 
 @pytest.mark.cpu
 def test_two_engines_do_not_disturb_each_others_seed(engines: Engines) -> None:
     both = [engines("chatterbox"), engines("chatterbox-turbo")]
     alone = [say(engine) for engine in both]
-    together: dict[str, np.ndarray] = {}
-
-    def work(engine: ChatterboxEngine) -> None:
-        together[engine.info.name] = say(engine)
-
-    threads = [threading.Thread(target=work, args=(engine,)) for engine in both]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for engine, audio in zip(both, alone, strict=True):
-        assert np.array_equal(together[engine.info.name], audio)
+    together = at_once(*(partial(say, engine) for engine in both))
+    assert all(map(np.array_equal, together, alone))
 
 
 @pytest.mark.parametrize("place", ["tokens", "flow"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.threads import at_once
 from tiny_chatterbox import clip, tiny_engine
 from voicelab.engines import Engine, Utterance
 from voicelab.engines.espeak import EspeakEngine
@@ -78,16 +79,8 @@ def test_voices_do_not_leak(engine: Engine, tmp_path: Path) -> None:
 def test_two_threads_give_what_one_gives(engine: Engine) -> None:
     texts = ["One sentence.", "Another sentence here."]
     alone = [say(engine, text) for text in texts]
-    together: dict[str, np.ndarray] = {}
-    threads = [
-        threading.Thread(target=lambda t=text: together.update({t: say(engine, t)}))
-        for text in texts
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert all(np.array_equal(together[t], a) for t, a in zip(texts, alone, strict=True))
+    together = at_once(*(partial(say, engine, text) for text in texts))
+    assert all(map(np.array_equal, together, alone))
 
 
 def test_a_cancelled_utterance_is_dropped_and_the_next_is_whole(engine: Engine) -> None:

@@ -282,13 +282,17 @@ def test_each_kernel_that_is_right_here_draws_upstreams_tokens(tmp_path: Path) -
         assert decoded(decoder, [sentence(model, n) for n in range(3)]) == right, name
 
 
+def two_sentences(folder: Path) -> tuple[Any, list[Any], Decoder]:
+    """A model, upstream's tokens of two sentences, and a decoder to compare with it."""
+    tiny_engine("chatterbox", folder / "english", kernel="upstream").close()
+    model = loaded(folder / "english")
+    right = [upstream_tokens(model, sentence(model, n)) for n in range(2)]
+    return model, right, Decoder(model.t3, plain)
+
+
 def test_a_stranger_in_the_cache_is_heard(tmp_path: Path) -> None:
     """The control: were a sentence to read its neighbour's keys, equality would be lost."""
-    folder = tmp_path / "english"
-    tiny_engine("chatterbox", folder, kernel="upstream").close()
-    model = loaded(folder)
-    right = [upstream_tokens(model, sentence(model, n)) for n in range(2)]
-    decoder = Decoder(model.t3, plain)
+    model, right, decoder = two_sentences(tmp_path)
     put = Cache.put
     strange = torch.randn(1, 1, 4, 16, generator=torch.Generator().manual_seed(1))
 
@@ -305,11 +309,7 @@ def test_a_stranger_in_the_cache_is_heard(tmp_path: Path) -> None:
 
 
 def test_a_missing_causal_mask_is_heard(tmp_path: Path) -> None:
-    folder = tmp_path / "english"
-    tiny_engine("chatterbox", folder, kernel="upstream").close()
-    model = loaded(folder)
-    right = [upstream_tokens(model, sentence(model, n)) for n in range(2)]
-    decoder = Decoder(model.t3, plain)
+    model, right, decoder = two_sentences(tmp_path)
     with mock.patch("voicelab.engines.chatterbox.caches._causal", lambda *_: None):
         assert decoded(decoder, [sentence(model, n) for n in range(2)]) != right
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.processes import last_json
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 
@@ -41,15 +41,7 @@ UNSHARE = ("unshare", "--map-root-user", "--mount")
 
 def run(code: str, folder: Path, *before: str) -> Any:
     """What `code` prints last, as JSON."""
-    done = subprocess.run(
-        [*before, sys.executable, "-c", PREPARE + code, folder],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return last_json(PREPARE + code, folder, *before)
 
 
 @pytest.mark.parametrize("compact_after_bytes", [50_000, 10_000_000])

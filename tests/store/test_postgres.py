@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 
 import psycopg
@@ -12,6 +11,7 @@ from sqlalchemy import event
 
 from tests.store.conftest import fill
 from tests.store.server import PASSWORD, Server
+from tests.threads import at_once
 from voicelab.errors import Conflict, StorageError, StoreCorrupt, StoreFull
 from voicelab.store import Query, Store, Term, open_store
 from voicelab.store.postgres.store import PostgresStore
@@ -161,22 +161,10 @@ def test_records_of_a_newer_version_are_refused(store: Store, server: Server) ->
 
 
 def test_replicas_may_start_at_once(database: str) -> None:
-    found: list[Store | Exception] = []
-
-    def start() -> None:
-        try:
-            found.append(open_store(database))
-        except Exception as error:
-            found.append(error)
-
-    threads = [threading.Thread(target=start) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    found = at_once(*[lambda: open_store(database)] * 6)
     assert not [error for error in found if isinstance(error, Exception)]
     for store in found:
-        store.close()  # type: ignore[union-attr]
+        store.close()
 
 
 def test_search_works_without_the_extension(database: str, server: Server) -> None:

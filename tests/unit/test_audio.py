@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from tests.conftest import write_clip
+from tests.threads import at_once
 from voicelab.audio.codecs import decode, prepare_clip, read, stretch
 from voicelab.audio.encoding import FORMATS, encode, encoded
 from voicelab.audio.samples import (
@@ -187,23 +188,14 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None
 
 def test_two_threads_may_write_the_same_file(tmp_path: Path) -> None:
     both_open = threading.Barrier(2, timeout=10)
-    failures: list[Exception] = []
 
     def write() -> None:
-        try:
-            with WavWriter(tmp_path / "x.wav", RATE) as wav:
-                wav.write(to_pcm16(tone(1)))
-                both_open.wait()
-                wav.commit()
-        except Exception as error:
-            failures.append(error)
+        with WavWriter(tmp_path / "x.wav", RATE) as wav:
+            wav.write(to_pcm16(tone(1)))
+            both_open.wait()
+            wav.commit()
 
-    threads = [threading.Thread(target=write) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    assert at_once(write, write) == [None, None]
     assert [p.name for p in tmp_path.iterdir()] == ["x.wav"]
     assert len(read(tmp_path / "x.wav")[0]) == RATE
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.processes import last_json
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 
@@ -34,15 +34,7 @@ LONG = "Twelve words stand here so that the tone is long enough today. "
 
 def on_small_disk(code: str, folder: Path) -> Any:
     """What `code` prints as JSON, run where it may mount."""
-    done = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", sys.executable, "-c", PREPARE + code, folder],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return last_json(PREPARE + code, folder, "unshare", "--map-root-user", "--mount")
 
 
 def test_a_disk_that_fills_up_keeps_what_was_whole_and_nothing_else(tmp_path: Path) -> None:

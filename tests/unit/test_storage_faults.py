@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 from tests.conftest import MakeLab, held
+from tests.threads import at_once
 from tests.unit.test_storage import command, made
 from voicelab.audio.codecs import read
 from voicelab.audio.metadata import Metadata, read_metadata
@@ -311,20 +312,9 @@ def test_two_clean_ups_at_once_lose_nothing(lab: VoiceLab) -> None:
         store.patch("versions", version, {"created_at": "2020-01-01T00:00:00.000000Z"})
     before = sounds(lab)
     storage.set_policy(Policy(flac_after_days=1))
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            storage.cleanup(dry_run=False)
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not errors and sounds(lab) == before
+    found = at_once(*[lambda: storage.cleanup(dry_run=False)] * 4)
+    assert not [error for error in found if isinstance(error, Exception)]
+    assert sounds(lab) == before
     assert all(lab.library.audio_path(id).suffix == ".flac" for id in before)
 
 
