@@ -31,8 +31,8 @@ from voicelab.engines.base import Spoken, Utterance, Voice
 from voicelab.engines.chatterbox import decoding, fallback
 from voicelab.engines.chatterbox.engine import ChatterboxEngine
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
-from voicelab.engines.chatterbox.parameters import FromFiles, owned
-from voicelab.engines.chatterbox.quiet import quiet
+from voicelab.engines.chatterbox.state_loading import StateFromFiles, owned
+from voicelab.engines.chatterbox.suppression import suppressed_output
 from voicelab.engines.chatterbox.voices import Voices, hashed, own_copy
 from voicelab.engines.chatterbox.weights import FILES, presence
 from voicelab.errors import BadClip, EngineUnavailable, SpeechFailed
@@ -141,7 +141,11 @@ def test_the_fallback_sounds_as_upstream_does(upstream: ChatterboxEngine) -> Non
     engine = upstream
     language = {"language_id": "en"} if engine.info.name == "chatterbox-multilingual" else {}
     spoken, real = say(engine, seed=9), model(engine)
-    with torch.inference_mode(), quiet(), mock.patch.object(real, "conds", own_copy(real.conds)):
+    with (
+        torch.inference_mode(),
+        suppressed_output(),
+        mock.patch.object(real, "conds", own_copy(real.conds)),
+    ):
         torch.manual_seed(9)
         wave = real.generate("Hi there.", **language)
     assert np.array_equal(spoken, wave.squeeze(0).numpy())
@@ -347,7 +351,7 @@ def test_the_voice_unused_for_longest_is_forgotten(tmp_path: Path) -> None:
     def encode(path: str) -> None:
         made.append(Path(path).read_text()[0])
 
-    voices = Voices(mock.Mock(prepare_conditionals=encode), kept=2)
+    voices = Voices(mock.Mock(prepare_conditionals=encode), size=2)
     for key in ("a", "b", "a", "c", "a", "b"):
         path = tmp_path / key
         path.write_text(key)
@@ -494,7 +498,7 @@ def test_a_tensor_that_the_file_lacks_does_not_stay_random(spare: Path) -> None:
 def test_nothing_is_drawn_at_random_while_weights_are_loaded() -> None:
     state = {"weight": torch.ones(3, 2), "bias": torch.zeros(3)}
     generator = torch.get_rng_state()
-    with FromFiles():
+    with StateFromFiles():
         module = torch.nn.Linear(2, 3)
         module.load_state_dict(state)
         half = torch.nn.Linear(2, 3)

@@ -16,16 +16,16 @@ import tiny_chatterbox
 from tiny_chatterbox import small, tiny_engine
 from voicelab.engines.base import Utterance, Voice
 from voicelab.engines.chatterbox import assembly, decoding, lockstep
-from voicelab.engines.chatterbox.caches import STEP
 from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.engine import ChatterboxEngine
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
+from voicelab.engines.chatterbox.kv_cache import STEP
 from voicelab.engines.chatterbox.linear import plain
 from voicelab.engines.chatterbox.lockstep import STRIDE
-from voicelab.engines.chatterbox.reading import read
-from voicelab.engines.chatterbox.sampling import Draws, Sampler, TurboSampler
+from voicelab.engines.chatterbox.sampling import BatchSampler, Sampler, TurboSampler
 from voicelab.engines.chatterbox.sentence import STOP_TOKEN, Row, Sentence
-from voicelab.engines.chatterbox.slots import Abreast
+from voicelab.engines.chatterbox.slots import SlotAttention
+from voicelab.engines.chatterbox.tokens import text_token_ids
 from voicelab.engines.chatterbox.upstream import load_model
 from yardstick import largest_difference, longest, tolerance
 
@@ -64,7 +64,9 @@ class Pair:
 
     def sentence(self, number: int) -> Sentence:
         values = PARAMETERS | OTHERS[number % 4]
-        text = read(self.model, Utterance(TEXTS[number % 4], Voice(), values, number, "en"))
+        text = text_token_ids(
+            self.model, Utterance(TEXTS[number % 4], Voice(), values, number, "en")
+        )
         generator = torch.Generator(tiny_chatterbox.DEVICE).manual_seed(number)
         return Sentence(text, "own", copy.copy(self.model.conds.t3), values, generator)
 
@@ -112,8 +114,8 @@ def test_draws_are_those_of_each_ones_own_sampler(turbo: bool) -> None:
     ids = [[right[0][n]] if turbo else [7] for n in range(4)]
     if turbo:
         for generator in generators[1]:
-            Draws.skip(generator, 1, 500)
-    draws = Draws(values, ids, generators[1], 500, turbo=turbo)
+            BatchSampler.skip(generator, 1, 500)
+    draws = BatchSampler(values, ids, generators[1], 500, turbo=turbo)
     assert [draws(step).tolist() for step in rest] == right[first:]
     assert draws.finite.all()
     draws(torch.full((4, 500), torch.nan))
@@ -182,14 +184,14 @@ def test_the_length_limit_is_noticed_within_a_stride(pair: Pair) -> None:
 def test_numbers_that_are_none_end_their_sentence_alone(pair: Pair) -> None:
     right = pair.right(range(2))
     rows = [pair.abreast.begin(pair.sentence(n)) for n in range(2)]
-    real = Draws.__call__
+    real = BatchSampler.__call__
 
-    def poisoned(self: Draws, logits: torch.Tensor) -> torch.Tensor:
+    def poisoned(self: BatchSampler, logits: torch.Tensor) -> torch.Tensor:
         logits = logits.clone()
         logits[1] = torch.nan
         return real(self, logits)
 
-    with mock.patch.object(Draws, "__call__", poisoned):
+    with mock.patch.object(BatchSampler, "__call__", poisoned):
         pair.abreast.step(rows)
     assert "not finite" in str(rows[1].failure) and rows[1].ended
     while not rows[0].ended:
@@ -200,13 +202,13 @@ def test_numbers_that_are_none_end_their_sentence_alone(pair: Pair) -> None:
 def test_keys_beyond_a_sentences_end_are_heard_without_the_mask(pair: Pair) -> None:
     """The control: were the mask left out, equality would be lost."""
     right = pair.right(range(2))
-    init = Abreast.__init__
+    init = SlotAttention.__init__
 
-    def unmasked(self: Abreast, *given: Any) -> None:
+    def unmasked(self: SlotAttention, *given: Any) -> None:
         init(self, *given)
         self._seen = torch.ones_like(self._seen)
 
-    with mock.patch.object(Abreast, "__init__", unmasked):
+    with mock.patch.object(SlotAttention, "__init__", unmasked):
         found = decoded(pair.abreast, [pair.sentence(n) for n in range(2)])
     assert [row.tokens for row in found] != [row.tokens for row in right]
 
@@ -216,9 +218,9 @@ def test_room_grows_in_the_middle_of_a_sentence(pair: Pair) -> None:
     slots = pair.abreast._lockstep._slots
     rows = [pair.abreast.begin(pair.sentence(n)) for n in range(2)]
     pair.abreast.step(rows)
-    room = slots.room
-    assert slots.reserve(room + 1) and slots.room == room + STEP
-    assert not slots.reserve(room)
+    capacity = slots.capacity
+    assert slots.reserve(capacity + 1) and slots.capacity == capacity + STEP
+    assert not slots.reserve(capacity)
     while live := [row for row in rows if not row.ended]:
         pair.abreast.step(live)
     assert_same(rows, pair.right(range(2)))
@@ -229,14 +231,14 @@ def test_what_cannot_be_recorded_is_computed(caplog: pytest.LogCaptureFixture) -
         return torch.tensor(count + length)
 
     with mock.patch.object(torch.cuda, "Stream", side_effect=RuntimeError("no such operation")):
-        recorded = lockstep._Recorded(add)
+        recorded = lockstep._CudaGraphs(add)
         assert recorded(1, 2) == 3 and recorded(2, 2) == 4
     assert caplog.text.count("cannot be recorded") == 1
     with (
         mock.patch.object(torch.cuda, "Stream", side_effect=RuntimeError("CUDA out of memory")),
         pytest.raises(RuntimeError, match="memory"),
     ):
-        lockstep._Recorded(add)(1, 2)
+        lockstep._CudaGraphs(add)(1, 2)
 
 
 @pytest.mark.parametrize("name", CHATTERBOX_INFOS)
@@ -246,7 +248,7 @@ def test_an_engine_in_lockstep_sounds_as_upstream_does(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     upstream = tiny_engine(name, tmp_path, TOKENS, kernel="upstream")
     monkeypatch.setattr(assembly, "is_gpu", lambda device: True)
-    monkeypatch.setattr(assembly, "sentences", lambda info, device: 4)
+    monkeypatch.setattr(assembly, "default_batch_size", lambda info, device: 4)
     ours = tiny_engine(name, tmp_path, TOKENS)
     assert ours.versions()["kernel"] != "upstream" and ours.info.batch_size == 4
     values = {p.name: p.default for p in ours.info.parameters}

@@ -17,15 +17,15 @@ import torch
 from tiny_chatterbox import clip, small, tiny_engine
 from voicelab.engines.base import Utterance, Voice
 from voicelab.engines.chatterbox import selftest
-from voicelab.engines.chatterbox.caches import Cache
 from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.engine import ChatterboxEngine
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
+from voicelab.engines.chatterbox.kv_cache import Cache
 from voicelab.engines.chatterbox.linear import KERNELS, plain
-from voicelab.engines.chatterbox.quiet import hushed
-from voicelab.engines.chatterbox.reading import read
 from voicelab.engines.chatterbox.sentence import Row, Sentence
+from voicelab.engines.chatterbox.suppression import suppressed_progress
 from voicelab.engines.chatterbox.synthesis import Synthesis
+from voicelab.engines.chatterbox.tokens import text_token_ids
 from voicelab.engines.chatterbox.upstream import load_model
 from yardstick import largest_difference, longest, tolerance
 
@@ -158,14 +158,14 @@ def test_one_that_fails_leaves_the_others(ours: ChatterboxEngine) -> None:
 def test_one_whose_draw_breaks_leaves_the_others(ours: ChatterboxEngine) -> None:
     given = utterances(ours)
     right = speak(ours, given)
-    drawn = Decoder._drawn
+    drawn = Decoder._sampled
 
     def broken(self: Decoder, row: Row, logits: Any) -> int:
         if row.sentence.generator.initial_seed() == given[1].seed and len(row.tokens) == 5:
             raise KeyError("a stranger")
         return drawn(self, row, logits)
 
-    with mock.patch.object(Decoder, "_drawn", broken):
+    with mock.patch.object(Decoder, "_sampled", broken):
         spoken = {one.index: one for one in ours.speak(given, lambda _: False)}
     assert "KeyError" in str(spoken.pop(1).failure)
     assert all(np.array_equal(one.audio, right[index]) for index, one in spoken.items())
@@ -310,7 +310,7 @@ def test_a_stranger_in_the_cache_is_heard(tmp_path: Path) -> None:
 
 def test_a_missing_causal_mask_is_heard(tmp_path: Path) -> None:
     model, right, decoder = two_sentences(tmp_path)
-    with mock.patch("voicelab.engines.chatterbox.caches._causal", lambda *_: None):
+    with mock.patch("voicelab.engines.chatterbox.kv_cache._causal", lambda *_: None):
         assert decoded(decoder, [sentence(model, n) for n in range(2)]) != right
 
 
@@ -318,7 +318,7 @@ def test_a_loop_that_disagrees_with_upstream_gives_way_to_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with mock.patch("voicelab.engines.chatterbox.caches._causal", lambda *_: None):
+    with mock.patch("voicelab.engines.chatterbox.kv_cache._causal", lambda *_: None):
         engine = tiny_engine("chatterbox", tmp_path / "english")
     assert engine.versions()["kernel"] == "upstream"
     assert "does not agree with upstream" in caplog.text
@@ -364,12 +364,12 @@ def sentence(model: Any, number: int) -> Sentence:
     }
     utterance = Utterance(TEXTS[number], Voice(), values, number, "en")
     generator = torch.Generator().manual_seed(number)
-    text = read(model, utterance)
+    text = text_token_ids(model, utterance)
     return Sentence(text, "own", copy.copy(model.conds.t3), values, generator)
 
 
 def upstream_tokens(model: Any, one: Sentence) -> list[int]:
-    with torch.inference_mode(), hushed(), torch.random.fork_rng(devices=[]):
+    with torch.inference_mode(), suppressed_progress(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(one.generator.initial_seed())
         drawn = model.t3.inference(
             t3_cond=copy.copy(one.conditioning),

@@ -18,7 +18,7 @@ import tiny_chatterbox
 from tiny_chatterbox import clip, tiny_engine
 from voicelab.engines.chatterbox import flow, layers, synthesis
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
-from voicelab.engines.chatterbox.quiet import hushed, quiet
+from voicelab.engines.chatterbox.suppression import suppressed_output, suppressed_progress
 from voicelab.engines.chatterbox.synthesis import Mode, Piece, Synthesis
 from voicelab.errors import Cancelled
 from yardstick import drawing, tolerance
@@ -41,13 +41,13 @@ class Studio:
             self.made[mode] = self.new(mode)
         return self.made[mode]
 
-    def new(self, mode: Mode = "exact", abreast: int = 1) -> Synthesis:
-        return Synthesis(copy.deepcopy(self.s3gen), mode=mode, abreast=abreast)
+    def new(self, mode: Mode = "exact", batch_size: int = 1) -> Synthesis:
+        return Synthesis(copy.deepcopy(self.s3gen), mode=mode, batch_size=batch_size)
 
     def upstream(self, piece: Piece) -> Tensor:
         """What upstream makes of the same tokens after the same draws."""
         steps = 2 if self.s3gen.meanflow else None
-        with drawing(piece.generator.get_state(), self.s3gen.device), hushed():
+        with drawing(piece.generator.get_state(), self.s3gen.device), suppressed_progress():
             wave, _ = self.s3gen.inference(
                 piece.tokens[None].to(self.s3gen.device),
                 ref_dict=dict(piece.reference),
@@ -86,7 +86,7 @@ def studio(name: str, folder: Path) -> Studio:
     assert speech is not None
     model, voices = speech.model, {}
     for voice, pitch_hz, duration_s in (("low", 120, 11), ("high", 220, 7)):
-        with quiet():
+        with suppressed_output():
             path = clip(folder / f"{voice}.wav", pitch_hz, duration_s)
             model.prepare_conditionals(str(path))
         voices[voice] = model.conds.gen
@@ -223,26 +223,30 @@ def test_a_run_longer_than_can_be_joined_is_spoken_in_order(english: Studio) -> 
 def test_without_the_prompt_before_it_a_chunk_sounds_otherwise(english: Studio) -> None:
     piece = english.piece()
     fast = speak(english.synthesis("fast"), piece)[0]
-    with mock.patch.object(flow.Recalled, "keys", lambda self, keys: (next(self._kept), keys)[1]):
+    with mock.patch.object(
+        flow.ReplayedContext, "keys", lambda self, keys: (next(self._kept), keys)[1]
+    ):
         deaf = speak(english.synthesis("fast"), piece)[0]
     with mock.patch.object(
-        flow.Recalled, "lead", lambda self, x, rows: torch.cat([0 * next(self._kept), x], dim=1)
+        flow.ReplayedContext,
+        "prepend",
+        lambda self, x, rows: torch.cat([0 * next(self._kept), x], dim=1),
     ):
         cut = speak(english.synthesis("fast"), piece)[0]
     assert apart(fast, deaf) > 1e-4 and apart(fast, cut) > 1e-4 and apart(deaf, cut) > 1e-4
 
 
 def test_a_leak_between_chunks_would_be_noticed(english: Studio) -> None:
-    class Leaking(flow.Recalled):
+    class Leaking(flow.ReplayedContext):
         """The next chunk attends to this one, too: a mask forgotten."""
 
-        def __init__(self, recorded: flow.Recorded):
+        def __init__(self, recorded: flow.RecordedContext):
             super().__init__(recorded)
             self.shared, self.place = recorded.kept, -1
 
-        def lead(self, x: Tensor, rows: int) -> Tensor:
+        def prepend(self, x: Tensor, rows: int) -> Tensor:
             self.place += 1
-            return super().lead(x, rows)
+            return super().prepend(x, rows)
 
         def keys(self, keys: Tensor) -> Tensor:
             self.place += 1
@@ -251,7 +255,7 @@ def test_a_leak_between_chunks_would_be_noticed(english: Studio) -> None:
 
     pieces = [english.piece(seed=1), english.piece(seed=2)]
     alone = [speak(english.synthesis("fast"), piece)[0] for piece in pieces]
-    with mock.patch.object(flow, "Recalled", Leaking):
+    with mock.patch.object(flow, "ReplayedContext", Leaking):
         together = speak(english.synthesis("fast"), *pieces)
     assert torch.equal(together[0], alone[0])
     assert apart(together[1], alone[1]) > 1e-4
@@ -324,13 +328,13 @@ def test_pieces_of_several_lengths_at_once_sound_as_each_alone(any_studio: Studi
 
     right = [any_studio.synthesis().waves([piece]) for piece in pieces()]
     alone = [wave for ((_, wave),) in map(list, right)]
-    abreast = any_studio.new(abreast=3)
-    found = dict(abreast.waves(pieces()))
+    batch_size = any_studio.new(batch_size=3)
+    found = dict(batch_size.waves(pieces()))
     assert [found[n].shape for n in range(len(alone))] == [wave.shape for wave in alone]
     bound = any_studio.tolerance(pieces()[1])  # one of the longest
     assert all(apart(found[n], wave) < bound for n, wave in enumerate(alone))
-    with mock.patch.object(flow.Padded, "__init__", lambda *_: None):  # the control
-        unmasked = dict(abreast.waves(pieces()))
+    with mock.patch.object(flow.PaddedContext, "__init__", lambda *_: None):  # the control
+        unmasked = dict(batch_size.waves(pieces()))
     assert max(apart(unmasked[n], wave) for n, wave in enumerate(alone)) > 100 * bound
 
 
@@ -346,9 +350,9 @@ def test_one_of_several_at_once_may_be_cancelled(any_studio: Studio) -> None:
     def pieces() -> list[Piece]:
         return [any_studio.piece(10 + n, seed=n) for n in range(3)]
 
-    abreast = any_studio.new(abreast=3)
-    right = dict(abreast.waves(pieces()))
+    batch_size = any_studio.new(batch_size=3)
+    right = dict(batch_size.waves(pieces()))
     first, second, third = pieces()
-    found = dict(abreast.waves([first, replace(second, poll=poll), third]))
+    found = dict(batch_size.waves([first, replace(second, poll=poll), third]))
     assert sorted(found) == [0, 2]
     assert all(torch.equal(found[n], right[n]) for n in found)

@@ -19,7 +19,7 @@ import soundfile
 import torch
 
 from voicelab.engines.chatterbox.engine import ChatterboxEngine
-from voicelab.engines.chatterbox.quiet import quiet
+from voicelab.engines.chatterbox.suppression import suppressed_output
 from voicelab.engines.chatterbox.upstream import in_float32, without_segmenter
 
 __all__ = ["build", "clip", "small", "tiny_engine"]
@@ -62,7 +62,7 @@ def build(name: str, folder: Path, *, tokens: int = 20, full_size: bool = False)
     """
     folder.mkdir(parents=True, exist_ok=True)
     sizes = contextlib.nullcontext() if full_size else small(name)
-    with quiet(), sizes, torch.random.fork_rng(devices=[]):
+    with suppressed_output(), sizes, torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = _model(name, folder, tokens)
         if hasattr(model, "norm_loudness"):

@@ -16,7 +16,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from voicelab.engines.chatterbox.quiet import hushed
+from voicelab.engines.chatterbox.suppression import suppressed_progress
 
 __all__ = ["drawing", "largest_difference", "longest", "tolerance"]
 
@@ -57,7 +57,7 @@ def longest(s3gen: Any) -> Iterator[Callable[[], list[Tensor]]]:
 
     def again() -> list[Tensor]:
         state, given, named = asked[max(asked)]
-        with drawing(state, s3gen.device), torch.inference_mode(), hushed():
+        with drawing(state, s3gen.device), torch.inference_mode(), suppressed_progress():
             return [inference(*given, **named)[0]]
 
     with mock.patch.object(s3gen, "inference", recorded):

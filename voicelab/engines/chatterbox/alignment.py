@@ -1,4 +1,4 @@
-"""Upstream's watch over the Multilingual model: does the speech follow the text?"""
+"""Upstream's alignment check of the Multilingual model: whether the speech follows the text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Alignment"]
 
 
 class Alignment:
-    """Upstream's analyzer, fed with the attention it asks for instead of hooks that stay behind.
+    """Upstream's analyzer, given the attention weights directly instead of through hooks.
 
     Args:
         start: position of the text's first token.
@@ -35,7 +35,7 @@ class Alignment:
         )
 
     def attend(self, layer: int, queries: Tensor, keys: Tensor) -> None:
-        """See `backbone.Attend`: what one head of the conditional row looks at."""
+        """See `backbone.Attend`: records the attention of one head of the conditional row."""
         if layer not in self._heads:
             return
         number, head = self._heads[layer]
@@ -50,6 +50,6 @@ class Alignment:
             seen = torch.cat([seen.new_zeros(positions - length, positions), seen])
         self._analyzer.last_aligned_attns[number] = seen
 
-    def checked(self, logits: Tensor, last_token: int) -> Tensor:
-        """Logits (1, vocabulary), made to stop, or not to stop yet."""
+    def adjusted(self, logits: Tensor, last_token: int) -> Tensor:
+        """Logits (1, vocabulary) with the stop token forced or suppressed."""
         return self._analyzer.step(logits, next_token=last_token)

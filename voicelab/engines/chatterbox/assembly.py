@@ -1,4 +1,4 @@
-"""From weights to something that speaks: load, test, pack."""
+"""Builds the pipeline of an engine: load the weights, run the self-test, pack them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.fallback import UpstreamSpeech
 from voicelab.engines.chatterbox.info import Mode
 from voicelab.engines.chatterbox.linear import KERNELS, plain
-from voicelab.engines.chatterbox.parameters import owned
-from voicelab.engines.chatterbox.pipeline import Parts, Pipeline
+from voicelab.engines.chatterbox.pipeline import Pipeline, PipelineParts
 from voicelab.engines.chatterbox.selftest import SelfTest
+from voicelab.engines.chatterbox.state_loading import owned
 from voicelab.engines.chatterbox.synthesis import RUN, Synthesis
 from voicelab.engines.chatterbox.upstream import load_model
 from voicelab.engines.chatterbox.voices import Voices
 
-__all__ = ["assembled"]
+__all__ = ["build_speaker"]
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ SENTENCE_BYTES = 1 << 30
 """Keys of a long sentence in the English model, twice: while their room grows there are two."""
 
 
-def assembled(
+def build_speaker(
     info: EngineInfo,
     *,
     device: str,
@@ -41,7 +41,7 @@ def assembled(
     lock: threading.Lock,
     progress: LoadProgress,
 ) -> tuple[Pipeline | UpstreamSpeech, str]:
-    """What speaks, and the device it is on.
+    """The pipeline, or upstream's own loop, and the device it runs on.
 
     Raises:
         EngineUnavailable: see `load_model`.
@@ -67,13 +67,13 @@ def assembled(
         test = SelfTest(info.name, model, chosen)
         name = test.kernel(kernel)
         progress(0.9, "packing weights")
-        size = sentences(info, chosen)
+        size = default_batch_size(info, chosen)
         lockstep = is_gpu(chosen)
         decoder = Decoder(model.t3, KERNELS.get(name, plain), size if lockstep else 0)
-        if test.agrees(decoder, name):
-            synthesis = Synthesis(model.s3gen, mode=mode, abreast=RUN if lockstep else 1)
-            gathered = lockstep or mode != "exact"
-            parts = Parts(model, Voices(model), decoder, synthesis, size, gathered)
+        if test.matches_upstream(decoder, name):
+            synthesis = Synthesis(model.s3gen, mode=mode, batch_size=RUN if lockstep else 1)
+            batch_synthesis = lockstep or mode != "exact"
+            parts = PipelineParts(model, Voices(model), decoder, synthesis, size, batch_synthesis)
             return Pipeline(parts, name, lock), chosen
         log.warning(
             "%s: our decoding does not agree with upstream's here; upstream's own generate "
@@ -91,8 +91,8 @@ def is_gpu(device: str) -> bool:
     return device == "cuda"
 
 
-def sentences(info: EngineInfo, device: str) -> int:
-    """How many are decoded at once."""
+def default_batch_size(info: EngineInfo, device: str) -> int:
+    """How many sentences are decoded at once on a device."""
     if not is_gpu(device):
         return info.batch_size
     free_bytes, _ = torch.cuda.mem_get_info()

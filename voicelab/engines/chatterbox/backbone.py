@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from voicelab.engines.chatterbox.caches import Attention, Cache
+from voicelab.engines.chatterbox.kv_cache import Attention, Cache
 from voicelab.engines.chatterbox.linear import Kernel, Linear
-from voicelab.engines.chatterbox.parameters import owned
+from voicelab.engines.chatterbox.state_loading import owned
 
 __all__ = ["GPT2", "Backbone", "Llama"]
 

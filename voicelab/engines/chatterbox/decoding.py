@@ -1,8 +1,8 @@
 """T3's decoding loop: the sentences of all running requests, a token each at every step.
 
-A sentence enters when there is room and leaves when it ends; each draws from its own generator.
-What it draws depends on nothing but itself: it equals upstream's loop run alone after
-`manual_seed` (to the rounding of the matrix products), and itself in any company (to the bit).
+Sentences join and leave the batch at any step (continuous batching); each has its own generator.
+A sentence's tokens equal upstream's loop run alone after `manual_seed` (up to the rounding of the
+matrix products) and do not depend on the other sentences of the batch (to the bit).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from voicelab.engines.chatterbox.alignment import Alignment
 from voicelab.engines.chatterbox.backbone import GPT2, Backbone, Llama
-from voicelab.engines.chatterbox.caches import Apart, Segment
+from voicelab.engines.chatterbox.kv_cache import Segment, SegmentAttention
 from voicelab.engines.chatterbox.linear import Kernel
 from voicelab.engines.chatterbox.lockstep import STRIDE, Lockstep
 from voicelab.engines.chatterbox.prefixes import Prefix, Prefixes
@@ -31,11 +31,11 @@ class Decoder:
     Args:
         t3: upstream's model; only its embeddings, conditioning and head stay usable.
         kernel: for the matrix products.
-        abreast: so many sentences are decoded in lockstep, as a GPU wants it; 0 for each within
-            its own cache. So is Multilingual, whose attention is watched.
+        lockstep_size: sentences decoded in lockstep, for GPUs; 0 decodes each within its own
+            cache, as Multilingual always is, because its attention is analyzed.
     """
 
-    def __init__(self, t3: Any, kernel: Kernel, abreast: int = 0):
+    def __init__(self, t3: Any, kernel: Kernel, lockstep_size: int = 0):
         self._t3 = t3
         self._turbo = t3.is_gpt
         if self._turbo:
@@ -48,14 +48,14 @@ class Decoder:
         self._head = kernel(head.weight.detach(), None if head.bias is None else head.bias.detach())
         self._prefixes = Prefixes(t3, self._backbone)
         self._lockstep = None
-        if abreast and (self._turbo or not t3.hp.is_multilingual):
-            self._lockstep = Lockstep(t3, self._backbone, self._head, abreast)
+        if lockstep_size and (self._turbo or not t3.hp.is_multilingual):
+            self._lockstep = Lockstep(t3, self._backbone, self._head, lockstep_size)
 
     def begin(self, sentence: Sentence) -> Row:
-        """Read the text and draw the first token."""
+        """Prefill the cache with the text and sample the first token."""
         prefix = self._prefixes.get(sentence.key, sentence.conditioning)
         row = self._begin_turbo(sentence) if self._turbo else self._begin_guided(sentence, prefix)
-        x, segments = self._opening(row, prefix)
+        x, segments = self._prompt_embeddings(row, prefix)
         logits = self._logits(x, segments)
         row.cache.length = prefix.length + len(x) - (2 if row.cache.rows == 2 else 0)
         self._draw([row], logits)
@@ -66,10 +66,10 @@ class Decoder:
         if self._lockstep is not None:
             self._lockstep.step(rows)
             return
-        segments = [Segment(r.cache, r.cache.length, 1, _spy(r)) for r in rows]
+        segments = [Segment(r.cache, r.cache.length, 1, _attention_callback(r)) for r in rows]
         for row in rows:
             row.cache.reserve(row.cache.length + 1)
-        logits = self._logits(self._embedded(rows), segments)
+        logits = self._logits(self._last_embeddings(rows), segments)
         # What fails before this leaves all rows as they were, so that some may go on.
         for row in rows:
             row.cache.length += 1
@@ -92,26 +92,26 @@ class Decoder:
     def _start(self) -> int:
         return self._t3.hp.start_speech_token
 
-    def _opening(self, row: Row, prefix: Prefix) -> tuple[Tensor, list[Segment]]:
+    def _prompt_embeddings(self, row: Row, prefix: Prefix) -> tuple[Tensor, list[Segment]]:
         """Embeddings (m, dim) of the text and the start, after the voice's prefix."""
         text = row.sentence.text
-        starts = self._starts()
-        x = torch.cat([self._read(text), starts])
+        starts = self._start_embeddings()
+        x = torch.cat([self._text_embeddings(text), starts])
         count = len(text)
         row.cache.reserve(prefix.length + len(x))
         row.cache.prepend(0, prefix.cache, prefix.length)
-        segments = [Segment(row.cache.of_row(0), prefix.length, len(x), _spy(row))]
+        segments = [Segment(row.cache.of_row(0), prefix.length, len(x), _attention_callback(row))]
         if row.cache.rows == 2:
-            row.cache.prepend(1, prefix.silent(count), prefix.length + count)
+            row.cache.prepend(1, prefix.unconditional(count), prefix.length + count)
             segments.append(Segment(row.cache.of_row(1), prefix.length + count, len(starts)))
             x = torch.cat([x, starts])
         return x, segments
 
-    def _read(self, text: Tensor) -> Tensor:
+    def _text_embeddings(self, text: Tensor) -> Tensor:
         embedded = self._t3.text_emb(text)
         return embedded if self._turbo else embedded + self._t3.text_pos_emb(text[None])
 
-    def _starts(self) -> Tensor:
+    def _start_embeddings(self) -> Tensor:
         """Upstream feeds the start twice, at the same position, but for Turbo."""
         token = torch.tensor([self._start], device=self._t3.device)
         embedded = self._t3.speech_emb(token)
@@ -119,7 +119,7 @@ class Decoder:
             return embedded
         return (embedded + self._t3.speech_pos_emb.get_fixed_embedding(0)[0]).expand(2, -1)
 
-    def _embedded(self, rows: Sequence[Row]) -> Tensor:
+    def _last_embeddings(self, rows: Sequence[Row]) -> Tensor:
         """(m, dim): each one's last token, for its one or two rows."""
         each = [row for row in rows for _ in range(row.cache.rows)]
         device = self._t3.device
@@ -131,7 +131,7 @@ class Decoder:
 
     def _logits(self, x: Tensor, segments: Sequence[Segment]) -> Tensor:
         """Embeddings (m, dim) -> (rows, vocabulary), from the last position of each row."""
-        hidden = self._backbone(x, Apart(segments))
+        hidden = self._backbone(x, SegmentAttention(segments))
         ends: list[int] = []
         start = 0
         for segment in segments:
@@ -140,16 +140,16 @@ class Decoder:
         return self._head(hidden[ends])
 
     def _draw(self, rows: Sequence[Row], logits: Tensor) -> None:
-        """The next token of each; what fails here fails alone."""
+        """Sample the next token of each row; an error ends that row only."""
         start = 0
         for row in rows:
             try:
-                row.tokens.append(self._drawn(row, logits[start : start + row.cache.rows]))
+                row.tokens.append(self._sampled(row, logits[start : start + row.cache.rows]))
             except Exception as error:
                 row.failure = error
             start += row.cache.rows
 
-    def _drawn(self, row: Row, logits: Tensor) -> int:
+    def _sampled(self, row: Row, logits: Tensor) -> int:
         one = logits[:1]
         if len(logits) == 2:
             weight = torch.as_tensor(
@@ -157,9 +157,9 @@ class Decoder:
             )
             one = one + weight * (one - logits[1:])
         if row.alignment is not None:
-            one = row.alignment.checked(one, (row.tokens or [self._start])[-1])
+            one = row.alignment.adjusted(one, (row.tokens or [self._start])[-1])
         return row.sampler.draw(one)
 
 
-def _spy(row: Row) -> Any:
+def _attention_callback(row: Row) -> Any:
     return row.alignment.attend if row.alignment is not None else None

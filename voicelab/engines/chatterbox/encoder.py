@@ -48,17 +48,17 @@ class Encoder:
     def __call__(self, embedded: Tensor) -> Tensor:
         """(n, channels) of the prompt and the chunk -> (2n, 80)."""
         x = embedded.unsqueeze(0)
-        x = self._through(self._layers, self._looked_ahead(x))
+        x = self._apply_layers(self._layers, self._lookahead_layer(x))
         x = x.repeat_interleave(self._stride, dim=1)
         x = self._up(functional.pad(x, (0, 0, 2 * self._stride, 0)))
-        x = self._through(self._up_layers, self._up_embed(x) * self._scale)
+        x = self._apply_layers(self._up_layers, self._up_embed(x) * self._scale)
         return self._projection(self._norm(x)).squeeze(0)
 
-    def _looked_ahead(self, x: Tensor) -> Tensor:
+    def _lookahead_layer(self, x: Tensor) -> Tensor:
         y = self._ahead(functional.pad(x, (0, 0, 0, self._lookahead)))
         return self._behind(functional.pad(functional.leaky_relu(y), (0, 0, 2, 0))) + x
 
-    def _through(self, layers: list[_Layer], x: Tensor) -> Tensor:
+    def _apply_layers(self, layers: list[_Layer], x: Tensor) -> Tensor:
         middle, size = self._positions.shape[0] // 2, x.shape[1]
         positions = self._positions[middle - size + 1 : middle + size]
         for layer in layers:

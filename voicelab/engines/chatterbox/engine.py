@@ -90,9 +90,9 @@ class ChatterboxEngine:
         with self._lock:
             if self._speech is None:
                 # Of the extra chatterbox.
-                from voicelab.engines.chatterbox.assembly import assembled
+                from voicelab.engines.chatterbox.assembly import build_speaker
 
-                self._speech, self.device = assembled(
+                self._speech, self.device = build_speaker(
                     CHATTERBOX_INFOS[self.info.name],
                     device=self._wanted_device,
                     checkpoint_dir=self._checkpoint_dir,
@@ -102,7 +102,7 @@ class ChatterboxEngine:
                     lock=self._lock,
                     progress=progress,
                 )
-                _give_back()
+                _release_memory()
                 self._kernel = self._speech.kernel
                 self.info = replace(self.info, batch_size=self._speech.batch_size)
         progress(1.0, "ready")
@@ -139,14 +139,14 @@ class ChatterboxEngine:
             if self._speech is None:
                 return
             self._speech = None
-            _give_back()
+            _release_memory()
             if self.device == "cuda":
                 import torch  # of the extra chatterbox
 
                 torch.cuda.empty_cache()
 
 
-def _give_back() -> None:
+def _release_memory() -> None:
     """Freed memory to the system: glibc keeps what was given in pieces, half a gigabyte here."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError, TypeError):

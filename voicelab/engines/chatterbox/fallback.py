@@ -1,4 +1,4 @@
-"""Upstream's own generate, sentence by sentence: where our loop does not agree with it."""
+"""Upstream's own `generate`, one sentence at a time: used when the self-test fails."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from voicelab.engines.base import Spoken, Utterance
-from voicelab.engines.chatterbox.quiet import hushed
-from voicelab.engines.chatterbox.reading import check_length, valid
 from voicelab.engines.chatterbox.sentence import CAP_TOKENS, STOP_TOKEN
+from voicelab.engines.chatterbox.suppression import suppressed_progress
+from voicelab.engines.chatterbox.tokens import check_length, valid_speech_tokens
 from voicelab.engines.chatterbox.voices import Voices, own_copy
-from voicelab.engines.chatterbox.waveform import checked, reason
+from voicelab.engines.chatterbox.waveform import failure_message, finite_samples
 from voicelab.errors import Cancelled, SpeechFailed
 
 __all__ = ["UpstreamSpeech"]
@@ -29,7 +29,7 @@ float32."""
 
 
 class UpstreamSpeech:
-    """Speaks with an untouched model.
+    """Speaks with upstream's unmodified model.
 
     Args:
         model: upstream's.
@@ -75,7 +75,7 @@ class UpstreamSpeech:
 
         poll()
         # inference_mode belongs to the thread that runs the model; elsewhere memory grows.
-        with torch.inference_mode(), watched(self.model, poll):
+        with torch.inference_mode(), polled(self.model, poll):
             try:
                 self.model.conds = own_copy(self._voices.get(utterance.voice))
                 torch.manual_seed(utterance.seed)
@@ -86,10 +86,10 @@ class UpstreamSpeech:
                 raise
             except Exception as error:
                 log.warning("upstream failed on %d characters", len(utterance.text), exc_info=True)
-                raise SpeechFailed(reason(error)) from error
+                raise SpeechFailed(failure_message(error)) from error
             finally:
                 self.model.conds = self._voices.own
-        return Spoken(index, checked(wave.squeeze(0)))
+        return Spoken(index, finite_samples(wave.squeeze(0)))
 
     def _arguments(self, utterance: Utterance) -> dict[str, Any]:
         arguments: dict[str, Any] = dict(utterance.parameters)
@@ -103,12 +103,12 @@ class UpstreamSpeech:
 
 
 class _CutOff(Exception):
-    """The decoding came to the limit without an end: its sound would be thrown away."""
+    """Decoding reached the limit of tokens without a stop token."""
 
 
 @contextlib.contextmanager
-def watched(model: Any, poll: Callable[..., None]) -> Iterator[None]:
-    """`poll` runs before every decoding and flow step; nothing stays behind afterwards."""
+def polled(model: Any, poll: Callable[..., None]) -> Iterator[None]:
+    """`poll` runs before every decoding and flow step; all hooks are removed at the end."""
     hooks = [module.register_forward_pre_hook(poll) for module in _steps(model)]
     turbo = model.t3.is_gpt
     name = "inference_turbo" if turbo else "inference"
@@ -121,11 +121,11 @@ def watched(model: Any, poll: Callable[..., None]) -> Iterator[None]:
         drawn = original(*args, text_tokens=text_tokens, **kwargs)
         if drawn.shape[-1] >= cap_tokens and int(drawn[0, -1]) != STOP_TOKEN:
             raise _CutOff
-        return valid(drawn.flatten()).unsqueeze(0)
+        return valid_speech_tokens(drawn.flatten()).unsqueeze(0)
 
     setattr(model.t3, name, inference)
     try:
-        with hushed():
+        with suppressed_progress():
             yield
     finally:
         delattr(model.t3, name)

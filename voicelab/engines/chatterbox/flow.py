@@ -25,26 +25,26 @@ cores; it pays to fill up to it from the second number on."""
 MELS = 80
 
 
-class Alone:
-    """What is before the first frame: nothing.
+class NoContext:
+    """Context of the causal layers before the first frame: zeros for convolutions, no keys.
 
     Attributes:
-        seen: bool (rows, 1, 1, time), the frames that may be looked at; all when None.
+        seen: attention mask, bool (rows, 1, 1, time); None attends to all frames.
     """
 
     seen: Tensor | None = None
 
-    def lead(self, x: Tensor, rows: int) -> Tensor:
-        """`x` (rows, time, channels) after what is before it."""
+    def prepend(self, x: Tensor, rows: int) -> Tensor:
+        """`x` (rows, time, channels) with `rows` frames of context before it."""
         return functional.pad(x, (0, 0, rows, 0))
 
     def keys(self, keys: Tensor) -> Tensor:
-        """Keys and values (2, rows, heads, time, channels) after those that are before them."""
+        """Keys and values (2, rows, heads, time, channels) with those of the context before."""
         return keys
 
 
-class Padded(Alone):
-    """Utterances of several lengths, filled up at the end; what they are filled with is not seen.
+class PaddedContext(NoContext):
+    """Utterances of several lengths, padded at the end; attention masks the padding.
 
     Args:
         lengths: of the rows, in frames.
@@ -55,14 +55,14 @@ class Padded(Alone):
         self.seen = (torch.arange(max(lengths), device=device) < ends)[:, None, None]
 
 
-class Recorded(Alone):
-    """Nothing is before it, and what comes after it will recall it, layer by layer."""
+class RecordedContext(NoContext):
+    """No context before; records each layer's context for `ReplayedContext`."""
 
     def __init__(self) -> None:
         self.kept: list[Tensor] = []
 
-    def lead(self, x: Tensor, rows: int) -> Tensor:
-        y = super().lead(x, rows)
+    def prepend(self, x: Tensor, rows: int) -> Tensor:
+        y = super().prepend(x, rows)
         self.kept.append(y[:, -rows:].clone())
         return y
 
@@ -71,13 +71,13 @@ class Recorded(Alone):
         return keys
 
 
-class Recalled(Alone):
-    """After something recorded, which goes through the same layers in the same order."""
+class ReplayedContext(NoContext):
+    """The context of a recorded pass, replayed in the order of the layers."""
 
-    def __init__(self, recorded: Recorded):
+    def __init__(self, recorded: RecordedContext):
         self._kept = iter(recorded.kept)
 
-    def lead(self, x: Tensor, rows: int) -> Tensor:
+    def prepend(self, x: Tensor, rows: int) -> Tensor:
         return torch.cat([next(self._kept), x], dim=1)
 
     def keys(self, keys: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ class Recalled(Alone):
 
 @dataclass(frozen=True)
 class Condition:
-    """What a flow begins with and is led by.
+    """Starting noise and conditioning of one flow.
 
     Attributes:
         noise: (time, 80).
@@ -112,7 +112,7 @@ class Condition:
 
 
 class Flow:
-    """Upstream's flow.
+    """Upstream's conditional flow matching: noise to mel frames by an Euler solver.
 
     Args:
         decoder: upstream's CausalConditionalCFM.
@@ -146,10 +146,10 @@ class Flow:
             For each (time, 80) mel frames, or None when its poll raised Cancelled.
         """
         lengths = [len(condition.mean) for condition in conditions]
-        before = Alone()
+        before = NoContext()
         if len(conditions) > 1:
             ways = 1 if self._guidance is None else 2
-            before = Padded(lengths * ways, conditions[0].mean.device)
+            before = PaddedContext(lengths * ways, conditions[0].mean.device)
         state = self._begin(conditions, before)
         wanted = set(range(len(conditions)))
         for number in range(self._steps):
@@ -159,7 +159,7 @@ class Flow:
             state = self._step(number, state, before)
         return [state.x[i, :n] if i in wanted else None for i, n in enumerate(lengths)]
 
-    def together(
+    def with_shared_prompt(
         self,
         prompt: Condition,
         chunks: Sequence[Condition],
@@ -173,29 +173,31 @@ class Flow:
         Returns:
             For each chunk (time, 80) mel frames, or None when its poll raised Cancelled.
         """
-        recorded = Recorded()
+        recorded = RecordedContext()
         before = self._begin([prompt], recorded)
-        states = {i: self._begin([chunk], Recalled(recorded)) for i, chunk in enumerate(chunks)}
+        states = {
+            i: self._begin([chunk], ReplayedContext(recorded)) for i, chunk in enumerate(chunks)
+        }
         for number in range(self._steps):
-            recorded = Recorded()
+            recorded = RecordedContext()
             before = self._step(number, before, recorded)
             for index, state in list(states.items()):
                 if _is_cancelled(polls[index]):
                     del states[index]
                 else:
-                    states[index] = self._step(number, state, Recalled(recorded))
+                    states[index] = self._step(number, state, ReplayedContext(recorded))
             if not states:
                 break
         return [states[i].x[0] if i in states else None for i in range(len(chunks))]
 
-    def _begin(self, conditions: Sequence[Condition], before: Alone) -> _State:
+    def _begin(self, conditions: Sequence[Condition], before: NoContext) -> _State:
         rows = pad_sequence([condition.rows() for condition in conditions], batch_first=True)
         if self._guidance is not None:
             rows = torch.cat([rows, torch.zeros_like(rows)])
         noise = pad_sequence([condition.noise for condition in conditions], batch_first=True)
         return _State(noise, *self._estimator.prepare(rows, before))
 
-    def _step(self, number: int, state: _State, before: Alone) -> _State:
+    def _step(self, number: int, state: _State, before: NoContext) -> _State:
         slopes = self._estimator(state, self._times[number], before)
         slope = slopes[: len(state.x)]
         if self._guidance is not None:
@@ -223,7 +225,7 @@ class _State:
     """
 
     x: Tensor
-    still: Tensor
+    static: Tensor
     shortcut: Tensor
 
 
@@ -247,7 +249,7 @@ class _Estimator:
     def __init__(self, upstream: Any, dtype: torch.dtype):
         (down,), (up,) = upstream.down_blocks, upstream.up_blocks
         self._dtype = dtype
-        self._first = _First(down[0], dtype)
+        self._first = _FirstResnet(down[0], dtype)
         self._resnets = [_Resnet(block[0], dtype) for block in (*upstream.mid_blocks, up)]
         self._attentions = [
             [_Transformer(block, dtype) for block in part[1]] for part in _blocks(upstream)
@@ -258,24 +260,24 @@ class _Estimator:
             upstream.final_proj.weight.squeeze(-1), upstream.final_proj.bias, dtype=dtype
         )
 
-    def prepare(self, rows: Tensor, before: Alone) -> tuple[Tensor, Tensor]:
+    def prepare(self, rows: Tensor, before: NoContext) -> tuple[Tensor, Tensor]:
         return self._first.prepare(rows.to(self._dtype), before)
 
-    def __call__(self, state: _State, times: list[Tensor], before: Alone) -> Tensor:
+    def __call__(self, state: _State, times: list[Tensor], before: NoContext) -> Tensor:
         """The slopes, (rows, time, 80), in float32; see `_State` for the rows."""
         times = [time.to(self._dtype) for time in times]
         first, *middle, last = self._attentions
         x = self._first(state, times[0], before)
         x = skip = _attended(first, x, before)
-        x = self._down(before.lead(x, 2))
+        x = self._down(before.prepend(x, 2))
         for resnet, attention, time in zip(self._resnets[:-1], middle, times[1:-1], strict=True):
             x = _attended(attention, resnet(x, time, before), before)
         x = self._resnets[-1](torch.cat([x, skip], dim=-1), times[-1], before)
-        x = self._up(before.lead(_attended(last, x, before), 2))
+        x = self._up(before.prepend(_attended(last, x, before), 2))
         return self._projection(self._final(x, before)).float()
 
 
-def _attended(transformers: list[_Transformer], x: Tensor, before: Alone) -> Tensor:
+def _attended(transformers: list[_Transformer], x: Tensor, before: NoContext) -> Tensor:
     for transformer in transformers:
         x = transformer(x, before)
     return x
@@ -288,8 +290,8 @@ class _Block:
         self._convolution = Convolution.of(upstream.block[0], dtype)
         self._norm = Norm(upstream.block[2], dtype)
 
-    def __call__(self, x: Tensor, before: Alone) -> Tensor:
-        return functional.mish(self._norm(self._convolution(before.lead(x, 2))))
+    def __call__(self, x: Tensor, before: NoContext) -> Tensor:
+        return functional.mish(self._norm(self._convolution(before.prepend(x, 2))))
 
 
 class _Resnet:
@@ -299,37 +301,39 @@ class _Resnet:
         shortcut = upstream.res_conv
         self._shortcut = Linear(shortcut.weight.squeeze(-1), shortcut.bias, dtype=dtype)
 
-    def __call__(self, x: Tensor, time: Tensor, before: Alone) -> Tensor:
+    def __call__(self, x: Tensor, time: Tensor, before: NoContext) -> Tensor:
         y = self._block2(self._block1(x, before) + time, before)
         return y.add_(self._shortcut(x))
 
 
-class _First:
+class _FirstResnet:
     """The first resnet: most of its input is the same at each step, and is put in once."""
 
     def __init__(self, upstream: Any, dtype: torch.dtype):
         convolution, shortcut = upstream.block1.block[0], upstream.res_conv
         wide, flat = convolution.weight, shortcut.weight.squeeze(-1)
-        self._moving = Convolution(wide[:, :MELS], dtype=dtype)
-        self._still = Convolution(wide[:, MELS:], convolution.bias, dtype=dtype)
-        self._moving_shortcut = Linear(flat[:, :MELS], dtype=dtype)
-        self._still_shortcut = Linear(flat[:, MELS:], shortcut.bias, dtype=dtype)
+        self._dynamic = Convolution(wide[:, :MELS], dtype=dtype)
+        self._static = Convolution(wide[:, MELS:], convolution.bias, dtype=dtype)
+        self._dynamic_shortcut = Linear(flat[:, :MELS], dtype=dtype)
+        self._static_shortcut = Linear(flat[:, MELS:], shortcut.bias, dtype=dtype)
         self._norm = Norm(upstream.block1.block[2], dtype)
         self._block2 = _Block(upstream.block2, dtype)
 
-    def prepare(self, rows: Tensor, before: Alone) -> tuple[Tensor, Tensor]:
-        return self._still(before.lead(rows, 2)), self._still_shortcut(rows)
+    def prepare(self, rows: Tensor, before: NoContext) -> tuple[Tensor, Tensor]:
+        return self._static(before.prepend(rows, 2)), self._static_shortcut(rows)
 
-    def __call__(self, state: _State, time: Tensor, before: Alone) -> Tensor:
+    def __call__(self, state: _State, time: Tensor, before: NoContext) -> Tensor:
         x = state.x.to(time.dtype)
-        y = functional.mish(self._norm(_spread(self._moving(before.lead(x, 2)), state.still)))
+        y = functional.mish(
+            self._norm(_add_static(self._dynamic(before.prepend(x, 2)), state.static))
+        )
         y = self._block2(y + time, before)
-        return y.add_(_spread(self._moving_shortcut(x), state.shortcut))
+        return y.add_(_add_static(self._dynamic_shortcut(x), state.shortcut))
 
 
-def _spread(moving: Tensor, still: Tensor) -> Tensor:
+def _add_static(dynamic: Tensor, static: Tensor) -> Tensor:
     """Utterances (n, ...) added to their rows (n or 2n, ...)."""
-    return (moving + still.unflatten(0, (-1, len(moving)))).flatten(0, 1)
+    return (dynamic + static.unflatten(0, (-1, len(dynamic)))).flatten(0, 1)
 
 
 class _Transformer:
@@ -344,12 +348,12 @@ class _Transformer:
         self._norm1, self._norm3 = Norm(upstream.norm1, dtype), Norm(upstream.norm3, dtype)
         self._wide, self._narrow = Linear.of(wide.proj, dtype), Linear.of(narrow, dtype)
 
-    def __call__(self, x: Tensor, before: Alone) -> Tensor:
+    def __call__(self, x: Tensor, before: NoContext) -> Tensor:
         """(rows, time, channels) -> the same."""
         x = self._out(self._attended(self._norm1(x), before)).add_(x)
         return self._narrow(self._wide(self._norm3(x), "gelu")).add_(x)
 
-    def _attended(self, x: Tensor, before: Alone) -> Tensor:
+    def _attended(self, x: Tensor, before: NoContext) -> Tensor:
         parts = self._qkv(x)[..., : 3 * self._width].unflatten(-1, (3, self._heads, -1))
         parts = parts.permute(2, 0, 3, 1, 4)
         keys, values = before.keys(parts[1:])

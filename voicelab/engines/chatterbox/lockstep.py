@@ -1,8 +1,8 @@
-"""T3's decoding loop where starting a kernel costs more than running it: on a GPU.
+"""T3's decoding loop for GPUs, where launching a kernel costs more than running it.
 
-All sentences take a step in one call, whose kernels are recorded once as a CUDA graph; what is
-drawn stays there for a few steps before it is looked at. Tokens equal those of `Decoder`'s own
-loop but for the roundings of other shapes.
+All sentences are decoded in one call a step, captured once as a CUDA graph. Sampled tokens stay
+on the device for STRIDE steps before they are copied to the host. Tokens equal those of
+`Decoder`'s own loop up to the rounding of other shapes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from voicelab.engines.chatterbox.backbone import Backbone
-from voicelab.engines.chatterbox.caches import roomy
+from voicelab.engines.chatterbox.kv_cache import rounded_capacity
 from voicelab.engines.chatterbox.linear import Linear
-from voicelab.engines.chatterbox.sampling import Draws
+from voicelab.engines.chatterbox.sampling import BatchSampler
 from voicelab.engines.chatterbox.sentence import Row
-from voicelab.engines.chatterbox.slots import Abreast, Slots
-from voicelab.engines.chatterbox.waveform import NOT_FINITE, lacks_memory
+from voicelab.engines.chatterbox.slots import SlotAttention, Slots
+from voicelab.engines.chatterbox.waveform import NOT_FINITE, is_out_of_memory
 from voicelab.errors import SpeechFailed
 
 __all__ = ["STRIDE", "Lockstep"]
@@ -32,7 +32,7 @@ STRIDE = 8
 
 
 class Lockstep:
-    """Sentences in slots.
+    """Decodes up to `count` sentences together, each in a slot of one key-value tensor.
 
     Args:
         t3: upstream's model; its speech embeddings are used.
@@ -49,52 +49,52 @@ class Lockstep:
         self._rows: list[Row | None] = [None] * count
         device = self._slots.positions.device
         self._tokens = torch.zeros(count, dtype=torch.long, device=device)
-        self._drawn = torch.zeros_like(self._tokens)
+        self._drawn_counts = torch.zeros_like(self._tokens)
         self._weights = torch.zeros(count, 1, device=device)
-        self._forward = _Recorded(self._logits) if device.type == "cuda" else self._logits
+        self._forward = _CudaGraphs(self._logits) if device.type == "cuda" else self._logits
 
     def step(self, rows: Sequence[Row]) -> None:
         """Up to `STRIDE` tokens more for each row, fewer where one ends."""
-        slots = self._seated(rows)
+        slots = self._assigned_slots(rows)
         count = 1 << max(slots).bit_length()
-        length = roomy(max(row.cache.length for row in rows) + STRIDE)
-        if self._slots.reserve(length) and isinstance(self._forward, _Recorded):
-            self._forward.forget()
+        length = rounded_capacity(max(row.cache.length for row in rows) + STRIDE)
+        if self._slots.reserve(length) and isinstance(self._forward, _CudaGraphs):
+            self._forward.clear()
         states = [row.sentence.generator.get_state() for row in rows]
         try:
-            told, finite = self._stride(rows, slots, min(count, len(self._rows)), length)
+            drawn, finite = self._draw_tokens(rows, slots, min(count, len(self._rows)), length)
         except Exception:
-            # Nothing was told: those that go on draw the same again.
+            # No token was handed out: rows that go on draw the same ones again.
             for row, state in zip(rows, states, strict=True):
                 row.sentence.generator.set_state(state)
             raise
-        for row, tokens, is_number, state in zip(rows, told, finite, states, strict=True):
+        for row, tokens, is_number, state in zip(rows, drawn, finite, states, strict=True):
             if not is_number:
                 row.failure = SpeechFailed(NOT_FINITE)
-            elif (taken := row.take(tokens)) < STRIDE:
+            elif (taken := row.extend(tokens)) < STRIDE:
                 # The waveform's noise is drawn from where the end was, not from beyond it.
                 row.sentence.generator.set_state(state)
-                Draws.skip(row.sentence.generator, taken, self._vocabulary)
+                BatchSampler.skip(row.sentence.generator, taken, self._vocabulary)
 
-    def _stride(
+    def _draw_tokens(
         self, rows: Sequence[Row], slots: list[int], count: int, length: int
     ) -> tuple[list[list[int]], list[bool]]:
-        """The tokens of each row, and whether they came of numbers."""
+        """STRIDE tokens of each row, and whether its probabilities were finite."""
         device = self._tokens.device
         at = torch.tensor(slots, device=device)
         self._write(rows, slots)
-        draws = self._draws(rows)
-        told = []
+        sampler = self._sampler(rows)
+        drawn = []
         for _ in range(STRIDE):
-            tokens = draws(self._forward(count, length)[at])
+            tokens = sampler(self._forward(count, length)[at])
             self._tokens[at] = tokens
-            self._drawn += 1
+            self._drawn_counts += 1
             self._slots.positions += 1
-            told.append(tokens)
-        return torch.stack(told, dim=1).tolist(), draws.finite.tolist()
+            drawn.append(tokens)
+        return torch.stack(drawn, dim=1).tolist(), sampler.finite.tolist()
 
-    def _seated(self, rows: Sequence[Row]) -> list[int]:
-        """The slot of each; who ended or was taken away has left his to the next."""
+    def _assigned_slots(self, rows: Sequence[Row]) -> list[int]:
+        """The slot of each row; slots of rows that ended or were removed are reused."""
         here = {id(row) for row in rows}
         self._rows = [row if id(row) in here else None for row in self._rows]
         for row in rows:
@@ -102,11 +102,11 @@ class Lockstep:
                 slot = self._rows.index(None)
                 self._slots.enter(slot, row.cache)
                 self._rows[slot] = row
-                row.cache.give_back()
+                row.cache.release()
         return [self._rows.index(row) for row in rows]
 
     def _write(self, rows: Sequence[Row], slots: Sequence[int]) -> None:
-        """Where each stands; an empty slot stands at its beginning."""
+        """Copy each row's last token, count and position to the device; zeros for empty slots."""
         count = len(self._rows)
         tokens, drawn, positions = ([0] * count for _ in range(3))
         weights = [0.0] * count
@@ -114,14 +114,14 @@ class Lockstep:
             tokens[slot], drawn[slot] = row.tokens[-1], len(row.tokens)
             positions[slot] = row.cache.length
             weights[slot] = row.sentence.parameters.get("cfg_weight", 0.0)
-        for target, values in ((self._tokens, tokens), (self._drawn, drawn)):
+        for target, values in ((self._tokens, tokens), (self._drawn_counts, drawn)):
             target.copy_(torch.tensor(values))
         self._weights.copy_(torch.tensor(weights)[:, None])
         self._slots.positions.copy_(torch.tensor(positions).repeat_interleave(self._slots.rows))
 
-    def _draws(self, rows: Sequence[Row]) -> Draws:
+    def _sampler(self, rows: Sequence[Row]) -> BatchSampler:
         start = [] if self._turbo else [self._t3.hp.start_speech_token]
-        return Draws(
+        return BatchSampler(
             [row.sentence.parameters for row in rows],
             [start + row.tokens for row in rows],
             [row.sentence.generator for row in rows],
@@ -133,17 +133,17 @@ class Lockstep:
         """(count, vocabulary) after the tokens of the first slots."""
         x = self._t3.speech_emb(self._tokens[:count])
         if not self._turbo:
-            x = x + self._t3.speech_pos_emb.emb(self._drawn[:count])
+            x = x + self._t3.speech_pos_emb.emb(self._drawn_counts[:count])
         x = x.repeat_interleave(self._slots.rows, dim=0)
-        logits = self._head(self._backbone(x, Abreast(self._slots, count, length)))
+        logits = self._head(self._backbone(x, SlotAttention(self._slots, count, length)))
         if self._turbo:
             return logits
         guided, free = logits.unflatten(0, (count, 2)).unbind(1)
         return guided + self._weights[:count] * (guided - free)
 
 
-class _Recorded:
-    """A function of sizes whose kernels are recorded, for each of them once, and then replayed."""
+class _CudaGraphs:
+    """A function of two sizes, captured as a CUDA graph for each pair and then replayed."""
 
     def __init__(self, function: Callable[[int, int], Tensor]):
         self._function = function
@@ -151,7 +151,7 @@ class _Recorded:
         self._works = True
 
     def __call__(self, count: int, length: int) -> Tensor:
-        """What the function gives, until the next call."""
+        """The function's result; the next call overwrites it."""
         key = count, length
         if key not in self._graphs and self._works:
             self._record(*key)
@@ -161,15 +161,15 @@ class _Recorded:
         graph.replay()
         return result
 
-    def forget(self) -> None:
-        """The tensors it was recorded with are gone."""
+    def clear(self) -> None:
+        """Drop all graphs, because the tensors they were captured with were reallocated."""
         self._graphs.clear()
 
     def _record(self, count: int, length: int) -> None:
         try:
             self._graphs[count, length] = self._recorded(count, length)
         except RuntimeError as error:
-            if lacks_memory(error):
+            if is_out_of_memory(error):
                 raise
             log.warning("CUDA graphs cannot be recorded here: going on without", exc_info=True)
             self._works = False

@@ -1,4 +1,4 @@
-"""Our own way from sentences to sound: decoded together, made audible as they end."""
+"""Sentences to samples: batched decoding by T3, then synthesis by S3Gen as sentences end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from voicelab.engines.base import Spoken, Utterance
 from voicelab.engines.chatterbox.decoding import Decoder
-from voicelab.engines.chatterbox.reading import read, valid
 from voicelab.engines.chatterbox.sentence import Row, Sentence
 from voicelab.engines.chatterbox.synthesis import RUN, Piece, Synthesis
+from voicelab.engines.chatterbox.tokens import text_token_ids, valid_speech_tokens
 from voicelab.engines.chatterbox.voices import Voices, own_copy
-from voicelab.engines.chatterbox.waveform import checked, lacks_memory, reason
+from voicelab.engines.chatterbox.waveform import failure_message, finite_samples, is_out_of_memory
 from voicelab.errors import Cancelled, SpeechFailed
 
 __all__ = ["Pipeline"]
@@ -30,12 +30,12 @@ SILENCE_TOKEN = 4299
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a pipeline is put together from: upstream's model and our parts of it.
+class PipelineParts:
+    """The components of a pipeline: upstream's model and our replacements of its parts.
 
     Attributes:
         batch_size: sentences decoded at once.
-        gathered: sentences that are decoded wait for each other, to be made audible at once.
+        batch_synthesis: decoded sentences wait for each other and are synthesized together.
     """
 
     model: Any
@@ -43,19 +43,19 @@ class Parts:
     decoder: Decoder
     synthesis: Synthesis
     batch_size: int
-    gathered: bool
+    batch_synthesis: bool
 
 
 class Pipeline:
     """Speaks with T3 and S3Gen decoded by our own loops.
 
     Args:
-        parts: see `Parts`.
+        parts: see `PipelineParts`.
         kernel: name of the matrix products', for the record.
         lock: of the process: two models on the same cores are slower than one after the other.
     """
 
-    def __init__(self, parts: Parts, kernel: str, lock: threading.Lock):
+    def __init__(self, parts: PipelineParts, kernel: str, lock: threading.Lock):
         self.kernel = kernel
         self.batch_size = parts.batch_size
         self.model = parts.model
@@ -70,7 +70,7 @@ class Pipeline:
     ) -> Iterator[Spoken]:
         """See `Engine.speak`."""
         batch = _Batch(self._parts, utterances, cancelled, more)
-        while batch.goes_on():
+        while batch.has_work():
             # inference_mode belongs to the thread that computes, and not to whoever listens.
             with self._lock, torch.inference_mode():
                 spoken = batch.advance()
@@ -79,11 +79,11 @@ class Pipeline:
 
 
 class _Batch:
-    """The sentences of one call: waiting, being decoded, to be made audible."""
+    """The sentences of one call: waiting, being decoded, waiting for synthesis."""
 
     def __init__(
         self,
-        parts: Parts,
+        parts: PipelineParts,
         utterances: Sequence[Utterance],
         cancelled: Callable[[int], bool],
         more: Callable[[int], Sequence[Utterance]],
@@ -96,35 +96,35 @@ class _Batch:
         self._rows: dict[int, Row] = {}
         self._ready: dict[int, Piece] = {}
         self._failed: deque[Spoken] = deque()
-        self._sounding: Iterator[Spoken] | None = None
+        self._synthesis: Iterator[Spoken] | None = None
         self._limit = parts.batch_size
 
-    def goes_on(self) -> bool:
-        """Whether something is left, or more is to be had."""
-        left = self._waiting or self._rows or self._ready or self._failed or self._sounding
-        return bool(left) or self._filled()
+    def has_work(self) -> bool:
+        """Whether a sentence is unfinished, or the scheduler has more."""
+        left = self._waiting or self._rows or self._ready or self._failed or self._synthesis
+        return bool(left) or self._fetch_more()
 
     def advance(self) -> Spoken | None:
-        """One step of whatever is next; an utterance's end, when it was one."""
+        """Do the next step; the utterance that it finished, if any."""
         if self._failed:
             return self._failed.popleft()
-        if self._sounding is not None:
-            spoken = next(self._sounding, None)
+        if self._synthesis is not None:
+            spoken = next(self._synthesis, None)
             if spoken is None:
-                self._sounding = None
+                self._synthesis = None
             return spoken
         self._drop_cancelled()
-        if pieces := self._due():
-            self._sounding = self._sounds(pieces)
+        if pieces := self._pieces_to_synthesize():
+            self._synthesis = self._synthesize(pieces)
         elif self._waiting and len(self._rows) < self._limit:
             self._begin(self._waiting.popleft())
         elif self._rows:
             self._step()
-            self._filled()
+            self._fetch_more()
         return None
 
-    def _filled(self) -> bool:
-        """Whether there is something to begin, asked for where there is room."""
+    def _fetch_more(self) -> bool:
+        """Ask the scheduler for sentences while there is room; whether any wait to begin."""
         free = self._limit - len(self._rows) - len(self._waiting)
         if free > 0:
             fresh = self._more(free)
@@ -138,11 +138,11 @@ class _Batch:
             del self._rows[index]
         self._waiting = deque(index for index in self._waiting if not self._cancelled(index))
 
-    def _due(self) -> dict[int, Piece]:
-        """Gathered sentences wait for each other; one that somebody waits for goes before them."""
+    def _pieces_to_synthesize(self) -> dict[int, Piece]:
+        """The pieces to synthesize now: urgent ones at once, others when enough are decoded."""
         urgent = [index for index in self._ready if self._utterances[index].urgent]
         busy = bool(self._rows or self._waiting) and len(self._ready) < RUN
-        if self._parts.gathered and busy and not urgent:
+        if self._parts.batch_synthesis and busy and not urgent:
             return {}
         return {index: self._ready.pop(index) for index in urgent or list(self._ready)}
 
@@ -159,19 +159,19 @@ class _Batch:
             self._settle()
 
     def _begin_later(self, index: int, error: Exception) -> None:
-        """Without memory for one more, go on with those there are."""
-        if not lacks_memory(error) or not self._rows:
+        """After an out-of-memory error: requeue the sentence and lower the batch size."""
+        if not is_out_of_memory(error) or not self._rows:
             self._fail(index, error)
             return
         self._limit = len(self._rows)
         self._waiting.appendleft(index)
-        _say_smaller(self._limit)
+        _warn_smaller_batch(self._limit)
 
     def _step(self) -> None:
         try:
             self._parts.decoder.step(list(self._rows.values()))
         except Exception as error:
-            if lacks_memory(error) and len(self._rows) > 1:
+            if is_out_of_memory(error) and len(self._rows) > 1:
                 self._halve()
                 return
             for index in self._rows:
@@ -180,17 +180,17 @@ class _Batch:
         self._settle()
 
     def _halve(self) -> None:
-        """The later half begins again when the others are done: the same seed, the same sound."""
+        """Halve the batch; the later half is decoded again later, with the same seeds."""
         self._limit = len(self._rows) // 2
         for index in reversed(list(self._rows)[self._limit :]):
             del self._rows[index]
             self._waiting.appendleft(index)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        _say_smaller(self._limit)
+        _warn_smaller_batch(self._limit)
 
     def _settle(self) -> None:
-        """Rows that ended become pieces of sound to make."""
+        """Move rows that have ended to the pieces waiting for synthesis, or to the failures."""
         for index in [index for index, row in self._rows.items() if row.ended]:
             row = self._rows.pop(index)
             try:
@@ -214,7 +214,7 @@ class _Batch:
             conditioning.emotion_adv = torch.full((1, 1, 1), exaggeration, device=model.t3.device)
         generator = torch.Generator(device=model.t3.device).manual_seed(utterance.seed)
         return Sentence(
-            text=read(model, utterance),
+            text=text_token_ids(model, utterance),
             key=(utterance.voice.key, exaggeration),
             conditioning=conditioning,
             parameters=parameters,
@@ -223,7 +223,7 @@ class _Batch:
         )
 
     def _piece(self, index: int, row: Row) -> Piece:
-        tokens = valid(torch.tensor(row.tokens, device=self._parts.model.t3.device))
+        tokens = valid_speech_tokens(torch.tensor(row.tokens, device=self._parts.model.t3.device))
         if self._parts.model.t3.is_gpt:
             tokens = torch.cat([tokens, tokens.new_full((3,), SILENCE_TOKEN)])
         key, sentence = self._utterances[index].voice.key, row.sentence
@@ -234,28 +234,28 @@ class _Batch:
 
         return Piece(tokens, sentence.reference, key, sentence.generator, poll)
 
-    def _sounds(self, pieces: dict[int, Piece]) -> Iterator[Spoken]:
-        """Gathered, or one by one: then what fails fails alone."""
+    def _synthesize(self, pieces: dict[int, Piece]) -> Iterator[Spoken]:
+        """Synthesize pieces together, or one by one, so that one failure affects one piece."""
         indices = list(pieces)
-        groups = [indices] if self._parts.gathered else [[index] for index in indices]
+        groups = [indices] if self._parts.batch_synthesis else [[index] for index in indices]
         for group in groups:
             left = set(group)
             try:
                 for n, wave in self._parts.synthesis.waves([pieces[index] for index in group]):
                     left.discard(group[n])
-                    yield self._sound(group[n], wave)
+                    yield self._spoken(group[n], wave)
             except Exception as error:
                 for index in sorted(left):
                     self._begin_later(index, error)
 
-    def _sound(self, index: int, wave: Tensor) -> Spoken:
+    def _spoken(self, index: int, wave: Tensor) -> Spoken:
         try:
-            return Spoken(index, checked(self._marked(wave)))
+            return Spoken(index, finite_samples(self._watermarked(wave)))
         except Exception as error:
             return _failed(index, error)
 
-    def _marked(self, wave: Tensor) -> Tensor:
-        """With the watermark that upstream puts into every sound."""
+    def _watermarked(self, wave: Tensor) -> Tensor:
+        """With upstream's watermark."""
         samples = wave.detach().cpu().numpy()
         model = self._parts.model
         return torch.from_numpy(model.watermarker.apply_watermark(samples, sample_rate=model.sr))
@@ -267,9 +267,9 @@ class _Batch:
 def _failed(index: int, error: Exception) -> Spoken:
     if not isinstance(error, SpeechFailed):
         log.warning("a sentence failed", exc_info=error)
-        error = SpeechFailed(reason(error))
+        error = SpeechFailed(failure_message(error))
     return Spoken(index, failure=error)
 
 
-def _say_smaller(limit: int) -> None:
+def _warn_smaller_batch(limit: int) -> None:
     log.warning("there is not enough memory: going on with %d sentences at once", limit)

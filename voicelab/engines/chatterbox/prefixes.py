@@ -1,4 +1,4 @@
-"""What every sentence of a voice begins with: computed once, copied into each one's cache."""
+"""Prefix cache: keys and values of a voice's conditioning, computed once for all its sentences."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from voicelab.engines.chatterbox.backbone import Backbone
-from voicelab.engines.chatterbox.caches import Apart, Cache, Segment
-from voicelab.engines.chatterbox.recent import Recent
+from voicelab.engines.chatterbox.kv_cache import Cache, Segment, SegmentAttention
+from voicelab.engines.chatterbox.lru_cache import LruCache
 
 __all__ = ["Prefix", "Prefixes"]
 
@@ -22,7 +22,7 @@ change the roundings."""
 
 
 class Prefix:
-    """Keys and values of the conditioning, and of the text that guidance leaves out.
+    """Keys and values of a conditioning, for the conditional and the unconditional row.
 
     Args:
         t3: upstream's model.
@@ -36,35 +36,37 @@ class Prefix:
         self.length = len(embeddings)
         self.cache = backbone.cache(1)
         self.cache.reserve(self.length)
-        backbone(embeddings, Apart([Segment(self.cache, 0, self.length)]))
+        backbone(embeddings, SegmentAttention([Segment(self.cache, 0, self.length)]))
         self.cache.length = self.length
-        self._silent = self.cache
+        self._unconditional = self.cache
 
-    def silent(self, count: int) -> Cache:
-        """One row: the conditioning, then at least `count` positions of a text left out.
+    def unconditional(self, count: int) -> Cache:
+        """Cache of the unconditional row: the conditioning, then at least `count` text positions.
 
-        Such a text is its position embeddings alone, so all sentences share it.
+        Without text only position embeddings remain, so all sentences share these positions.
         """
-        while self._silent.length < self.length + count:
+        while self._unconditional.length < self.length + count:
             self._extend()
-        return self._silent
+        return self._unconditional
 
     def _extend(self) -> None:
-        known = self._silent.length
+        known = self._unconditional.length
         cache = self._backbone.cache(1)
         cache.reserve(known + BLOCK)
-        cache.prepend(0, self._silent, known)
+        cache.prepend(0, self._unconditional, known)
         first = known - self.length
         embedding = self._t3.text_pos_emb.emb
         last = embedding.num_embeddings - 1
         numbers = torch.arange(first, first + BLOCK, device=embedding.weight.device)
-        self._backbone(embedding(numbers.clamp(max=last)), Apart([Segment(cache, known, BLOCK)]))
+        self._backbone(
+            embedding(numbers.clamp(max=last)), SegmentAttention([Segment(cache, known, BLOCK)])
+        )
         cache.length = known + BLOCK
-        self._silent = cache
+        self._unconditional = cache
 
 
 class Prefixes:
-    """The last voices' prefixes; the one unused for longest goes first.
+    """LRU cache of the prefixes of the last KEPT voices.
 
     Args:
         t3: upstream's model.
@@ -74,7 +76,7 @@ class Prefixes:
     def __init__(self, t3: Any, backbone: Backbone):
         self._t3 = t3
         self._backbone = backbone
-        self._prefixes: Recent[Prefix] = Recent(KEPT)
+        self._prefixes: LruCache[Prefix] = LruCache(KEPT)
 
     def get(self, key: Hashable, conditioning: Any) -> Prefix:
         """The prefix of `key`; made from upstream's T3Cond when it is not here."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from voicelab.engines.chatterbox.waveform import NOT_FINITE
 from voicelab.errors import SpeechFailed
 
-__all__ = ["Draws", "Sampler", "TurboSampler"]
+__all__ = ["BatchSampler", "Sampler", "TurboSampler"]
 
 Warper = Callable[..., Tensor]
 
@@ -49,7 +49,7 @@ class Sampler:
             logits = logits.masked_fill(shares < least, -torch.inf)
         if self._top_p is not None:
             logits = self._top_p(self._ids, logits)
-        token = _drawn(logits, self._generator)
+        token = _sampled(logits, self._generator)
         self._ids = torch.cat([self._ids, token], dim=1)
         return int(token)
 
@@ -84,13 +84,13 @@ class TurboSampler:
             logits = logits / self._temperature
         for warper in self._warpers:
             logits = warper(ids, logits)
-        token = _drawn(_penalized(logits, ids, self._penalty), self._generator)
+        token = _sampled(_penalized(logits, ids, self._penalty), self._generator)
         self._ids = torch.cat([self._ids, token], dim=1)
         return int(token)
 
 
-class Draws:
-    """What the samplers of many sentences draw, at once and without asking the device for it.
+class BatchSampler:
+    """Samples the next tokens of many sentences at once, without synchronizing with the device.
 
     Args:
         parameters: of each sentence; see `Sampler`, `TurboSampler`.
@@ -138,7 +138,7 @@ class Draws:
 
     @staticmethod
     def skip(generator: torch.Generator, count: int, vocabulary: int) -> None:
-        """Leave a generator where `count` draws leave it."""
+        """Advance a generator by `count` draws."""
         noise = torch.empty(vocabulary, device=generator.device)
         for _ in range(count):
             noise.exponential_(1, generator=generator)
@@ -147,18 +147,18 @@ class Draws:
         logits = self._penalized(logits) / self._temperature
         shares = logits.softmax(-1)
         least = self._min_p * shares.max(-1, keepdim=True).values
-        return self._topmost(logits.masked_fill(shares < least, -torch.inf))
+        return self._top_p_filtered(logits.masked_fill(shares < least, -torch.inf))
 
     def _turbo(self, logits: Tensor) -> Tensor:
         logits = logits / self._temperature
         least = logits.sort(-1, descending=True).values.gather(1, self._top_k - 1)
-        return self._penalized(self._topmost(logits.masked_fill(logits < least, -torch.inf)))
+        return self._penalized(self._top_p_filtered(logits.masked_fill(logits < least, -torch.inf)))
 
     def _penalized(self, logits: Tensor) -> Tensor:
-        louder = torch.where(logits < 0, logits * self._penalty, logits / self._penalty)
-        return torch.where(self._seen, louder, logits)
+        penalized = torch.where(logits < 0, logits * self._penalty, logits / self._penalty)
+        return torch.where(self._seen, penalized, logits)
 
-    def _topmost(self, logits: Tensor) -> Tensor:
+    def _top_p_filtered(self, logits: Tensor) -> Tensor:
         """transformers' TopPLogitsWarper, with a limit for each row."""
         ordered, places = logits.sort(-1)
         unlikely = ordered.softmax(-1).cumsum(-1) <= 1 - self._top_p
@@ -173,7 +173,7 @@ def _penalized(logits: Tensor, ids: Tensor, penalty: float) -> Tensor:
     return logits.scatter(1, ids, torch.where(found < 0, found * penalty, found / penalty))
 
 
-def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
+def _sampled(logits: Tensor, generator: torch.Generator) -> Tensor:
     """(1, 1)"""
     shares = logits.softmax(-1)
     if not bool(torch.isfinite(shares).all()):

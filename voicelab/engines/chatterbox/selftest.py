@@ -27,9 +27,9 @@ from torch.nn import functional
 from voicelab.engines.base import Utterance, Voice
 from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.linear import KERNELS, Kernel
-from voicelab.engines.chatterbox.quiet import hushed
-from voicelab.engines.chatterbox.reading import read
 from voicelab.engines.chatterbox.sentence import STOP_TOKEN, Sentence
+from voicelab.engines.chatterbox.suppression import suppressed_progress
+from voicelab.engines.chatterbox.tokens import text_token_ids
 
 __all__ = ["SelfTest", "timings"]
 
@@ -67,7 +67,7 @@ class SelfTest:
         self._right_for = ""
 
     def kernel(self, wanted: str = "auto") -> str:
-        """The name of the products to use; remembers upstream's tokens for `agrees`."""
+        """The name of the products to use; remembers upstream's tokens for `matches_upstream`."""
         if self._device != "cpu":
             name = "plain"  # the others pack weights for the processor
         else:
@@ -76,7 +76,7 @@ class SelfTest:
             self._right = self._upstream()
         return name
 
-    def agrees(self, decoder: Decoder, name: str) -> bool:
+    def matches_upstream(self, decoder: Decoder, name: str) -> bool:
         """Whether our loop draws what upstream drew; kept when it does."""
         if self._right is None:
             return True
@@ -100,7 +100,7 @@ class SelfTest:
     def _upstream(self) -> list[int]:
         t3 = self._model.t3
         text = self._text()
-        with torch.inference_mode(), hushed(), _seeded(self._device):
+        with torch.inference_mode(), suppressed_progress(), _seeded(self._device):
             if t3.is_gpt:
                 drawn = t3.inference_turbo(
                     t3_cond=self._conditioning(),
@@ -128,7 +128,7 @@ class SelfTest:
         return _spoken(row.tokens[:TOKENS])
 
     def _text(self) -> Tensor:
-        return read(self._model, Utterance("Is this right?", Voice(), {}, 1, "en"))
+        return text_token_ids(self._model, Utterance("Is this right?", Voice(), {}, 1, "en"))
 
     def _conditioning(self) -> Any:
         """Of nobody: a checkpoint may have no voice of its own."""

@@ -1,4 +1,4 @@
-"""A sentence on its way through T3: what is asked, and how far it is."""
+"""A sentence to be decoded by T3, and the state of its decoding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from voicelab.engines.chatterbox.alignment import Alignment
-from voicelab.engines.chatterbox.caches import Cache
+from voicelab.engines.chatterbox.kv_cache import Cache
 
 __all__ = ["CAP_TOKENS", "SPEECH_TOKENS", "STOP_TOKEN", "Row", "Sentence"]
 
@@ -22,7 +22,7 @@ STOP_TOKEN = 6562
 
 @dataclass(frozen=True)
 class Sentence:
-    """What T3 is asked to read.
+    """The input of T3 for one sentence.
 
     Attributes:
         text: token ids, int64 (n,); with start and stop where the model wants them.
@@ -43,34 +43,34 @@ class Sentence:
 
 @dataclass(eq=False)
 class Row:
-    """A sentence being decoded.
+    """The decoding state of a sentence.
 
     Attributes:
-        cap: tokens at most.
-        tokens: drawn so far, the stop token too.
-        failure: why it ended before its end.
+        max_tokens: decoding stops at so many.
+        tokens: sampled so far, the stop token included.
+        failure: the error that ended the decoding.
     """
 
     sentence: Sentence
     cache: Cache
     sampler: Any
-    cap: int
+    max_tokens: int
     alignment: Alignment | None = None
     tokens: list[int] = field(default_factory=list)
     failure: Exception | None = None
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more is drawn."""
+        """Whether decoding is over: stop token, limit or failure."""
         return self.failure is not None or self.tokens[-1] == STOP_TOKEN or self.capped
 
     @property
     def capped(self) -> bool:
-        """Whether it came to the limit without an end."""
-        return len(self.tokens) >= self.cap and self.tokens[-1] != STOP_TOKEN
+        """Whether the limit was reached without a stop token."""
+        return len(self.tokens) >= self.max_tokens and self.tokens[-1] != STOP_TOKEN
 
-    def take(self, tokens: Sequence[int]) -> int:
-        """These were drawn one after the other; how many of them until it ended."""
+    def extend(self, tokens: Sequence[int]) -> int:
+        """Append sampled tokens until the row has ended; how many were appended."""
         for number, token in enumerate(tokens, 1):
             self.cache.length += 1
             self.tokens.append(token)

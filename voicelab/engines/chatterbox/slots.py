@@ -1,8 +1,8 @@
-"""Keys and values of many sentences in one tensor: for a GPU, where each kernel's start counts.
+"""Key-value caches of many sentences in one tensor, for GPUs, where launching a kernel dominates.
 
-A step writes one position of every slot and looks at all of them in one call, whatever stands
-there; so its shapes are few, and it can be recorded once and played again. What is beyond a
-sentence's end is masked, so other sentences change its numbers by roundings at most.
+Each step writes one position of every slot and attends to all slots in one call. The shapes are
+few, so a step can be captured as a CUDA graph. Positions beyond a sentence's end are masked, so
+other sentences change its results by rounding at most.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from voicelab.engines.chatterbox.caches import Cache, roomy
+from voicelab.engines.chatterbox.kv_cache import Cache, rounded_capacity
 
-__all__ = ["Abreast", "Slots"]
+__all__ = ["SlotAttention", "Slots"]
 
 
 class Slots:
-    """Room for sentences of `rows` rows each.
+    """Key-value caches for a fixed number of sentences of `rows` rows each.
 
     Args:
         count: of sentences.
@@ -27,46 +27,46 @@ class Slots:
 
     def __init__(self, count: int, rows: int, like: Cache):
         self.rows = rows
-        layers, _, _, heads, _, dim = like.held.shape
-        self._held = like.held.new_zeros(layers, 2, count * rows, heads, 0, dim)
+        layers, _, _, heads, _, dim = like.tensor.shape
+        self._tensor = like.tensor.new_zeros(layers, 2, count * rows, heads, 0, dim)
         self.positions = torch.zeros(count * rows, dtype=torch.long, device=like.device)
 
     @property
-    def room(self) -> int:
-        """Positions that a sentence may have."""
-        return self._held.shape[4]
+    def capacity(self) -> int:
+        """Positions allocated for each sentence."""
+        return self._tensor.shape[4]
 
     def reserve(self, length: int) -> bool:
-        """Make room for `length` positions; whether the tensors are others now."""
-        if length <= self.room:
+        """Grow to at least `length` positions; True when the tensors were reallocated."""
+        if length <= self.capacity:
             return False
-        more = roomy(length) - self.room
+        more = rounded_capacity(length) - self.capacity
         # Zeros, not what the memory held: a masked NaN would still be one.
-        self._held = functional.pad(self._held, (0, 0, 0, more))
+        self._tensor = functional.pad(self._tensor, (0, 0, 0, more))
         return True
 
     def enter(self, slot: int, cache: Cache) -> None:
-        """Copy a sentence that was read; one of a single row stands in all of its slot's."""
+        """Copy a prefilled cache into a slot; a single row is copied to all rows of the slot."""
         rows = slice(slot * self.rows, (slot + 1) * self.rows)
         self.reserve(cache.length)
-        read = cache.held[..., : cache.length, :].transpose(1, 2)
-        self._held[:, :, rows, :, : cache.length] = read
+        read = cache.tensor[..., : cache.length, :].transpose(1, 2)
+        self._tensor[:, :, rows, :, : cache.length] = read
         self.positions[rows] = cache.length
 
 
-class Abreast:
-    """Attention of the first slots, one position of each.
+class SlotAttention:
+    """Attention for a decoding step of the first `count` slots, one new position each.
 
     Args:
         slots: see `Slots`.
         count: of slots, from the first one on.
-        length: positions that are looked at; all of these sentences' and the new one.
+        length: positions attended to; at least the longest sentence's and the new one.
     """
 
     def __init__(self, slots: Slots, count: int, length: int):
         rows = count * slots.rows
         self.positions = slots.positions[:rows]
-        self._held = slots._held[:, :, :rows]
+        self._tensor = slots._tensor[:, :, :rows]
         self._length = length
         self._rows = torch.arange(rows, device=self.positions.device)
         places = torch.arange(length, device=self.positions.device)
@@ -74,7 +74,7 @@ class Abreast:
 
     def __call__(self, layer: int, qkv: Tensor) -> Tensor:
         """See `Attention.__call__`; m is the rows of the slots."""
-        keys, values = self._held[layer]
+        keys, values = self._tensor[layer]
         keys[self._rows, :, self.positions] = qkv[:, 1]
         values[self._rows, :, self.positions] = qkv[:, 2]
         found = functional.scaled_dot_product_attention(

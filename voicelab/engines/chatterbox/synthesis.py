@@ -14,7 +14,7 @@ from torch.nn import functional
 from voicelab.engines.chatterbox.encoder import Encoder
 from voicelab.engines.chatterbox.flow import MELS, Condition, Flow
 from voicelab.engines.chatterbox.info import Mode
-from voicelab.engines.chatterbox.recent import Recent
+from voicelab.engines.chatterbox.lru_cache import LruCache
 from voicelab.engines.chatterbox.vocoder import Vocoder
 
 __all__ = ["RUN", "Piece", "Synthesis"]
@@ -63,7 +63,7 @@ class _Reference:
 
 
 class Synthesis:
-    """S3Gen without its ballast; for one thread at a time.
+    """S3Gen: tokens to samples; for one thread at a time.
 
     In each mode a piece's samples are the same, bit for bit, whatever pieces are beside it; to the
     rounding where several are computed at once.
@@ -74,11 +74,11 @@ class Synthesis:
         mode: "exact" is upstream's sound; "fast" computes the prompt's frames once for a run of
             pieces in one voice, in bfloat16 where the machine has it; "draft" is fast with half
             the steps.
-        abreast: so many pieces of like length are computed at once in mode exact.
+        batch_size: pieces of similar length computed at once in mode exact.
     """
 
-    def __init__(self, s3gen: Any, *, mode: Mode = "exact", abreast: int = 1):
-        self._abreast = abreast
+    def __init__(self, s3gen: Any, *, mode: Mode = "exact", batch_size: int = 1):
+        self._batch_size = batch_size
         self._device = s3gen.device
         self._exact = mode == "exact"
         self._meanflow = bool(s3gen.meanflow)
@@ -92,8 +92,8 @@ class Synthesis:
             self._vocoder = Vocoder(s3gen.mel2wav)
             self._fade = s3gen.trim_fade.clone()
         self._speaker = s3gen.flow.spk_embed_affine_layer
-        self._references: Recent[_Reference] = Recent(VOICES)
-        self._prompts: Recent[Condition] = Recent(VOICES)
+        self._references: LruCache[_Reference] = LruCache(VOICES)
+        self._prompts: LruCache[Condition] = LruCache(VOICES)
         s3gen.flow.encoder = s3gen.flow.encoder_proj = s3gen.flow.decoder = s3gen.mel2wav = None
 
     def waves(self, pieces: Sequence[Piece]) -> Iterator[tuple[int, Tensor]]:
@@ -101,7 +101,11 @@ class Synthesis:
 
         A piece whose `poll` raises Cancelled is left out.
         """
-        for run in _alike(pieces, self._abreast) if self._exact else _runs(pieces):
+        for run in (
+            _batches_by_length(pieces, self._batch_size)
+            if self._exact
+            else _batches_by_voice(pieces)
+        ):
             mels = self._mels([pieces[index] for index in run])
             for index, mel in zip(run, mels, strict=True):
                 if mel is not None:
@@ -118,7 +122,7 @@ class Synthesis:
             mels = self._flow(conditions, polls)
             return [m if m is None else m[own:] for m, own in zip(mels, owns, strict=True)]
         prompt = self._prompts.get(run[0].key, lambda: self._prompt(voices[0]))
-        return self._flow.together(prompt, [c.after(owns[0]) for c in conditions], polls)
+        return self._flow.with_shared_prompt(prompt, [c.after(owns[0]) for c in conditions], polls)
 
     def _voice(self, piece: Piece) -> _Reference:
         return self._references.get(piece.key, lambda: self._encoded(piece.reference))
@@ -164,13 +168,13 @@ class Synthesis:
         )
 
 
-def _alike(pieces: Sequence[Piece], most: int) -> Iterator[tuple[int, ...]]:
+def _batches_by_length(pieces: Sequence[Piece], most: int) -> Iterator[tuple[int, ...]]:
     """Indices by the pieces' lengths, at most `most` together."""
     order = sorted(range(len(pieces)), key=lambda index: len(pieces[index].tokens))
     return _batched(iter(order), most)
 
 
-def _runs(pieces: Sequence[Piece]) -> Iterator[tuple[int, ...]]:
+def _batches_by_voice(pieces: Sequence[Piece]) -> Iterator[tuple[int, ...]]:
     """Indices of neighbours in one voice, at most `RUN` together."""
     for _, same in groupby(range(len(pieces)), key=lambda index: pieces[index].key):
         yield from _batched(same, RUN)

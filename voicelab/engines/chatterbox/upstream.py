@@ -15,9 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 from voicelab.engines.base import LoadProgress
-from voicelab.engines.chatterbox.parameters import FromFiles
-from voicelab.engines.chatterbox.quiet import quiet, replaced
-from voicelab.engines.chatterbox.waveform import lacks_memory
+from voicelab.engines.chatterbox.state_loading import StateFromFiles
+from voicelab.engines.chatterbox.suppression import patched, suppressed_output
+from voicelab.engines.chatterbox.waveform import is_out_of_memory
 from voicelab.engines.chatterbox.weights import (
     FILES,
     VOICE,
@@ -70,11 +70,11 @@ def load_model(
     elif cut := cut_files(name, folder):
         raise EngineUnavailable(f"{', '.join(cut)} cannot be read: cut short.")
     progress(0.1, "importing torch and chatterbox")
-    with quiet():
+    with suppressed_output():
         kind = _class(name)
         chosen = _device(device, threads)
         progress(0.4, "loading weights" if folder else "fetching and loading weights")
-        with without_segmenter(), _complete(), FromFiles():
+        with without_segmenter(), _complete(), StateFromFiles():
             model = _from_folder(name, kind, folder, chosen) if folder else _from_hub(kind, chosen)
     if hasattr(model, "norm_loudness"):
         model.norm_loudness = in_float32(model.norm_loudness)
@@ -194,7 +194,7 @@ def _translated(fault: Callable[[Exception], str]) -> Iterator[None]:
         raise
     except Exception as error:
         log.warning("the weights cannot be loaded", exc_info=True)
-        if lacks_memory(error):
+        if is_out_of_memory(error):
             raise EngineUnavailable("there is not enough memory for its weights.") from error
         raise EngineUnavailable(fault(error)) from error
 
@@ -258,7 +258,7 @@ def _complete() -> Iterator[None]:
             )
         return found
 
-    with replaced(kind, "load_state_dict", load_all):
+    with patched(kind, "load_state_dict", load_all):
         yield
 
 
@@ -271,7 +271,7 @@ def without_segmenter() -> Iterator[None]:
     module = importlib.import_module(TOKENIZER)
     real = module.ChineseCangjieConverter
 
-    class Later:
+    class LazySegmenter:
         def __init__(self, model_dir: Path):
             self._model_dir = model_dir
             self._converter: Any = None
@@ -281,7 +281,7 @@ def without_segmenter() -> Iterator[None]:
                 self._converter = _converter(module, real, self._model_dir)
             return self._converter(text)
 
-    with replaced(module, "ChineseCangjieConverter", Later):
+    with patched(module, "ChineseCangjieConverter", LazySegmenter):
         yield
 
 
@@ -292,7 +292,7 @@ def _converter(module: Any, kind: Any, model_dir: Path) -> Any:
     if not here.is_file() and (offline() or not hub_reachable()):
         raise SpeechFailed(CHINESE)
     try:
-        with replaced(module, "hf_hub_download", download):
+        with patched(module, "hf_hub_download", download):
             converter = kind(model_dir)
     except Exception as error:
         raise SpeechFailed(CHINESE) from error

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from voicelab.engines.base import Voice
-from voicelab.engines.chatterbox.quiet import quiet
-from voicelab.engines.chatterbox.recent import Recent
+from voicelab.engines.chatterbox.lru_cache import LruCache
+from voicelab.engines.chatterbox.suppression import suppressed_output
 from voicelab.errors import SpeechFailed
 
 __all__ = ["Voices", "hashed", "own_copy"]
@@ -22,7 +22,7 @@ KEPT = 16
 
 
 class Voices:
-    """The model's own voice, and the last `kept` encoded clips; the one unused for longest goes
+    """The model's own voice, and the last `size` encoded clips; the one unused for longest goes
     first.
 
     Not locked: used under the engine's lock.
@@ -32,9 +32,9 @@ class Voices:
         kept: clips.
     """
 
-    def __init__(self, model: Any, kept: int = KEPT):
+    def __init__(self, model: Any, size: int = KEPT):
         self._model = model
-        self._encoded: Recent[Any] = Recent(kept)
+        self._encoded: LruCache[Any] = LruCache(size)
         self.own: Any = model.conds
 
     def __len__(self) -> int:
@@ -55,7 +55,7 @@ class Voices:
     def _encode(self, voice: Voice) -> Any:
         try:
             unchanged = hashed(voice.data) == voice.key
-            with quiet():
+            with suppressed_output():
                 self._model.prepare_conditionals(str(voice.data))
             encoded = self._model.conds
         except Exception as error:

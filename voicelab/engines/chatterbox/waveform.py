@@ -1,4 +1,4 @@
-"""The last step to the scheduler: samples that are numbers, errors that are sentences."""
+"""Checks of the samples an engine returns, and messages for the errors of its model."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from voicelab.errors import SpeechFailed
 
-__all__ = ["NOT_FINITE", "checked", "lacks_memory", "reason"]
+__all__ = ["NOT_FINITE", "finite_samples", "is_out_of_memory", "failure_message"]
 
 SCARCE = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 
 NOT_FINITE = "the model's probabilities are not finite numbers."
 
 
-def checked(wave: Any) -> NDArray[np.float32]:
-    """float32 (n,) of a tensor (n,); raises SpeechFailed for none, and for what is no number."""
+def finite_samples(wave: Any) -> NDArray[np.float32]:
+    """A tensor (n,) as float32 (n,); raises SpeechFailed when it is empty or not finite."""
     audio: NDArray[np.float32] = wave.to(torch.float32).cpu().numpy()
     if not audio.size:
         raise SpeechFailed("it came out empty.")
@@ -27,14 +27,14 @@ def checked(wave: Any) -> NDArray[np.float32]:
     return audio
 
 
-def lacks_memory(error: Exception) -> bool:
-    """Of the machine or of its GPU; an illegal access to it is something else."""
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the machine or its GPU has no memory left; illegal memory accesses do not count."""
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in SCARCE)
 
 
-def reason(error: Exception) -> str:
-    """A sentence; upstream's own words are for its authors."""
-    if lacks_memory(error):
+def failure_message(error: Exception) -> str:
+    """A sentence for users in place of upstream's own message."""
+    if is_out_of_memory(error):
         return "there is not enough memory."
     if "probability tensor" in str(error):
         return NOT_FINITE

@@ -1,7 +1,7 @@
-"""Keys and values, a cache for each sentence, and attention within it at its own length.
+"""Key-value caches, one a sentence, and attention within each at its own length.
 
-Nothing is padded, nothing needs a mask but causality, and a sentence's numbers do not depend on
-which others are being spoken.
+There is no padding and no mask but the causal one, so a sentence's results do not depend on the
+other sentences of the batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["STEP", "Apart", "Attend", "Attention", "Cache", "Segment", "roomy"]
+__all__ = [
+    "STEP",
+    "SegmentAttention",
+    "Attend",
+    "Attention",
+    "Cache",
+    "Segment",
+    "rounded_capacity",
+]
 
 STEP = 256
 """Positions by which a cache grows."""
@@ -23,13 +31,13 @@ Attend = Callable[[int, Tensor, Tensor], None]
 """Told a layer, its queries (rows, heads, length, dim) and keys (rows, heads, positions, dim)."""
 
 
-def roomy(length: int) -> int:
-    """Positions to make room for, so that it need not grow at each."""
+def rounded_capacity(length: int) -> int:
+    """`length` rounded up to a multiple of STEP, so that caches grow rarely."""
     return -(-length // STEP) * STEP
 
 
 class Cache:
-    """Keys and values of the rows of one sentence, for all layers.
+    """Key-value cache of one sentence, for all layers and for its one or two rows.
 
     Args:
         layers, rows, heads, dim: of the model; rows is 2 with classifier-free guidance.
@@ -38,61 +46,61 @@ class Cache:
 
     def __init__(self, layers: int, rows: int, heads: int, dim: int, like: Tensor):
         self.length = 0
-        self._held = like.new_empty(layers, rows, 2, heads, 0, dim)
+        self._tensor = like.new_empty(layers, rows, 2, heads, 0, dim)
 
     @property
     def rows(self) -> int:
         """How many rows the sentence has."""
-        return self._held.shape[1]
+        return self._tensor.shape[1]
 
     @property
-    def held(self) -> Tensor:
-        """Keys and values: (layers, rows, 2, heads, room, dim), `length` positions of the room."""
-        return self._held
+    def tensor(self) -> Tensor:
+        """(layers, rows, 2, heads, capacity, dim): keys and values; `length` positions are used."""
+        return self._tensor
 
     @property
     def device(self) -> torch.device:
-        """It is on."""
-        return self._held.device
+        """The device of the tensor."""
+        return self._tensor.device
 
     @property
     def nbytes(self) -> int:
-        """Of memory held."""
-        return self._held.nbytes
+        """Bytes of memory allocated."""
+        return self._tensor.nbytes
 
     def reserve(self, length: int) -> None:
-        """Make room for `length` positions."""
-        room = self._held.shape[4]
-        if length > room:
-            shape = list(self._held.shape)
-            shape[4] = roomy(length)
-            grown = self._held.new_empty(shape)
-            grown[..., : self.length, :] = self._held[..., : self.length, :]
-            self._held = grown
+        """Grow the capacity to at least `length` positions."""
+        capacity = self._tensor.shape[4]
+        if length > capacity:
+            shape = list(self._tensor.shape)
+            shape[4] = rounded_capacity(length)
+            grown = self._tensor.new_empty(shape)
+            grown[..., : self.length, :] = self._tensor[..., : self.length, :]
+            self._tensor = grown
 
     def prepend(self, row: int, other: Cache, length: int) -> None:
-        """The first `length` positions of a row are those of a one-row cache."""
+        """Copy the first `length` positions of a one-row cache into a row."""
         self.reserve(length)
-        self._held[:, row, :, :, :length] = other._held[:, 0, :, :, :length]
+        self._tensor[:, row, :, :, :length] = other._tensor[:, 0, :, :, :length]
         self.length = length
 
-    def give_back(self) -> None:
-        """Free the memory: the positions are held elsewhere; `length` stays."""
-        self._held = self._held[..., :0, :].clone()
+    def release(self) -> None:
+        """Free the memory after the contents were copied to a slot; `length` stays."""
+        self._tensor = self._tensor[..., :0, :].clone()
 
     def of_row(self, row: int) -> Cache:
-        """A view of one row; written through it, read by both."""
+        """A view of one row, which shares the memory."""
         view = object.__new__(Cache)
         view.length = self.length
-        view._held = self._held[:, row : row + 1]
+        view._tensor = self._tensor[:, row : row + 1]
         return view
 
     def put(self, layer: int, keys_values: Tensor, start: int) -> tuple[Tensor, Tensor]:
         """Write (rows, length, 2, heads, dim) at `start`; all keys and values up to its end."""
         end = start + keys_values.shape[1]
-        held = self._held[layer]
-        held[:, :, :, start:end] = keys_values.permute(0, 2, 3, 1, 4)
-        return held[:, 0, :, :end], held[:, 1, :, :end]
+        tensor = self._tensor[layer]
+        tensor[:, :, :, start:end] = keys_values.permute(0, 2, 3, 1, 4)
+        return tensor[:, 0, :, :end], tensor[:, 1, :, :end]
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ class Segment:
 
 
 class Attention(Protocol):
-    """What the rows of the matrix products see of the positions before them."""
+    """Attention of the rows of the matrix products to the positions before them."""
 
     @property
     def positions(self) -> Tensor:
@@ -124,8 +132,8 @@ class Attention(Protocol):
         ...
 
 
-class Apart:
-    """Attention of sentences whose rows stand one under the other, each within its own cache."""
+class SegmentAttention:
+    """Attention of concatenated sentences, each within its own cache."""
 
     def __init__(self, segments: Sequence[Segment]):
         self.segments = segments

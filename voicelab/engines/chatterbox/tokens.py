@@ -1,4 +1,4 @@
-"""A text as the token ids that T3 reads, and the speech tokens that it may say."""
+"""Token ids: of a text, as input of T3, and of speech, as input of S3Gen."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from voicelab.engines.base import Utterance
 from voicelab.engines.chatterbox.sentence import SPEECH_TOKENS, STOP_TOKEN
 from voicelab.errors import SpeechFailed
 
-__all__ = ["check_length", "read", "valid"]
+__all__ = ["check_length", "text_token_ids", "valid_speech_tokens"]
 
 
-def read(model: Any, utterance: Utterance) -> Tensor:
+def text_token_ids(model: Any, utterance: Utterance) -> Tensor:
     """Token ids, int64 (n,); raises SpeechFailed for more than the model can read."""
     text = importlib.import_module(type(model).__module__).punc_norm(utterance.text)
     if model.t3.is_gpt:
@@ -39,8 +39,8 @@ def check_length(model: Any, count: int) -> None:
         raise SpeechFailed("the text has more tokens than the model can read.")
 
 
-def valid(drawn: Tensor) -> Tensor:
-    """Of drawn tokens (n,) those that sound: upstream raises on a start or end that comes twice."""
+def valid_speech_tokens(drawn: Tensor) -> Tensor:
+    """Sampled tokens (n,) up to the stop token, without special ones, on which upstream raises."""
     ends = (drawn == STOP_TOKEN).nonzero()
     drawn = drawn[: int(ends[0])] if len(ends) else drawn
     drawn = drawn[drawn < SPEECH_TOKENS]

@@ -1,4 +1,4 @@
-"""What upstream says to the terminal: kept from it, without touching other threads."""
+"""Suppression of upstream's warnings, prints, progress bars and log lines, for one thread."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["hushed", "quiet", "replaced"]
+__all__ = ["suppressed_progress", "suppressed_output", "patched"]
 
 LOOPS = ("chatterbox.models.t3.t3", "chatterbox.models.s3gen.flow_matching")
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def suppressed_output() -> Iterator[None]:
     """No warnings; no prints, progress bars and lines of transformers' log from this thread.
 
-    For loading and for encoding a clip: filters and streams are the whole process's, so what
-    another thread changes of them meanwhile is lost. Speaking is `hushed`, which changes neither.
+    For loading and for encoding a clip: filters and streams belong to the process, so what
+    another thread changes of them meanwhile is lost. `suppressed_progress` changes neither.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
@@ -30,7 +30,7 @@ def quiet() -> Iterator[None]:
             (contextlib.redirect_stdout, sys.stdout),
             (contextlib.redirect_stderr, sys.stderr),
         ):
-            muted = _Muted(stream)
+            muted = _MutedStream(stream)
             stack.callback(muted.end)
             stack.enter_context(redirect(muted))  # pyright: ignore[reportArgumentType]
         stack.enter_context(_without_transformers_log())
@@ -38,19 +38,19 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def hushed() -> Iterator[None]:
+def suppressed_progress() -> Iterator[None]:
     """No progress bars and prints of the two loops, nor lines of transformers' log."""
     with contextlib.ExitStack() as stack:
         for name in LOOPS:
             module = importlib.import_module(name)
-            stack.enter_context(replaced(module, "tqdm", lambda steps, **_: steps))
-            stack.enter_context(replaced(module, "print", lambda *_, **__: None))
+            stack.enter_context(patched(module, "tqdm", lambda steps, **_: steps))
+            stack.enter_context(patched(module, "print", lambda *_, **__: None))
         stack.enter_context(_without_transformers_log())
         yield
 
 
 @contextlib.contextmanager
-def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
     """`owner.name` is `value` while the block lasts."""
     own = name in vars(owner)
     original = getattr(owner, name, None)
@@ -81,8 +81,8 @@ def _without_transformers_log() -> Iterator[None]:
             handler.removeFilter(elsewhere)
 
 
-class _Muted:
-    """A stream that drops what its maker's thread writes, until `end`.
+class _MutedStream:
+    """A stream that drops what the thread that made it writes, until `end`.
 
     It may outlive the block: a logging handler made meanwhile keeps it as its stream.
     """

@@ -1,4 +1,4 @@
-"""Weights out of the files as they are: not drawn at random first, not held twice."""
+"""Loading of weights without random initialization and without a second copy in memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["FromFiles", "owned"]
+__all__ = ["StateFromFiles", "owned"]
 
 DRAWN = frozenset(
     {
@@ -20,7 +20,7 @@ DRAWN = frozenset(
 """What fills new parameters, in torch.nn.init and of a tensor itself."""
 
 
-class FromFiles(TorchFunctionMode):
+class StateFromFiles(TorchFunctionMode):
     """While this thread builds modules and loads their state.
 
     Upstream draws half a billion numbers to overwrite them, and copies what the file's own
