@@ -9,6 +9,7 @@ import sys
 
 import voicelab
 from voicelab.cli.signals import end_in_order
+from voicelab.engines import engine_names
 from voicelab.server import Lab, gr
 
 if gr.NO_RELOAD:
@@ -19,7 +20,8 @@ if gr.NO_RELOAD:
         started = __name__ == "__main__"
         if started:
             end_in_order()
-        lab = voicelab.VoiceLab(voicelab.Settings.from_arguments() if started else None)
+        settings = voicelab.Settings.from_arguments(None, engine_names()) if started else None
+        lab = voicelab.VoiceLab(settings)
     except voicelab.VoicelabError as error:
         sys.exit(f"voicelab: {error.message}")
     # Whoever launches `demo`: the journal is folded, what runs can be resumed.

@@ -51,9 +51,10 @@ class VoiceLab:
     Args:
         settings: from arguments and environment; the environment alone when None.
         store: where records are kept; where the settings say when None.
-        engines: name -> factory, in place of the built-in engines.
+        engines: name -> factory, in place of all other engines.
 
     Raises:
+        InvalidInput: the settings name an engine that is not there.
         StoreLocked, StoreCorrupt, StorageError: the data folder cannot be used.
 
     Closed by `close` or by leaving its `with` block; from the moment that `ending` is set nothing

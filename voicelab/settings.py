@@ -9,17 +9,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, create_model, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["EngineName", "Settings"]
-
-EngineName = Literal[
-    "auto", "chatterbox", "chatterbox-turbo", "chatterbox-multilingual", "espeak", "tone"
-]
+__all__ = ["Settings"]
 
 ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 SOURCES = re.compile(r"[A-Za-z0-9'*:/._ \-]+")
@@ -53,7 +50,7 @@ class Settings(BaseSettings):
         validate_default=True,
     )
 
-    engine: EngineName = Field(
+    engine: str = Field(
         "auto",
         description="the voice; auto: Chatterbox if it is installed and its weights are here or "
         "can be fetched, else espeak",
@@ -201,13 +198,18 @@ class Settings(BaseSettings):
         return value
 
     @classmethod
-    def from_arguments(cls, arguments: list[str] | None = None) -> Settings:
+    def from_arguments(
+        cls, arguments: list[str] | None = None, engines: Sequence[str] = ()
+    ) -> Settings:
         """Settings from the command line over the environment; `--help` explains and exits.
 
         Args:
             arguments: the options; those of the process when None.
+            engines: what `--help` says that `engine` may be. It is checked by the registry, which
+                knows the engines.
         """
-        return cls(_cli_parse_args=True if arguments is None else arguments)  # pyright: ignore[reportCallIssue]
+        known = _with_engines(cls, engines) if engines else cls
+        return known(_cli_parse_args=True if arguments is None else arguments)  # pyright: ignore[reportCallIssue]
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -269,6 +271,18 @@ class Settings(BaseSettings):
     def key(self) -> str | None:
         """The API key, when one is set."""
         return self.api_key.get_secret_value() if self.api_key else None
+
+
+def _with_engines(settings: type[Settings], engines: Sequence[str]) -> type[Settings]:
+    """The same settings; the description of `engine` names those there are."""
+    engine = settings.model_fields["engine"]
+    told = f"{engine.description}; one of {', '.join(engines)}"
+    return create_model(
+        settings.__name__,
+        __base__=settings,
+        __doc__=settings.__doc__,
+        engine=(str, Field(engine.default, description=told)),
+    )
 
 
 def _pairs(given: str) -> dict[str, str]:

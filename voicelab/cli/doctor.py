@@ -72,7 +72,11 @@ def _engines(registry: Registry) -> Iterator[str]:
     for name in registry.names:
         found = registry.presence(name)
         usable = "ready to use" if found.installed and found.weights else "not usable"
-        yield f"engine     {name}: {usable}: {found.reason}"
+        source = registry.source(name)
+        origin = "" if source == "built in" else f" (from {source})"
+        yield f"engine     {name}{origin}: {usable}: {found.reason}"
+    for each in registry.broken:
+        yield f"left out   {each.entry_point} (from {each.source}): {each.reason}"
     yield f"chosen     {registry.default}: {registry.reason}"
 
 

@@ -9,6 +9,7 @@ import threading
 
 from voicelab.cli import check_takes, db, doctor, storage
 from voicelab.cli.signals import end_in_order
+from voicelab.engines import engine_names
 from voicelab.errors import VoicelabError
 from voicelab.lab import VoiceLab
 from voicelab.settings import Settings
@@ -43,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(arguments: list[str] | None) -> None:
-    settings = Settings.from_arguments(arguments)
+    settings = Settings.from_arguments(arguments, engine_names())
     end_in_order()
     # Gradio takes seconds to import, a large store one to open: both at once.
     threading.Thread(target=importlib.import_module, args=("voicelab.server",)).start()

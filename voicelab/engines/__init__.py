@@ -1,17 +1,29 @@
 """Everything that can speak, behind one protocol."""
 
-from voicelab.engines.base import Engine, EngineInfo, Parameter, Presence, Spoken, Utterance, Voice
+from voicelab.engines.base import (
+    Engine,
+    EngineInfo,
+    Parameter,
+    Plugin,
+    Presence,
+    Spoken,
+    Utterance,
+    Voice,
+)
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
-from voicelab.engines.registry import Registry
+from voicelab.engines.registry import Registry, SharedParameter, engine_names
 
 __all__ = [
     "CHATTERBOX_INFOS",
     "Engine",
     "EngineInfo",
     "Parameter",
+    "Plugin",
     "Presence",
     "Registry",
+    "SharedParameter",
     "Spoken",
     "Utterance",
     "Voice",
+    "engine_names",
 ]

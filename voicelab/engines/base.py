@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voicelab.errors import SpeechFailed
+from voicelab.settings import Settings
 
 __all__ = [
     "Engine",
@@ -24,6 +25,7 @@ __all__ = [
     "LoadProgress",
     "More",
     "Parameter",
+    "Plugin",
     "Presence",
     "Spoken",
     "Utterance",
@@ -39,6 +41,9 @@ LoadProgress = Callable[[float, str], None]
 class Parameter:
     """One number that changes how an engine speaks.
 
+    It is declared here alone: the bodies of requests, openapi.json, the page's sliders and
+    GET /engines are made from it.
+
     Attributes:
         name: the key in a request and in the record.
         label: what the page writes beside the slider.
@@ -47,6 +52,8 @@ class Parameter:
         maximum: largest allowed value.
         step: the slider's step; 1 with an int default means whole numbers.
         help: one sentence on what it does.
+        accepted: (smallest, largest) that a request may hold whichever engine speaks, where
+            clients send more than `minimum` to `maximum`; this engine itself refuses it.
     """
 
     name: str
@@ -56,6 +63,7 @@ class Parameter:
     maximum: float
     step: float
     help: str = ""
+    accepted: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ class EngineInfo:
         event_tags: tags such as "laugh" that it performs when they stand in brackets.
         random: whether the seed changes the samples.
         description: one sentence for the page and /engines.
+        offered: whether the page offers it where the settings do not choose it.
     """
 
     name: str
@@ -89,6 +98,7 @@ class EngineInfo:
     event_tags: frozenset[str] = frozenset()
     random: bool = True
     description: str = ""
+    offered: bool = True
 
 
 @dataclass(frozen=True)
@@ -229,3 +239,24 @@ class Engine(Protocol):
     def close(self) -> None:
         """Free weights and handles; `load` may follow."""
         ...
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """What a module brings to the registry: engines, and how they are made.
+
+    A package of somebody else names one as an entry point of the group `voicelab.engines`; the
+    built-in engines are declared the same way. Importing it must be cheap: what is large is
+    imported by `Engine.load`.
+
+    Attributes:
+        infos: its engines, without loading them.
+        make: the engine of a name in `infos`, made from the settings; cheap, called once.
+        presence: whether the engine of that name can be used here, asked when the registry is
+            made; None where it needs no weights. An engine with one is closed when it is idle for
+            `Settings.idle_unload_min`.
+    """
+
+    infos: tuple[EngineInfo, ...]
+    make: Callable[[str, Settings], Engine]
+    presence: Callable[[str, Settings], Presence] | None = None

@@ -20,6 +20,7 @@ from voicelab.engines.base import (
     LoadProgress,
     More,
     Parameter,
+    Plugin,
     Spoken,
     Utterance,
     Voice,
@@ -27,7 +28,7 @@ from voicelab.engines.base import (
 )
 from voicelab.errors import BadClip, EngineUnavailable, SpeechFailed
 
-__all__ = ["INFO", "EspeakEngine"]
+__all__ = ["INFO", "PLUGIN", "EspeakEngine"]
 
 LANGUAGES = {
     "en": "English",
@@ -92,7 +93,7 @@ INFO = EngineInfo(
     sample_rate=22_050,
     languages=LANGUAGES,
     parameters=(
-        Parameter("rate_wpm", "Rate (words per minute)", 165, 80, 450, 1, "How fast it speaks."),
+        Parameter("rate_wpm", "Rate (words per minute)", 165, 80, 450, 1, "Words per minute."),
         Parameter("pitch", "Pitch", 50, 0, 99, 1, "0 is lowest, 99 highest."),
         Parameter("pitch_range", "Intonation", 50, 0, 99, 1, "0 is monotone, 99 lively."),
     ),
@@ -215,3 +216,6 @@ class EspeakEngine:
 
     def close(self) -> None:
         """Nothing is kept between utterances."""
+
+
+PLUGIN = Plugin((INFO,), lambda name, settings: EspeakEngine())

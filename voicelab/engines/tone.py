@@ -19,6 +19,7 @@ from voicelab.engines.base import (
     LoadProgress,
     More,
     Parameter,
+    Plugin,
     Spoken,
     Utterance,
     Voice,
@@ -26,7 +27,7 @@ from voicelab.engines.base import (
 )
 from voicelab.errors import SpeechFailed
 
-__all__ = ["INFO", "ToneEngine"]
+__all__ = ["INFO", "PLUGIN", "ToneEngine"]
 
 INFO = EngineInfo(
     name="tone",
@@ -41,6 +42,7 @@ INFO = EngineInfo(
     batch_size=4,
     clones_voices=True,
     description="One tone a word: no speech, but instant and deterministic, for demonstrations.",
+    offered=False,
 )
 
 CHARACTER_S = 0.06
@@ -117,3 +119,8 @@ def _tones(utterance: Utterance) -> NDArray[np.float32]:
         edge = np.minimum(np.arange(count), np.arange(count)[::-1]) / (0.01 * INFO.sample_rate)
         pieces.append(np.sin(phase) * np.minimum(edge, 1.0).astype(np.float32))
     return np.concatenate(pieces) * np.float32(utterance.parameters["level"])
+
+
+PLUGIN = Plugin(
+    (INFO,), lambda name, settings: ToneEngine(settings.tone_delay_s, settings.tone_fail_on)
+)

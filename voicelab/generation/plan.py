@@ -249,15 +249,12 @@ class Planner:
         """The engine's parameters, complete; and a warning for those it does not have."""
         known = {parameter.name: parameter for parameter in info.parameters}
         values = {parameter.name: parameter.default for parameter in info.parameters}
-        foreign = {
-            p.name for name in self._registry.names for p in self._registry.info(name).parameters
-        }
         given = {name: value for name, value in given.items() if value is not None}
         for name, value in given.items():
             if name in known:
                 parameter = known[name]
                 values[name] = _within(name, value, parameter.minimum, parameter.maximum)
-            elif name not in foreign:
+            elif name not in self._registry.parameters:
                 raise InvalidInput(
                     f"{info.label} has no parameter '{name[:40]}'; it has {', '.join(known)}.",
                     param=name[:40],

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 import voicelab
 from voicelab.audio import FORMATS
+from voicelab.engines import Parameter
 from voicelab.lab import VoiceLab
 from voicelab.library import OPENAI_VOICES, default_voice, library_item
 from voicelab.rest.json import Json
@@ -77,7 +78,7 @@ def _config(lab: VoiceLab) -> dict[str, Any]:
         "version": voicelab.__version__,
         "engine": info.name,
         "engine_reason": lab.registry.reason,
-        "device": lab.registry.engine().device,
+        "device": lab.registry.device(),
         "sample_rate": info.sample_rate,
         "max_text": settings.max_text,
         "max_chunk_chars": settings.max_chunk_chars,
@@ -107,5 +108,10 @@ def _engine(lab: VoiceLab, name: str) -> dict[str, Any]:
         "sample_rate": info.sample_rate,
         "clones_voices": info.clones_voices,
         "event_tags": sorted(info.event_tags),
-        "parameters": [asdict(parameter) for parameter in info.parameters],
+        "parameters": [_parameter(parameter) for parameter in info.parameters],
+        "source": lab.registry.source(name),
     }
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {key: value for key, value in asdict(parameter).items() if key != "accepted"}

@@ -19,6 +19,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
 from voicelab.rest.models import Message, TakeRecord
 from voicelab.rest.openapi import files
+from voicelab.rest.parameters import taking, with_parameters
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import GenerateBody, SeedBody
 
@@ -33,11 +34,13 @@ def router(lab: VoiceLab) -> APIRouter:
     routes = Router(tags=["generate"])
     listeners = Listeners(lab.status)
 
-    @routes.post("/generate", response_model=TakeRecord)
     def generate(body: GenerateBody) -> Response:
         """Start a take; its pending record."""
         record = lab.submit(body.request())
         return Json(record, warnings=record["warnings"])
+
+    body = with_parameters(GenerateBody, lab.registry)
+    routes.post("/generate", response_model=TakeRecord)(taking(body, generate))
 
     @routes.get("/generate/{id}/status", **files("text/event-stream"))
     async def generation_status(id: str) -> Response:

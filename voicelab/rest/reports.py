@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 __all__ = [
     "Cleared",
@@ -191,6 +191,14 @@ class HealthConfig(BaseModel):
     max_chunk_chars: int
 
 
+class BrokenEngine(BaseModel):
+    """A package's entry point that was left out, and why."""
+
+    entry_point: str
+    source: str
+    reason: str
+
+
 class Health(BaseModel):
     """Whether it can speak and keep takes."""
 
@@ -203,6 +211,7 @@ class Health(BaseModel):
     initialization_progress: str | None
     initialization_error: str | None
     storage_error: str | None
+    broken: list[BrokenEngine] = Field(description="engines of other packages that are left out")
 
 
 class Model(BaseModel):
@@ -293,3 +302,4 @@ class EngineState(BaseModel):
     clones_voices: bool
     event_tags: list[str]
     parameters: list[EngineParameter]
+    source: str = Field(description="built in, or the name and version of its package")

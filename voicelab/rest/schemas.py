@@ -26,15 +26,11 @@ __all__ = [
     "Ids",
     "SeedBody",
     "SpeechBody",
+    "Spoken",
     "Strict",
 ]
 
 FormatName = Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"]
-
-PARAMETERS = (
-    *("exaggeration", "cfg_weight", "temperature", "top_p", "min_p", "top_k"),
-    *("repetition_penalty", "rate_wpm", "pitch", "pitch_range", "pitch_hz", "level"),
-)
 
 MAX_CHUNK_CHARS = 1000
 
@@ -100,7 +96,11 @@ class Body(BaseModel):
         return self.model_dump(include=set(type(self).model_fields))
 
 
-class _Body(Body):
+class Spoken(Body):
+    """A body that is spoken; `parameters.with_parameters` adds the engines' parameters to it."""
+
+    parameter_names: ClassVar[tuple[str, ...]] = ()
+
     language: str | None = Field(None, max_length=20)
     seed: Seed = None
     engine: str | None = Field(None, max_length=60)
@@ -110,18 +110,6 @@ class _Body(Body):
     crossfade_ms: int | None = Field(None, ge=0, le=500)
     gap_ms: int | None = Field(None, ge=0, le=5000)
     normalize: bool = False
-    exaggeration: float | None = Field(None, ge=0.25, le=2)
-    cfg_weight: float | None = Field(None, ge=0, le=1)
-    temperature: float | None = Field(None, ge=0.05, le=5)
-    top_p: float | None = Field(None, ge=0, le=1)
-    min_p: float | None = Field(None, ge=0, le=1)
-    top_k: float | None = Field(None, ge=0, le=10_000)
-    repetition_penalty: float | None = Field(None, ge=1, le=3)
-    rate_wpm: float | None = Field(None, ge=80, le=450, description="espeak: words per minute")
-    pitch: float | None = Field(None, ge=0, le=99, description="espeak")
-    pitch_range: float | None = Field(None, ge=0, le=99, description="espeak")
-    pitch_hz: float | None = Field(None, ge=80, le=880, description="tone")
-    level: float | None = Field(None, ge=0.05, le=1, description="tone")
     effects_chain: list[dict[str, Any]] | None = Field(
         None, max_length=20, description="see /effects/available; null takes the profile's"
     )
@@ -132,7 +120,7 @@ class _Body(Body):
     )
 
     def _common(self) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in PARAMETERS}
+        values = {name: getattr(self, name) for name in self.parameter_names}
         return {
             "language": self.language,
             "seed": self.seed,
@@ -161,7 +149,7 @@ def _voice_id(given: Any) -> Any:
     return given["id"] if isinstance(given, dict) and "id" in given else given
 
 
-class SpeechBody(_Body):
+class SpeechBody(Spoken):
     """POST /v1/audio/speech: OpenAI's fields, Chatterbox's parameters, ours."""
 
     input: str = Field(description="the text; 1 character up to VOICELAB_MAX_TEXT")
@@ -200,7 +188,7 @@ class SpeechBody(_Body):
         )
 
 
-class GenerateBody(_Body):
+class GenerateBody(Spoken):
     """POST /generate: the voice studio's shape."""
 
     text: str

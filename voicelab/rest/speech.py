@@ -30,6 +30,7 @@ from voicelab.rest.background import Background
 from voicelab.rest.dialects.openai import requested
 from voicelab.rest.errors import envelope
 from voicelab.rest.openapi import SPOKEN, STREAMED
+from voicelab.rest.parameters import taking, with_parameters
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import SpeechBody
 from voicelab.rest.streams import AudioFile, MadeResponse
@@ -54,6 +55,7 @@ def router(lab: VoiceLab) -> APIRouter:
     routes = Router(tags=["speech"])
     background = Background(lab.settings)
     answers = Answers(lab, background)
+    model = with_parameters(SpeechBody, lab.registry)
 
     async def begun(body: SpeechBody, clip: Path | None = None, listening: bool = False) -> Take:
         def begin() -> Take:
@@ -73,23 +75,29 @@ def router(lab: VoiceLab) -> APIRouter:
 
     async def speech_upload(request: Request) -> Response:
         """Speak like a voice clip: multipart with voice_file, or JSON."""
-        async with _form(request) as (body, clip):
+        async with _form(request, model) as (body, clip):
             return await answers.speech(await begun(body, clip), body, request)
 
     async def stream_upload(request: Request) -> Response:
         """Speak like a voice clip: a WAV that begins before the take is finished."""
-        async with _form(request) as (body, clip):
+        async with _form(request, model) as (body, clip):
             kind = _streamable(body)
             return answers.live(await begun(body, clip, listening=True), kind)
 
-    multipart = {"requestBody": {"required": True, "content": _upload_schema()}}
+    multipart = {"requestBody": {"required": True, "content": _upload_schema(model)}}
     for path in ("/v1/audio/speech", "/audio/speech"):
         shown = path.startswith("/v1/")
-        routes.add_api_route(path, speech, methods=["POST"], include_in_schema=shown, **SPOKEN)
+        routes.add_api_route(
+            path, taking(model, speech), methods=["POST"], include_in_schema=shown, **SPOKEN
+        )
     for path in ("/v1/audio/speech/stream", "/audio/speech/stream", "/tts/stream"):
         shown = path.startswith("/v1/")
         routes.add_api_route(
-            path, speech_stream, methods=["POST"], include_in_schema=shown, **STREAMED
+            path,
+            taking(model, speech_stream),
+            methods=["POST"],
+            include_in_schema=shown,
+            **STREAMED,
         )
     for name, endpoint, told in (
         ("upload", speech_upload, SPOKEN),
@@ -257,20 +265,22 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def _form(request: Request) -> AsyncIterator[tuple[SpeechBody, Path | None]]:
+async def _form(
+    request: Request, model: type[SpeechBody]
+) -> AsyncIterator[tuple[SpeechBody, Path | None]]:
     """The fields of a multipart or JSON body, and its clip as a file while the block lasts."""
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             fields = await request.json()
         except orjson.JSONDecodeError as error:
             raise InvalidInput(f"The body is not JSON: {error.msg}.") from error
-        yield validated(SpeechBody, fields), None
+        yield validated(model, fields), None
         return
     async with request.form(max_files=1) as form:
         upload = form.get("voice_file")
         if isinstance(upload, str) and upload:
             raise InvalidInput("voice_file is a text; send a file.", param="voice_file")
-        body = validated(SpeechBody, _sent(form))
+        body = validated(model, _sent(form))
         with clip_file(upload if isinstance(upload, UploadFile) else None) as clip:
             yield body, clip
 
@@ -303,8 +313,8 @@ def validated(model: type[Model], fields: Any) -> Model:
         raise RequestValidationError(located) from error
 
 
-def _upload_schema() -> dict[str, Any]:
-    properties = SpeechBody.model_json_schema()["properties"]
+def _upload_schema(model: type[SpeechBody]) -> dict[str, Any]:
+    properties = model.model_json_schema()["properties"]
     clip = {"type": "string", "format": "binary", "description": "2-30 s of one voice"}
     schema = {
         "type": "object",

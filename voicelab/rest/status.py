@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -180,7 +181,7 @@ def _health(lab: VoiceLab) -> Callable[..., Any]:
             {
                 "status": storage or words.get(state.state, state.state),
                 "model_loaded": state.state == "ready",
-                "device": lab.registry.engine().device,
+                "device": lab.registry.device(),
                 "config": {
                     "engine": lab.registry.default,
                     "engine_reason": lab.registry.reason,
@@ -193,6 +194,7 @@ def _health(lab: VoiceLab) -> Callable[..., Any]:
                 "initialization_progress": state.line,
                 "initialization_error": state.error,
                 "storage_error": reason,
+                "broken": [asdict(each) for each in lab.registry.broken],
             }
         )
 

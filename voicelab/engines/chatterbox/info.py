@@ -47,12 +47,17 @@ LANGUAGES = {
 }
 
 
+def _top_p(default: float) -> Parameter:
+    told = "Share of the likeliest tokens."
+    return Parameter("top_p", "Top p", default, 0.05, 1.0, 0.01, told, accepted=(0, 1))
+
+
 def _parameters(repetition_penalty: float) -> tuple[Parameter, ...]:
     return (
         Parameter("exaggeration", "Exaggeration", 0.5, 0.25, 2.0, 0.05, "0.5 is neutral."),
         Parameter("cfg_weight", "CFG weight", 0.5, 0.0, 1.0, 0.05, "Lower is slower and calmer."),
         Parameter("temperature", "Temperature", 0.8, 0.05, 5.0, 0.05, "Higher varies more."),
-        Parameter("top_p", "Top p", 1.0, 0.05, 1.0, 0.01, "Share of the likeliest tokens."),
+        _top_p(1.0),
         Parameter("min_p", "Min p", 0.05, 0.0, 1.0, 0.01, "Drops tokens below this share."),
         Parameter("repetition_penalty", "Repetition penalty", repetition_penalty, 1.0, 3.0, 0.05),
     )
@@ -79,8 +84,11 @@ TURBO = EngineInfo(
     languages={"en": "English"},
     parameters=(
         Parameter("temperature", "Temperature", 0.8, 0.05, 5.0, 0.05, "Higher varies more."),
-        Parameter("top_p", "Top p", 0.95, 0.05, 1.0, 0.01, "Share of the likeliest tokens."),
-        Parameter("top_k", "Top k", 1000, 1, 6561, 1, "Number of the likeliest tokens."),
+        _top_p(0.95),
+        # Clients of other servers send 0 for "all", and more than there are tokens.
+        Parameter(
+            "top_k", "Top k", 1000, 1, 6561, 1, "Number of the likeliest tokens.", (0, 10_000)
+        ),
         Parameter("repetition_penalty", "Repetition penalty", 1.2, 1.0, 3.0, 0.05),
     ),
     max_chunk_chars=300,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
@@ -10,6 +11,7 @@ from fastapi import APIRouter, Body, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from voicelab.engines import SharedParameter
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import schemas
@@ -17,6 +19,7 @@ from voicelab.rest.background import Background
 from voicelab.rest.dialects.openai import requested
 from voicelab.rest.json import Json
 from voicelab.rest.openapi import SPOKEN
+from voicelab.rest.parameters import with_parameters
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import SpeechBody
 from voicelab.rest.speech import Answers, validated
@@ -44,8 +47,12 @@ class TtsBody(schemas.Body):
     speed_factor: float = Field(1.0, ge=0.25, le=4)
     language: str | None = Field(None, max_length=20)
 
-    def request(self) -> GenerationRequest:
-        """What the lab is asked for; what lies outside of its ranges comes with a warning."""
+    def request(self, accepted: Mapping[str, SharedParameter]) -> GenerationRequest:
+        """What the lab is asked for; what lies outside of its ranges comes with a warning.
+
+        Args:
+            accepted: the engines' parameters, `Registry.parameters`.
+        """
         warnings = list(self.warnings)
 
         def within(name: str, value: float, least: float, most: float) -> float:
@@ -55,12 +62,10 @@ class TtsBody(schemas.Body):
             return held
 
         parameters = {
-            name: within(name, value, least, most)
-            for name, least, most in (("temperature", 0.05, 5), ("exaggeration", 0.25, 2))
-            if (value := getattr(self, name)) is not None
+            name: within(name, value, accepted[name].minimum, accepted[name].maximum)
+            for name in ("temperature", "exaggeration", "cfg_weight")
+            if (value := getattr(self, name)) is not None and name in accepted
         }
-        if self.cfg_weight is not None:
-            parameters["cfg_weight"] = self.cfg_weight
         size = int(within("chunk_size", self.chunk_size, 100, WHOLE_CHARS))
         if not self.split_text:
             size = WHOLE_CHARS
@@ -88,16 +93,19 @@ def router(lab: VoiceLab) -> APIRouter:
     routes = Router(tags=["chatterbox"])
     background = Background(lab.settings)
     answers = Answers(lab, background)
+    model = with_parameters(SpeechBody, lab.registry)
 
     @routes.post("/tts", **SPOKEN)
     async def tts(body: Annotated[dict[str, Any], Body()], request: Request) -> Response:
         """Speak: that server's body (text), or the one of /v1/audio/speech (input)."""
         if "text" not in body or "input" in body:
-            speech = validated(SpeechBody, body)
+            speech = validated(model, body)
             take = await background.run(lambda: lab.stream(requested(lab, speech)))
             return await answers.speech(take, speech, request)
         given = validated(TtsBody, body)
-        take = await background.run(lambda: lab.stream(_named(lab, given.request())))
+        take = await background.run(
+            lambda: lab.stream(_named(lab, given.request(lab.registry.parameters)))
+        )
         return await answers.sound(take, given.output_format, request)
 
     @routes.get("/get_predefined_voices", response_model=list[dict[str, str]])

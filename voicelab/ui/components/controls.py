@@ -64,13 +64,13 @@ def voice_choices(lab: VoiceLab) -> list[tuple[str, str]]:
 
 
 def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
-    """(label, name) of the engines that can speak here; tones only for those who asked."""
+    """(label, name) of the engines that can speak here and are offered, and the default."""
     usable = [
         name
         for name in lab.registry.names
         if name == lab.registry.default
         or (
-            name != "tone"
+            lab.registry.info(name).offered
             and lab.registry.presence(name).installed
             and lab.registry.presence(name).weights
         )

@@ -24,6 +24,7 @@ from voicelab.rest.history import download, utc
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
 from voicelab.rest.openapi import SOUNDS, files
+from voicelab.rest.parameters import taking, with_parameters
 from voicelab.rest.security.exposure import refuse_when_exposed
 
 __all__ = ["add_routes"]
@@ -101,7 +102,7 @@ def _start(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
         record = lab.submit(replace(body.request(), **kept, listening=False))
         return _started(jobs, record, "Job submitted for processing", record["warnings"])
 
-    add("POST", LONG, start_job)
+    add("POST", LONG, taking(with_parameters(LongBody, lab.registry), start_job))
 
 
 def _lists(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
