@@ -11,7 +11,7 @@ from voicelab.engines.base import (
     Voice,
 )
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
-from voicelab.engines.registry import Registry, SharedParameter, engine_names
+from voicelab.engines.registry import Registry, engine_names
 
 __all__ = [
     "CHATTERBOX_INFOS",
@@ -21,7 +21,6 @@ __all__ = [
     "Plugin",
     "Presence",
     "Registry",
-    "SharedParameter",
     "Spoken",
     "Utterance",
     "Voice",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Annotated, Any, Literal
@@ -11,7 +10,7 @@ from fastapi import APIRouter, Body, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from voicelab.engines import SharedParameter
+from voicelab.engines import CHATTERBOX_INFOS
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import schemas
@@ -47,12 +46,8 @@ class TtsBody(schemas.Body):
     speed_factor: float = Field(1.0, ge=0.25, le=4)
     language: str | None = Field(None, max_length=20)
 
-    def request(self, accepted: Mapping[str, SharedParameter]) -> GenerationRequest:
-        """What the lab is asked for; what lies outside of its ranges comes with a warning.
-
-        Args:
-            accepted: the engines' parameters, `Registry.parameters`.
-        """
+    def request(self) -> GenerationRequest:
+        """What the lab is asked for; what lies outside of its ranges comes with a warning."""
         warnings = list(self.warnings)
 
         def within(name: str, value: float, least: float, most: float) -> float:
@@ -62,9 +57,9 @@ class TtsBody(schemas.Body):
             return held
 
         parameters = {
-            name: within(name, value, accepted[name].minimum, accepted[name].maximum)
-            for name in ("temperature", "exaggeration", "cfg_weight")
-            if (value := getattr(self, name)) is not None and name in accepted
+            each.name: within(each.name, value, each.minimum, each.maximum)
+            for each in CHATTERBOX_INFOS["chatterbox"].parameters
+            if (value := getattr(self, each.name, None)) is not None
         }
         size = int(within("chunk_size", self.chunk_size, 100, WHOLE_CHARS))
         if not self.split_text:
@@ -103,9 +98,7 @@ def router(lab: VoiceLab) -> APIRouter:
             take = await background.run(lambda: lab.stream(requested(lab, speech)))
             return await answers.speech(take, speech, request)
         given = validated(TtsBody, body)
-        take = await background.run(
-            lambda: lab.stream(_named(lab, given.request(lab.registry.parameters)))
-        )
+        take = await background.run(lambda: lab.stream(_named(lab, given.request())))
         return await answers.sound(take, given.output_format, request)
 
     @routes.get("/get_predefined_voices", response_model=list[dict[str, str]])
