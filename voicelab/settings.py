@@ -6,17 +6,20 @@ option wins. The README's settings table is compared with this class by a test.
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal, NoReturn, get_args, get_origin
 
-from pydantic import Field, SecretStr, create_model, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["Settings"]
+__all__ = ["GROUPS", "OptionParser", "Settings"]
 
 ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 SOURCES = re.compile(r"[A-Za-z0-9'*:/._ \-]+")
@@ -31,22 +34,53 @@ def _frames() -> str:
     return f"'self' https://huggingface.co{own}"
 
 
-class Settings(BaseSettings):
-    """A speech studio in one page: Chatterbox TTS with live progress, every take kept.
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Speech": (
+            *("engine", "device", "checkpoint_dir", "mode", "kernel", "threads"),
+            *("idle_unload_min", "default_format", "voice_aliases", "max_text", "max_chunk_chars"),
+            *("gap_ms", "crossfade_ms", "paragraph_gap_ms", "tone_delay_s", "tone_fail_on"),
+        ),
+        "Server": (
+            *("host", "port", "share", "open_browser", "root_path", "max_upload_mb"),
+            *("body_timeout_s", "max_queue", "request_log"),
+        ),
+        "Storage": (
+            *("data_dir", "durability", "database_url", "audio_url", "min_free_disk_mb"),
+            *("cache_mb", "resume_interrupted"),
+        ),
+        "Access": (
+            *("api_key", "auth", "allow_origins", "allowed_hosts", "trust_proxy"),
+            "frame_ancestors",
+        ),
+    }
+)
+"""The fields of `Settings` by subject, as `--help` shows them."""
 
-    `python -m voicelab storage --help` tells what the takes weigh, and cleans up; `python -m
-    voicelab db --help` checks, mends and copies the records.
-    """
+
+class OptionParser(argparse.ArgumentParser):
+    """An `ArgumentParser` that refuses in one line, and takes no abbreviated options."""
+
+    def __init__(self, **arguments: Any):
+        super().__init__(**{"allow_abbrev": False, "formatter_class": _Help} | arguments)
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with status 2."""
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+class _Help(argparse.HelpFormatter):
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=30)
+
+
+class Settings(BaseSettings):
+    """A speech studio in one page: Chatterbox TTS with live progress, every take kept."""
 
     model_config = SettingsConfigDict(
         env_prefix="VOICELAB_",
         frozen=True,
         extra="ignore",
-        cli_prog_name="voicelab",
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
         validate_default=True,
     )
 
@@ -201,15 +235,53 @@ class Settings(BaseSettings):
     def from_arguments(
         cls, arguments: list[str] | None = None, engines: Sequence[str] = ()
     ) -> Settings:
-        """Settings from the command line over the environment; `--help` explains and exits.
+        """Settings from the command line over the environment.
+
+        `--help` explains and exits; a wrong value is told in one line, with exit status 2.
 
         Args:
             arguments: the options; those of the process when None.
             engines: what `--help` says that `engine` may be. It is checked by the registry, which
                 knows the engines.
         """
-        known = _with_engines(cls, engines) if engines else cls
-        return known(_cli_parse_args=True if arguments is None else arguments)  # pyright: ignore[reportCallIssue]
+        parser = OptionParser(
+            usage="%(prog)s [OPTION ...]",
+            description=cls.__doc__,
+            epilog="`python -m voicelab --help` names the other commands.",
+        )
+        cls.add_options(parser, engines=engines)
+        return cls.from_options(parser, parser.parse_args(arguments))
+
+    @classmethod
+    def add_options(
+        cls,
+        parser: argparse.ArgumentParser,
+        names: Collection[str] | None = None,
+        engines: Sequence[str] = (),
+    ) -> None:
+        """Give a parser an option for each field, in groups; or for some fields, without groups.
+
+        Args:
+            parser: gets the options.
+            names: of the fields; all when None.
+            engines: what the help says that `engine` may be. It is checked by the registry, which
+                knows the engines.
+        """
+        for title, fields in GROUPS.items():
+            target = parser.add_argument_group(title) if names is None else parser
+            for name in fields:
+                if names is None or name in names:
+                    known = engines if name == "engine" else ()
+                    target.add_argument(_flag(name), **_option(cls.model_fields[name], known))
+
+    @classmethod
+    def from_options(cls, parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> Settings:
+        """Settings from parsed options over the environment; the parser tells what is wrong."""
+        given = {name: value for name, value in vars(chosen).items() if name in cls.model_fields}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            parser.error(_refusal(error, given))
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -273,16 +345,45 @@ class Settings(BaseSettings):
         return self.api_key.get_secret_value() if self.api_key else None
 
 
-def _with_engines(settings: type[Settings], engines: Sequence[str]) -> type[Settings]:
-    """The same settings; the description of `engine` names those there are."""
-    engine = settings.model_fields["engine"]
-    told = f"{engine.description}; one of {', '.join(engines)}"
-    return create_model(
-        settings.__name__,
-        __base__=settings,
-        __doc__=settings.__doc__,
-        engine=(str, Field(engine.default, description=told)),
-    )
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _option(field: FieldInfo, known: Sequence[str] = ()) -> dict[str, Any]:
+    """The arguments of `add_argument` for a field; an option that is not given leaves no value."""
+    option: dict[str, Any] = {"help": _explained(field, known), "default": argparse.SUPPRESS}
+    if field.annotation is bool:
+        return option | {"action": argparse.BooleanOptionalAction}
+    return option | {"metavar": _metavar(field.annotation)}
+
+
+def _metavar(annotation: Any) -> str:
+    kinds = {annotation, *get_args(annotation)}
+    if get_origin(annotation) is Literal:
+        return "NAME"
+    return "N" if kinds & {int, float} else "PATH" if Path in kinds else "TEXT"
+
+
+def _explained(field: FieldInfo, choices: Sequence[str] = ()) -> str:
+    """The description, then what may be chosen and the default, where there are such."""
+    names = get_args(field.annotation) if get_origin(field.annotation) is Literal else choices
+    default = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(default, bool):
+        default = "on" if default else None
+    known = [f"one of {', '.join(names)}"] if names else []
+    known += [] if default in (None, "") else [f"default: {default}"]
+    text = f"{field.description} ({'; '.join(known)})" if known else str(field.description)
+    return text.replace("%", "%%")
+
+
+def _refusal(error: ValidationError, given: Mapping[str, Any]) -> str:
+    """What is wrong, in one line; never the value, which may be a password."""
+    wrong = []
+    for each in error.errors(include_url=False, include_input=False):
+        name = str(each["loc"][0])
+        source = _flag(name) if name in given else f"VOICELAB_{name.upper()}"
+        wrong.append(f"{source}: {each['msg'].removeprefix('Value error, ')}")
+    return "; ".join(wrong)
 
 
 def _pairs(given: str) -> dict[str, str]:

@@ -167,7 +167,7 @@ def test_restore_without_a_whole_backup_says_so(kept: Path, capsys) -> None:
 
 
 def test_records_are_copied_to_a_folder_that_has_its_sounds_already(kept: Path, tmp_path) -> None:
-    from voicelab.cli.serve import main
+    from voicelab.cli import main
 
     target = tmp_path / "target"
     target.mkdir()

@@ -16,7 +16,7 @@ from tests.conftest import MakeLab
 from voicelab.audio.codecs import read
 from voicelab.audio.metadata import Metadata, wav_chunks
 from voicelab.audio.samples import WavWriter
-from voicelab.cli.serve import main
+from voicelab.cli import main
 from voicelab.errors import StoreCorrupt
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy

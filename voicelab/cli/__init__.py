@@ -1,6 +1,6 @@
-"""The commands: serve, doctor, storage, db, check-takes."""
+"""The command line: serve, doctor, storage, db, check-takes."""
 
-from voicelab.cli.serve import main
+from voicelab.cli.main import main
 from voicelab.cli.signals import end_in_order
 
 __all__ = ["end_in_order", "main"]

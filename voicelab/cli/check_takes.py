@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from voicelab.audio import SILENCE, blocks
-from voicelab.cli.db import has_records
+from voicelab.cli.command import Command
+from voicelab.cli.opening import reading
 from voicelab.errors import NotFound, StorageError
 from voicelab.library import Files, Sweep, Versions, open_files
 from voicelab.settings import Settings
-from voicelab.store import Store, TinyStore, open_store
+from voicelab.store import Store
 
-__all__ = ["Misfit", "Report", "audit", "main"]
+__all__ = ["COMMAND", "Misfit", "Report", "audit"]
 
 TAKE = ("id", "status", "text", "sample_rate", "audio_path", "active_version_id", "clip")
 VERSION = ("id", "generation_id", "label", "audio_path", "duration")
@@ -71,22 +71,16 @@ class Report:
     misfits: Sequence[Misfit]
 
 
-def main(arguments: list[str]) -> int:
-    """Compare the records of takes with their files, sound and all; 1 when something is wrong.
+def _check_takes(settings: Settings, chosen: argparse.Namespace) -> int:
+    """Compare the takes' files with their records.
 
-    Nothing is written, and the app may run on the folder meanwhile.
+    Each file is read to its end. Nothing is written, and the app may run meanwhile. Exit status 1
+    if something is wrong.
     """
-    options = argparse.ArgumentParser(prog="voicelab check-takes", description=main.__doc__)
-    default = Settings.from_environment().data_dir
-    options.add_argument("--data-dir", type=Path, default=default, help="folder with the takes")
-    options.add_argument("--json", action="store_true", help="print JSON")
-    chosen = options.parse_args(arguments)
-    settings = Settings.from_environment().model_copy(update={"data_dir": chosen.data_dir})
-    if not settings.database_url and not has_records(chosen.data_dir):
-        raise StorageError(f"There is no data folder {chosen.data_dir}; name it with --data-dir.")
-    files = open_files(chosen.data_dir, settings.audio_place())
+    with reading(settings):
+        files = open_files(settings.data_dir, settings.audio_place())
     with tqdm(unit="file", leave=False) as bar:
-        report = audit(lambda: _reading(settings), files, bar)
+        report = audit(lambda: reading(settings), files, bar)
     if chosen.json:
         print(json.dumps(asdict(report)))
     else:
@@ -94,43 +88,39 @@ def main(arguments: list[str]) -> int:
     return int(bool(report.misfits))
 
 
-@contextlib.contextmanager
-def _reading(settings: Settings) -> Iterator[Store]:
-    """The records as they are now; a folder is neither locked nor changed."""
-    if settings.database_url:
-        store: Store = open_store(settings.place())
-    else:
-        store = TinyStore(settings.data_dir, read_only=True)
-    with contextlib.closing(store):
-        yield store
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+COMMAND = Command(_check_takes, _options)
 
 
 def audit(
-    reading: Callable[[], contextlib.AbstractContextManager[Store]],
+    opened: Callable[[], AbstractContextManager[Store]],
     files: Files,
     bar: tqdm | None = None,
 ) -> Report:
     """Compare records with files.
 
     Args:
-        reading: opens the records as they are at that moment.
+        opened: opens the records as they are at that moment.
         files: of the takes.
         bar: told the number of files, and each that was read.
 
     Raises:
         StorageError: the records cannot be read.
     """
-    with reading() as store:
+    with opened() as store:
         records = _Records(store)
         found = [*records.references(), *_listened(records, files, bar)]
     if found:
         # What changed while it was looked at proves nothing: it is compared once more.
-        with reading() as store:
+        with opened() as store:
             still = _Records(store)
             found = [misfit for misfit in found if still.has(misfit, records)]
             found += _orphans(store, files)
     else:
-        with reading() as store:
+        with opened() as store:
             found = _orphans(store, files)
     return Report(len(records.takes), len(records.versions), len(records.clips), found)
 

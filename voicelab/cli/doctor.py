@@ -12,11 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 import psutil
 from tqdm import tqdm
 
+from voicelab.cli.command import Command
 from voicelab.engines import Engine, Registry, Utterance, Voice
 from voicelab.errors import VoicelabError
 from voicelab.settings import Settings
 
-__all__ = ["main"]
+__all__ = ["COMMAND"]
 
 SENTENCES = (
     "The fjord was quiet, and far away a bell rang.",
@@ -27,20 +28,16 @@ SENTENCES = (
 PACKAGES = ("voicelab", "torch", "chatterbox-tts", "transformers", "gradio")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print the machine, the engines, the products, and a small benchmark; 1 when it cannot speak.
+def _doctor(settings: Settings, _: argparse.Namespace) -> int:
+    """Say what this machine can do, and how fast.
 
-    Args:
-        arguments: the words after `doctor`.
+    Exit status 1 if it cannot speak.
     """
-    options = argparse.ArgumentParser(prog="voicelab doctor", description=__doc__)
-    options.add_argument("--engine", default=None, help="to speak with; the lab's when left out")
-    chosen = options.parse_args(arguments)
-    registry = Registry(Settings.from_environment())
+    registry = Registry(settings)
     try:
         for line in (*_machine(), *_engines(registry), *_products()):
             print(line)
-        for line in _spoken(registry, chosen.engine or registry.default):
+        for line in _spoken(registry, registry.default):
             print(line)
     except VoicelabError as error:
         print(f"it does not speak: {error.message}")
@@ -48,6 +45,11 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         registry.close()
     return 0
+
+
+COMMAND = Command(
+    _doctor, settings=("engine", "device", "checkpoint_dir", "mode", "kernel", "threads")
+)
 
 
 def _machine() -> Iterator[str]:

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from pathlib import Path
 
 from tqdm import tqdm
 
-from voicelab.cli import db
-from voicelab.errors import StorageError
+from voicelab.cli.command import Command
+from voicelab.cli.opening import needs_records, reading
 from voicelab.library import History, Profiles, Storage, Versions, open_files
 from voicelab.settings import Settings
-from voicelab.store import RESERVE_BYTES, open_store
+from voicelab.store import RESERVE_BYTES, Store, open_store
 
-__all__ = ["main"]
+__all__ = ["COMMAND"]
 
 LISTED = 20
 """Takes that a report names one by one."""
 
 
-def main(arguments: list[str]) -> int:
-    """What the takes weigh, what a clean-up would remove; with --cleanup it goes."""
-    options = argparse.ArgumentParser(prog="voicelab storage", description=main.__doc__)
-    default = Settings.from_environment().data_dir
-    options.add_argument("--data-dir", type=Path, default=default, help="folder with the takes")
-    options.add_argument("--cleanup", action="store_true", help="do it, not only say it")
-    text = "how many audio files are to go, where they are more than half of all"
-    options.add_argument("--remove", type=int, metavar="N", help=text)
-    options.add_argument("--json", action="store_true", help="print JSON")
-    chosen = options.parse_args(arguments)
-    usage, report = _clean(chosen.data_dir, chosen.cleanup, chosen.remove)
+def _storage(settings: Settings, chosen: argparse.Namespace) -> int:
+    """Say what the takes weigh, or clean up.
+
+    What a clean-up would remove is listed, also while the app runs; with --cleanup it goes.
+    """
+    if chosen.cleanup:
+        usage, report = _cleaned(settings, chosen.remove)
+    else:
+        with reading(settings) as store:
+            storage = _storage_of(settings, store)
+            usage, report = storage.usage(), storage.cleanup()
     if chosen.json:
         print(json.dumps({"usage": usage, "cleanup": report}))
     else:
@@ -38,24 +38,36 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _clean(folder: Path, cleanup: bool, expected: int | None) -> tuple[dict, dict]:
-    settings = Settings.from_environment().model_copy(update={"data_dir": folder})
-    if not settings.database_url and not db.has_records(folder):
-        raise StorageError(f"There is no data folder {folder}; name it with --data-dir.")
-    store = open_store(settings.place(), reserve_bytes=RESERVE_BYTES)
-    try:
-        files = open_files(folder, settings.audio_place())
-        versions = Versions(store, files)
-        history = History(store, files, Profiles(store, files), versions)
-        storage = Storage(store, files, history, versions)
-        report = storage.cleanup()
-        if cleanup:
-            things = sum(len(report[name]) for name in ("deleted", "orphan_files", "compressed"))
-            with tqdm(total=things, unit="thing") as bar:
-                report = storage.cleanup(False, lambda _: bar.update(), expected=expected)
+def _cleaned(settings: Settings, expected: int | None) -> tuple[dict, dict]:
+    """What the takes weigh then, and what went; raises StoreLocked while the app runs."""
+    if not settings.database_url:
+        needs_records(settings.data_dir)
+    opened = open_store(settings.place(), reserve_bytes=RESERVE_BYTES)
+    with contextlib.closing(opened) as store:
+        storage = _storage_of(settings, store)
+        planned = storage.cleanup()
+        things = sum(len(planned[name]) for name in ("deleted", "orphan_files", "compressed"))
+        with tqdm(total=things, unit="thing") as bar:
+            report = storage.cleanup(False, lambda _: bar.update(), expected=expected)
         return storage.usage(), report
-    finally:
-        store.close()
+
+
+def _storage_of(settings: Settings, store: Store) -> Storage:
+    files = open_files(settings.data_dir, settings.audio_place())
+    versions = Versions(store, files)
+    history = History(store, files, Profiles(store, files), versions)
+    return Storage(store, files, history, versions)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    text = "do it, not only say it; the app must not run"
+    parser.add_argument("--cleanup", action="store_true", help=text)
+    text = "how many audio files are to go, where they are more than half of all"
+    parser.add_argument("--remove", type=int, metavar="N", help=text)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+COMMAND = Command(_storage, _options)
 
 
 def _usage(usage: dict) -> list[str]:

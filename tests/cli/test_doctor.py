@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 
-from voicelab.cli.serve import main
+from voicelab.cli import main
 from voicelab.engines.chatterbox.linear import KERNELS
 
 
@@ -43,5 +43,8 @@ def test_the_doctor_says_why_an_engine_does_not_speak(
 
 
 def test_the_doctor_knows_its_engines(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", "--engine", "nobody"]) == 1
-    assert "nobody" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--engine", "nobody"])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("voicelab: --engine: Input should be 'auto', 'chatterbox',")

@@ -11,8 +11,8 @@ import pytest
 from tinydb import TinyDB
 
 from tests.store.conftest import Opened, fill, ids, journals
+from voicelab.cli import main
 from voicelab.cli.db import COMMANDS
-from voicelab.cli.serve import main
 from voicelab.store.journal.system import System
 
 
@@ -329,7 +329,7 @@ def test_a_plain_tinydb_file_can_be_restored(opened: Opened, tmp_path: Path) -> 
     assert ids(store) == ["plain"] and not store.findings
 
 
-@pytest.mark.parametrize("word", [word for word, c in COMMANDS.items() if not c.is_elsewhere])
+@pytest.mark.parametrize("word", [word for word, c in COMMANDS.items() if c.settings])
 def test_no_command_makes_a_folder(tmp_path: Path, word: str, capsys) -> None:
     assert command(tmp_path / "typo", word) == 1
     assert "no data folder" in capsys.readouterr().err and not (tmp_path / "typo").exists()

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from tests.conftest import held, write_clip
-from voicelab.cli.serve import main
+from voicelab.cli import main
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 

@@ -1,0 +1,72 @@
+"""`python -m voicelab` and the script `voicelab`: one parser for all commands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from voicelab.cli import check_takes, db, doctor, serve, storage
+from voicelab.cli.command import Command, add_commands
+from voicelab.engines import engine_names
+from voicelab.errors import VoicelabError
+from voicelab.settings import OptionParser, Settings
+
+__all__ = ["COMMANDS", "main"]
+
+SERVE = "serve"
+HELP = ("-h", "--help")
+
+COMMANDS: Mapping[str, Command] = MappingProxyType(
+    {
+        SERVE: serve.COMMAND,
+        "doctor": doctor.COMMAND,
+        "storage": storage.COMMAND,
+        "db": db.COMMAND,
+        "check-takes": check_takes.COMMAND,
+    }
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command, `serve` where none is named; the exit status.
+
+    What is wrong with the options is told in one line, and the process ends with status 2.
+
+    Args:
+        arguments: a command and its options; those of the process when None.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or (words[0].startswith("-") and words[0] not in HELP):
+        words = [SERVE, *words]
+    parser = _parser()
+    chosen = parser.parse_args(words)
+    settings = Settings.from_options(parser, chosen)
+    _log(logging.INFO if chosen.command is serve.COMMAND else logging.WARNING)
+    try:
+        return chosen.command.run(settings, chosen)
+    except VoicelabError as error:
+        print(f"voicelab: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> OptionParser:
+    parser = OptionParser(
+        prog="voicelab",
+        usage="%(prog)s [COMMAND] [OPTION ...]",
+        description=f"{Settings.__doc__} Without a command it serves, with the options below.",
+        epilog="Each command has a --help of its own. Each option here can also be set in the "
+        "environment: --data-dir as VOICELAB_DATA_DIR.",
+    )
+    add_commands(parser, COMMANDS, "command")
+    Settings.add_options(parser, engines=engine_names())  # for the help: `serve` has them, too
+    return parser
+
+
+def _log(level: int) -> None:
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    # One line a download or poll is noise in a log that people read.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
