@@ -58,7 +58,7 @@ class GenerationRequest:
             one none. The clean take is kept beside the processed one.
         based_on: id of a take whose text was edited: sentences that stayed keep its seeds, so
             they need not be spoken again. `seed` None takes its seed, too.
-        source: the door: ui, rest, notebook, client.
+        source: the door: ui, rest, notebook, client, cli.
         response_format: for whoever fetches the sound later; kept in the record.
         store: keep the take; False speaks and forgets.
         warnings: what the door has to say of the wish already: the record has them first.

@@ -1,4 +1,4 @@
-"""The command line: serve, doctor, storage, db, check-takes."""
+"""The command line: serve, say, doctor, storage, db, check-takes."""
 
 from voicelab.cli.main import main
 from voicelab.cli.signals import end_in_order

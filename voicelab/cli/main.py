@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from voicelab.cli import check_takes, db, doctor, serve, storage
+from voicelab.cli import check_takes, db, doctor, say, serve, storage
 from voicelab.cli.command import Command, add_commands
 from voicelab.engines import engine_names
 from voicelab.errors import VoicelabError
@@ -21,6 +21,7 @@ HELP = ("-h", "--help")
 COMMANDS: Mapping[str, Command] = MappingProxyType(
     {
         SERVE: serve.COMMAND,
+        "say": say.COMMAND,
         "doctor": doctor.COMMAND,
         "storage": storage.COMMAND,
         "db": db.COMMAND,
