@@ -1,7 +1,7 @@
 """The one place where arguments and environment are read.
 
 Every field is an option of `app.py` (`--data-dir`) and a variable (`VOICELAB_DATA_DIR`); the
-option wins. The README's settings table is compared with this class by a test.
+option wins. `SETTINGS.md` is written from this class.
 """
 
 from __future__ import annotations

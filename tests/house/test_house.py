@@ -14,7 +14,6 @@ import pytest
 import voicelab
 from tests.conftest import MakeLab
 from tests.house.rooms import FLOORS, STEPS_UP, drawing
-from voicelab.rest import build
 from voicelab.settings import Settings
 
 ROOT = Path(voicelab.__file__).parent
@@ -143,28 +142,6 @@ def test_importing_voicelab_is_light() -> None:
     code = f"import voicelab, sys; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_the_readme_lists_every_setting() -> None:
-    table = dict(re.findall(r"^\| `--([a-z-]+)` \| `(VOICELAB_[A-Z_]+)` \|", README, re.M))
-    expected = {f.replace("_", "-"): f"VOICELAB_{f.upper()}" for f in Settings.model_fields}
-    assert table == expected
-
-
-def test_the_readme_lists_every_route(make_lab: MakeLab) -> None:
-    routes = {
-        f"{method.upper()} {path}"
-        for path, item in build(make_lab()).openapi()["paths"].items()
-        for method in item
-        if not path.startswith("/v1/status") and method != "head"
-    }
-    listed = {
-        f"{method} {path}"
-        for methods, path in re.findall(r"^\| ([A-Z, ]+) \| `(/[^`]*)` \|", README, re.M)
-        for method in methods.split(", ")
-    }
-    aliases = {"GET /v1/info", "GET /v1/health", "POST /v1/status/history/clear"}
-    assert listed == routes - aliases
 
 
 def test_help_explains_every_option() -> None:
