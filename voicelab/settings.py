@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     mode: Literal["exact", "fast", "draft"] = Field(
         "exact",
         description="how Chatterbox computes: exact as its makers do, fast and draft with "
-        "another sound (see The engine)",
+        "another sound (see voicelab/engines/chatterbox/README.md)",
     )
     kernel: Literal["auto", "mkl", "onednn", "transposed", "upstream"] = Field(
         "auto",

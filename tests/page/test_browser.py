@@ -49,7 +49,10 @@ def test_a_take_is_made_heard_found_kept_and_deleted(
         record["id"], page_lab.library.versions.of(record["id"])[0]["id"]
     )
     page.wait_for_timeout(1500)
+    page.set_viewport_size(DESKTOP | {"height": 1040})
+    page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=pictures / "generate.png")
+    page.set_viewport_size(DESKTOP)
 
     page.get_by_role("tab", name="History").click()
     take = page.locator("article.vl-take").first

@@ -47,7 +47,7 @@ class ChatterboxEngine:
         device: auto, cpu, cuda or mps.
         checkpoint_dir: folder with the weights; the Hugging Face cache when None.
         threads: of torch on the CPU; the physical cores when None.
-        mode: exact, fast or draft; see the README, "The engine".
+        mode: exact, fast or draft; see README.md beside this file.
         kernel: of the matrix products; "auto" is what the self-test finds best, "upstream" is
             upstream's own generate.
     """
