@@ -14,6 +14,7 @@ from tests.conftest import MakeLab, held, samples, wait_for
 from tests.shape import is_envelope
 from voicelab.lab import VoiceLab
 from voicelab.rest import build
+from voicelab.rest.dialects.chatterbox.jobs import Jobs
 
 LONG = "/audio/speech/long"
 TEXT = " ".join(
@@ -158,6 +159,31 @@ def test_the_history_of_jobs_is_filtered_sorted_and_cleared(
     assert client.delete(f"{url}?confirm=true").json()["cleared_count"] == 2
     assert client.get(f"{url}/stats").json()["total_jobs"] == 0
     assert client.get(f"/history/{other}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    [LONG + "?", *(f"{LONG}-history?sort={sort}&" for sort in ("created_asc", "completed_desc"))],
+)
+def test_a_list_builds_the_jobs_of_its_page_alone(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    ids = [started(client, input=f"Job {i}.") for i in range(6)]
+    for id in ids:
+        ended(client, id)
+    built: list[str] = []
+    build_item = Jobs.item
+    monkeypatch.setattr(
+        Jobs, "item", lambda self, take: built.append(take["id"]) or build_item(self, take)
+    )
+    page = client.get(f"{query}limit=2&offset=3").json()
+    assert [job["job_id"] for job in page["jobs"]] == built and len(built) == 2
+    assert page["total_jobs"] == 6 and page["completed_jobs"] == 2
+    assert set(built) == (set(ids[3:5]) if "asc" in query else set(ids[1:3]))
+    built.clear()
+    assert client.get(f"{LONG}-history/stats").json()["total_jobs"] == 6
+    assert client.delete(f"{LONG}-history?confirm=true").json()["cleared_count"] == 6
+    assert not built
 
 
 def test_bad_jobs_are_one_clear_error_and_leave_nothing(client: TestClient) -> None:

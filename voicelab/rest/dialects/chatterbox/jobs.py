@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from voicelab.errors import Conflict, NotFound
 from voicelab.lab import VoiceLab
 
-__all__ = ["ARCHIVED", "SORTS", "SOURCE", "Jobs"]
+__all__ = ["ARCHIVED", "SOURCE", "Jobs", "preview"]
 
 SOURCE = "long"
 """Door of the takes that are jobs."""
@@ -26,21 +26,6 @@ STATUSES: Mapping[str, str] = MappingProxyType(
 ACTIVE = ("pending", "processing")
 SHOWN = ("exaggeration", "cfg_weight", "temperature")
 Record = dict[str, Any]
-
-SORTS: Mapping[str, tuple[Callable[[Record], Any], bool]] = MappingProxyType(
-    {
-        f"{name}_{way}": (key, way == "desc")
-        for name, key in (
-            ("created", lambda job: job["created_at"]),
-            ("completed", lambda job: job["completed_at"] or ""),
-            ("duration", lambda job: job["total_duration_seconds"] or 0),
-            ("name", lambda job: (job["display_name"] or job["text_preview"]).casefold()),
-            ("size", lambda job: job["audio_file_size"] or 0),
-        )
-        for way in ("asc", "desc")
-    }
-)
-"""Order of a list -> its key, and whether the greatest comes first."""
 
 
 class Jobs:
@@ -104,17 +89,17 @@ class Jobs:
     def item(self, record: Record) -> Record:
         """A line of a list."""
         progress = self._progress(record)
-        status = self.status(record)
+        status, ended_at = self.status(record), self.completed_at(record)
         return {
             "job_id": record["id"],
             "status": status,
-            "text_preview": _preview(record["text"], 100),
+            "text_preview": preview(record["text"]),
             "text_length": len(record["text"]),
             "progress_percentage": progress["progress_percentage"],
             "created_at": record["created_at"],
-            "updated_at": self._completed_at(record) or record["created_at"],
-            "completed_at": self._completed_at(record),
-            "completion_timestamp": self._completed_at(record),
+            "updated_at": ended_at or record["created_at"],
+            "completed_at": ended_at,
+            "completion_timestamp": ended_at,
             "download_url": _url(record, "/download") if record["audio_path"] else None,
             "can_resume": status == PAUSED,
             "voice": record["profile_name"],
@@ -212,6 +197,13 @@ class Jobs:
             },
         }
 
+    def completed_at(self, record: Record) -> str | None:
+        """When it was spoken; the record may hold its versions already."""
+        if record["status"] != "completed":
+            return None
+        versions = record.get("versions") or self._lab.library.versions.of(record["id"])
+        return versions[0]["created_at"] if versions else record["created_at"]
+
     def _request(self, record: Record) -> Record:
         try:
             return self._lab.status.request(record["request_id"] or "")
@@ -245,14 +237,14 @@ class Jobs:
         if not progress["current_chunk"]:
             return None
         # Its page shows the text only as a hint: the chunks are in the record when all are spoken.
-        preview = _preview(record["text"], 50)
-        return {"index": progress["current_chunk"] - 1, "text_preview": preview, "progress": 0}
+        shown = preview(record["text"], 50)
+        return {"index": progress["current_chunk"] - 1, "text_preview": shown, "progress": 0}
 
     def _chunk(self, chunk: Record) -> Record:
         return {
             "index": chunk["index"],
             "text": chunk["text"],
-            "text_preview": _preview(chunk["text"], 50),
+            "text_preview": preview(chunk["text"], 50),
             "character_count": len(chunk["text"]),
             "char_count": len(chunk["text"]),
             "duration_ms": round(1000 * chunk["duration_s"]),
@@ -265,18 +257,13 @@ class Jobs:
         shown = {name: logged[name] for name in SHOWN if name in logged}
         return shown | {"output_format": record["response_format"], "language": record["language"]}
 
-    def _completed_at(self, record: Record) -> str | None:
-        if record["status"] != "completed":
-            return None
-        versions = record.get("versions") or self._lab.library.versions.of(record["id"])
-        return versions[0]["created_at"] if versions else record["created_at"]
-
 
 def _tags(record: Record) -> list[str]:
     return [tag for tag in record["tags"] if tag != ARCHIVED]
 
 
-def _preview(text: str, chars: int) -> str:
+def preview(text: str, chars: int = 100) -> str:
+    """The beginning of a text."""
     return text[:chars] + ("..." if len(text) > chars else "")
 
 

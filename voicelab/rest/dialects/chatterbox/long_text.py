@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +18,8 @@ from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.rest import schemas
 from voicelab.rest.background import Background
-from voicelab.rest.dialects.chatterbox.jobs import SORTS, SOURCE, Jobs
+from voicelab.rest.dialects.chatterbox.jobs import SOURCE, Jobs
+from voicelab.rest.dialects.chatterbox.lists import SORTS, JobLists
 from voicelab.rest.history import download, utc
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
@@ -73,9 +73,10 @@ class BulkBody(schemas.Body):
 def add_routes(lab: VoiceLab, add: Add) -> None:
     """Add them: `add(method, path, endpoint)`."""
     jobs = Jobs(lab)
+    lists = JobLists(lab, jobs)
     _start(lab, jobs, add)
-    _lists(lab, jobs, add)
-    _many(lab, jobs, add)
+    _lists(lists, add)
+    _many(lab, jobs, lists, add)
     _one(lab, jobs, add)
     _work(lab, jobs, add)
 
@@ -105,13 +106,7 @@ def _start(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
     add("POST", LONG, taking(with_parameters(LongBody, lab.registry), start_job))
 
 
-def _lists(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
-    def told(items: list[Record], total: int) -> Response:
-        counts = Counter(item["status"] for item in items)
-        body = {"jobs": items, "total_jobs": total, "total_count": total}
-        active = counts["pending"] + counts["processing"]
-        return Json(body | {"active_jobs": active, "completed_jobs": counts["completed"]})
-
+def _lists(lists: JobLists, add: Add) -> None:
     def list_jobs(
         status: StatusName | None = None,
         limit: Limit = 20,
@@ -119,8 +114,7 @@ def _lists(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
         session_id: Session = None,
     ) -> Response:
         """Jobs, newest first."""
-        items = _found(lab, jobs, Filters(source=SOURCE), status)
-        return told(items[offset : offset + limit], len(items))
+        return Json(lists.page(lists.takes(status=status), limit, offset))
 
     def list_history(
         status: StatusName | None = None,
@@ -146,60 +140,26 @@ def _lists(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
             min_duration_s=min_duration,
             max_duration_s=max_duration,
         )
-        items = _found(lab, jobs, filters, status)
-        if is_archived is not None:
-            items = [item for item in items if item["is_archived"] == is_archived]
-        key, descending = SORTS[sort]
-        items.sort(key=key, reverse=descending)
-        return told(items[offset : offset + limit], len(items))
+        takes = lists.sorted(lists.takes(filters, status, is_archived), sort)
+        return Json(lists.page(takes, limit, offset))
 
     def history_stats(session_id: Session = None) -> Response:
         """Totals of all jobs."""
-        return Json(_totals(_found(lab, jobs, Filters(source=SOURCE), None)))
+        return Json(lists.totals())
 
     add("GET", LONG, list_jobs)
     add("GET", "/audio/speech/long-history", list_history)
     add("GET", "/audio/speech/long-history/stats", history_stats)
 
 
-def _found(lab: VoiceLab, jobs: Jobs, filters: Filters, status: str | None) -> list[Record]:
-    records = lab.history.each(filters)
-    return [jobs.item(record) for record in records if status in (None, jobs.status(record))]
-
-
-def _totals(items: list[Record]) -> Record:
-    ended = [item for item in items if item["status"] == "completed"]
-    failed = sum(item["status"] == "failed" for item in items)
-    voices = Counter(item["voice"] for item in items).most_common(1)
-    dates = sorted(item["created_at"] for item in items)
-    size_bytes = sum(item["audio_file_size"] or 0 for item in items)
-    return {
-        "total_jobs": len(items),
-        "completed_jobs": len(ended),
-        "failed_jobs": failed,
-        "total_audio_duration_seconds": sum(item["total_duration_seconds"] for item in ended),
-        "total_characters_processed": sum(item["text_length"] for item in ended),
-        "total_storage_bytes": size_bytes,
-        "total_storage_used_bytes": size_bytes,
-        "success_rate_percentage": 100 * len(ended) / len(items) if items else 0.0,
-        "most_used_voice": voices[0][0] if voices else None,
-        "jobs_by_month": dict(Counter(date[:7] for date in dates)),
-        "date_range": {"earliest_job": dates[0], "latest_job": dates[-1]} if dates else None,
-    }
-
-
-def _many(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
+def _many(lab: VoiceLab, jobs: Jobs, lists: JobLists, add: Add) -> None:
     refuse = refuse_when_exposed(lab.settings)
 
     def clear_history(confirm: bool = False, session_id: Session = None) -> Response:
         """Delete all jobs that have ended, with confirm=true."""
         if not confirm:
             raise InvalidInput("Add ?confirm=true to delete all ended jobs.", param="confirm")
-        items = _found(lab, jobs, Filters(source=SOURCE), None)
-        ended = ("completed", "failed", "cancelled")
-        count = lab.library.delete_many(
-            [item["job_id"] for item in items if item["status"] in ended]
-        )
+        count = lab.library.delete_many(lists.ended())
         counts = {"cleared_count": count, "deleted_count": count, "failed_count": 0}
         return Json({"message": f"Cleared {count} jobs from history"} | counts)
 
