@@ -50,7 +50,10 @@ class Tour:
         self._versions()
         self._stories()
         self._reading()
+        self._studio()
         self._chatterbox()
+        self._voice_library()
+        self._long_texts()
         self._deleting()
         return self.answers
 
@@ -215,6 +218,74 @@ class Tour:
         self.ask("POST", "/tts", json={"text": TEXT, "output_format": "opus"})
         for path in ("/get_predefined_voices", "/get_reference_files"):
             self.ask("GET", path)
+
+    def _studio(self) -> None:
+        take, profile = self.ids["id"], self.ids["profile"]
+        for path in ("/models/status", "/tasks/active", "/settings/generation"):
+            self.ask("GET", path)
+        self.ids["engine"] = "tone"
+        self.ask("GET", "/profiles/presets/{engine}")
+        self.ask("POST", "/generate/import", files=self._file())
+        self.ids["id"] = profile
+        self.ask("PUT", "/profiles/{id}/effects", json={"effects_chain": CHAIN, "colour": 1})
+        body = {"reference_text": "She reads.", "colour": 1}
+        self.ask("PUT", "/profiles/samples/{sid}", json=body)
+        self.ask("GET", "/samples/{sid}")
+        with held(self.lab):
+            self.ids["id"] = self.ask("POST", "/generate", json={"text": TEXT})["id"]
+            self.ask("GET", "/tasks/active")
+        self._ended()
+        self.ids["id"] = take
+
+    def _voice_library(self) -> None:
+        self.ids["voice_name"] = "Berta"
+        self.ask("POST", "/voices", files=self._voice(voice_name="Berta"))
+        self.ask("POST", "/voices/{voice_name}/aliases", data={"alias": "narrator"})
+        self.ids["alias"] = "narrator"
+        for path in ("", "/aliases", "/download"):
+            self.ask("GET", f"/voices/{{voice_name}}{path}")
+        self.ask("GET", "/voices/all-names")
+        self.ask("POST", "/voices/default", data={"voice_name": "Berta"})
+        self.ask("GET", "/voices/default")
+        self.ask("DELETE", "/voices/default")
+        self.ask("DELETE", "/voices/{voice_name}/aliases/{alias}")
+        self.ask("PUT", "/voices/{voice_name}", data={"new_name": "Clara"})
+        self.ids["voice_name"] = "Clara"
+        self.ask("DELETE", "/voices/{voice_name}")
+
+    def _long_texts(self) -> None:
+        take, long = self.ids["id"], "/audio/speech/long"
+        one = f"{long}/{{job_id}}"
+        with held(self.lab):
+            for last in ("/pause", ""):
+                job = self.ask("POST", long, json={"input": TEXT, "colour": 1})["job_id"]
+                self.ids |= {"job_id": job, "id": job}
+                for path in (one, f"{one}/details", long):
+                    self.ask("GET", path)
+                self.ask("PUT" if last else "DELETE", one + last)
+                self.ask("GET", one)
+        self.ask("POST", f"{one}/retry", json={"colour": 1})
+        self._ended()
+        for path in ("", "/details", "/download", "/sse"):
+            self.ask("GET", one + path)
+        self.ask("PATCH", one, json={"display_name": "One", "tags": ["book"], "colour": 1})
+        self._paused()
+        self.ask("PUT", f"{one}/resume")
+        self._ended()
+        bulk = {"job_ids": [job, "none"], "action": "archive", "confirm": True, "colour": 1}
+        self.ask("POST", f"{long}/bulk", json=bulk)
+        for path in ("", "-history", "-history/stats"):
+            self.ask("GET", long + path)
+        self.ask("DELETE", f"{one}?action=delete")
+        self.ask("DELETE", f"{long}-history?confirm=true")
+        self.ask("GET", f"{long}-history/stats")
+        self.ids["id"] = take
+
+    def _paused(self) -> None:
+        with held(self.lab):
+            job = self.ask("POST", "/audio/speech/long", json={"input": TEXT})["job_id"]
+            self.ids |= {"job_id": job, "id": job}
+            self.ask("PUT", "/audio/speech/long/{job_id}/pause")
 
     def _deleting(self) -> None:
         for family in ("/status", "/v1/status"):

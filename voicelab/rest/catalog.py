@@ -14,7 +14,8 @@ from voicelab.engines import Parameter
 from voicelab.lab import VoiceLab
 from voicelab.library import OPENAI_VOICES, default_voice, library_item
 from voicelab.rest.json import Json
-from voicelab.rest.reports import Config, EngineState, Languages, Voices
+from voicelab.rest.models import Voices
+from voicelab.rest.reports import Config, EngineState, Languages
 from voicelab.rest.routing import Router
 
 __all__ = ["router"]

@@ -23,8 +23,9 @@ __all__ = [
     "Favorite",
     "GenerationSettings",
     "Imported",
+    "LibraryVoice",
     "Message",
-    "Models",
+    "ModelStates",
     "Preset",
     "PresetVoices",
     "Profile",
@@ -36,6 +37,7 @@ __all__ = [
     "TakePage",
     "TakeRecord",
     "Version",
+    "Voices",
 ]
 
 
@@ -138,6 +140,34 @@ class Profile(BaseModel):
     warnings: list[str] = []
 
 
+class LibraryVoice(Profile):
+    """A profile as a voice file; the file's fields are empty where it has no clip."""
+
+    filename: str
+    original_filename: str
+    file_extension: str
+    file_size: int
+    upload_date: str
+    path: str
+    exists: bool
+
+
+class CatalogVoice(LibraryVoice):
+    """A voice in the catalog."""
+
+    object: Literal["voice"]
+
+
+class Voices(BaseModel):
+    """The profiles, in the shapes of both servers."""
+
+    voices: list[CatalogVoice]
+    data: list[CatalogVoice]
+    count: int
+    default_voice: str
+    openai_aliases: list[str]
+
+
 class Sample(BaseModel):
     """A clip of a profile; its duration is in seconds."""
 
@@ -147,6 +177,7 @@ class Sample(BaseModel):
     reference_text: str
     duration: float
     created_at: str
+    warnings: list[str] = []
 
 
 class VersionLine(BaseModel):
@@ -290,7 +321,7 @@ class ModelStatus(BaseModel):
     loaded: bool
 
 
-class Models(BaseModel):
+class ModelStates(BaseModel):
     """The studio's GET /models/status."""
 
     models: list[ModelStatus]

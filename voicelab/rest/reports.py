@@ -25,7 +25,6 @@ __all__ = [
     "RequestLog",
     "RequestStatus",
     "Statistics",
-    "Voices",
 ]
 
 
@@ -230,16 +229,6 @@ class Models(BaseModel):
     object: Literal["list"]
     data: list[Model]
     models: list[Model]
-
-
-class Voices(BaseModel):
-    """The profiles, in the shapes of both servers."""
-
-    voices: list[Mapping[str, Any]]
-    data: list[Mapping[str, Any]]
-    count: int
-    default_voice: str
-    openai_aliases: list[str]
 
 
 class Config(BaseModel):

@@ -15,6 +15,7 @@ from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import schemas
 from voicelab.rest.background import Background
+from voicelab.rest.dialects.chatterbox.models import PredefinedVoice
 from voicelab.rest.dialects.openai import requested
 from voicelab.rest.json import Json
 from voicelab.rest.openapi import SPOKEN
@@ -101,7 +102,7 @@ def router(lab: VoiceLab) -> APIRouter:
         take = await background.run(lambda: lab.stream(_named(lab, given.request())))
         return await answers.sound(take, given.output_format, request)
 
-    @routes.get("/get_predefined_voices", response_model=list[dict[str, str]])
+    @routes.get("/get_predefined_voices", response_model=list[PredefinedVoice])
     def get_predefined_voices() -> Response:
         """The profiles."""
         profiles = lab.library.profiles.list()

@@ -16,7 +16,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.models import (
     ActiveTasks,
     GenerationSettings,
-    Models,
+    ModelStates,
     PresetVoices,
     Profile,
     Sample,
@@ -96,7 +96,7 @@ def _takes(routes: APIRouter, lab: VoiceLab) -> None:
 
 
 def _state(routes: APIRouter, lab: VoiceLab) -> None:
-    @routes.get("/models/status", response_model=Models)
+    @routes.get("/models/status", response_model=ModelStates)
     def model_status() -> Response:
         """The engines: which are here, which are loaded."""
         return Json({"models": [_model(lab, name) for name in lab.registry.names]})

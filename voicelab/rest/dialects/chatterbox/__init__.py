@@ -25,7 +25,7 @@ def router(lab: VoiceLab) -> APIRouter:
                 endpoint,
                 methods=[method],
                 include_in_schema=each == path,
-                **{"response_model": dict[str, Any], **options},
+                **options,
             )
 
     memory.add_routes(lab, add)

@@ -18,6 +18,7 @@ from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.rest import schemas
 from voicelab.rest.background import Background
+from voicelab.rest.dialects.chatterbox import job_models as models
 from voicelab.rest.dialects.chatterbox.jobs import SOURCE, Jobs
 from voicelab.rest.dialects.chatterbox.lists import SORTS, JobLists
 from voicelab.rest.history import download, utc
@@ -103,7 +104,8 @@ def _start(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
         record = lab.submit(replace(body.request(), **kept, listening=False))
         return _started(jobs, record, "Job submitted for processing", record["warnings"])
 
-    add("POST", LONG, taking(with_parameters(LongBody, lab.registry), start_job))
+    start = taking(with_parameters(LongBody, lab.registry), start_job)
+    add("POST", LONG, start, response_model=models.StartedJob)
 
 
 def _lists(lists: JobLists, add: Add) -> None:
@@ -147,9 +149,9 @@ def _lists(lists: JobLists, add: Add) -> None:
         """Totals of all jobs."""
         return Json(lists.totals())
 
-    add("GET", LONG, list_jobs)
-    add("GET", "/audio/speech/long-history", list_history)
-    add("GET", "/audio/speech/long-history/stats", history_stats)
+    add("GET", LONG, list_jobs, response_model=models.JobPage)
+    add("GET", "/audio/speech/long-history", list_history, response_model=models.JobPage)
+    add("GET", "/audio/speech/long-history/stats", history_stats, response_model=models.JobTotals)
 
 
 def _many(lab: VoiceLab, jobs: Jobs, lists: JobLists, add: Add) -> None:
@@ -184,8 +186,14 @@ def _many(lab: VoiceLab, jobs: Jobs, lists: JobLists, add: Add) -> None:
         )
 
     owner = [Depends(refuse)]
-    add("DELETE", "/audio/speech/long-history", clear_history, dependencies=owner)
-    add("POST", f"{LONG}/bulk", bulk_action)
+    add(
+        "DELETE",
+        "/audio/speech/long-history",
+        clear_history,
+        response_model=models.ClearedJobs,
+        dependencies=owner,
+    )
+    add("POST", f"{LONG}/bulk", bulk_action, response_model=models.BulkDone)
 
 
 def _done(lab: VoiceLab, jobs: Jobs, action: str, id: str) -> Record:
@@ -237,9 +245,9 @@ def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
         kind = record["response_format"] or "mp3"
         return await background.run(lambda: download(lab, background, record, kind))
 
-    add("GET", f"{LONG}/{{job_id}}", get_job)
-    add("PATCH", f"{LONG}/{{job_id}}", update_job)
-    add("GET", f"{LONG}/{{job_id}}/details", job_details)
+    add("GET", f"{LONG}/{{job_id}}", get_job, response_model=models.Job)
+    add("PATCH", f"{LONG}/{{job_id}}", update_job, response_model=models.UpdatedJob)
+    add("GET", f"{LONG}/{{job_id}}/details", job_details, response_model=models.JobDetails)
     add("GET", f"{LONG}/{{job_id}}/download", download_job, **files(*SOUNDS))
 
 
@@ -280,10 +288,16 @@ def _work(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
         )
 
-    add("PUT", f"{LONG}/{{job_id}}/pause", pause_job)
-    add("PUT", f"{LONG}/{{job_id}}/resume", resume_job)
-    add("DELETE", f"{LONG}/{{job_id}}", cancel_job, dependencies=[Depends(refuse)])
-    add("POST", f"{LONG}/{{job_id}}/retry", retry_job)
+    add("PUT", f"{LONG}/{{job_id}}/pause", pause_job, response_model=models.WorkDone)
+    add("PUT", f"{LONG}/{{job_id}}/resume", resume_job, response_model=models.WorkDone)
+    add(
+        "DELETE",
+        f"{LONG}/{{job_id}}",
+        cancel_job,
+        response_model=models.WorkDone,
+        dependencies=[Depends(refuse)],
+    )
+    add("POST", f"{LONG}/{{job_id}}/retry", retry_job, response_model=models.StartedJob)
     add("GET", f"{LONG}/{{job_id}}/sse", job_events, **files("text/event-stream"))
 
 

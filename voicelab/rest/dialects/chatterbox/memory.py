@@ -13,6 +13,7 @@ from starlette.responses import Response
 from voicelab.errors import InvalidInput
 from voicelab.generation import memory_info
 from voicelab.lab import VoiceLab
+from voicelab.rest.dialects.chatterbox import models
 from voicelab.rest.json import Json
 
 __all__ = ["add_routes"]
@@ -74,7 +75,7 @@ def add_routes(lab: VoiceLab, add: Add) -> None:
         """Whether there is a server."""
         return Json({"status": "ok", "message": "Server is running"})
 
-    add("GET", "/ping", ping)
+    add("GET", "/ping", ping, response_model=models.Ping)
     _use(watch, add)
     _thresholds(lab, watch, add)
 
@@ -128,9 +129,9 @@ def _use(watch: _Watch, add: Add) -> None:
             }
         )
 
-    add("GET", "/memory", memory)
-    add("POST", "/memory/reset", reset_memory)
-    add("GET", "/memory/recommendations", recommendations)
+    add("GET", "/memory", memory, response_model=models.Memory)
+    add("POST", "/memory/reset", reset_memory, response_model=models.MemoryReset)
+    add("GET", "/memory/recommendations", recommendations, response_model=models.MemoryAdvice)
 
 
 def _thresholds(lab: VoiceLab, watch: _Watch, add: Add) -> None:
@@ -169,8 +170,8 @@ def _thresholds(lab: VoiceLab, watch: _Watch, add: Add) -> None:
             }
         )
 
-    add("GET", "/memory/config", memory_config)
-    add("POST", "/memory/config", set_memory_config)
+    add("GET", "/memory/config", memory_config, response_model=models.MemoryConfig)
+    add("POST", "/memory/config", set_memory_config, response_model=models.Thresholds)
 
 
 def _alert(kind: str, value: float, threshold: float) -> Facts | None:

@@ -12,6 +12,7 @@ from voicelab.audio import CLIP_RATE, to_pcm16, wav_bytes
 from voicelab.errors import BadClip, NotFound
 from voicelab.lab import VoiceLab
 from voicelab.library import default_voice, library_item
+from voicelab.rest.dialects.chatterbox import models
 from voicelab.rest.json import Json
 from voicelab.rest.openapi import files
 from voicelab.rest.security.exposure import owner_only
@@ -56,9 +57,15 @@ def _default(lab: VoiceLab, add: Add) -> None:
         return Json({"message": "Default voice reset to system default"} | told(profile))
 
     owner = owner_only(lab.settings)
-    add("GET", "/voices/default", get_default)
-    add("POST", "/voices/default", set_default)
-    add("DELETE", "/voices/default", reset_default, dependencies=owner)
+    add("GET", "/voices/default", get_default, response_model=models.DefaultVoice)
+    add("POST", "/voices/default", set_default, response_model=models.DefaultVoice)
+    add(
+        "DELETE",
+        "/voices/default",
+        reset_default,
+        response_model=models.DefaultVoice,
+        dependencies=owner,
+    )
 
 
 def _voices(lab: VoiceLab, add: Add) -> None:
@@ -111,11 +118,17 @@ def _voices(lab: VoiceLab, add: Add) -> None:
         return Response(content, media_type="audio/wav", headers=headers)
 
     owner = owner_only(lab.settings)
-    add("POST", "/voices", add_voice, status_code=201)
-    add("GET", "/voices/all-names", all_names)
-    add("GET", "/voices/{voice_name}", get_voice)
-    add("PUT", "/voices/{voice_name}", rename_voice)
-    add("DELETE", "/voices/{voice_name}", delete_voice, dependencies=owner)
+    add("POST", "/voices", add_voice, response_model=models.NewVoice, status_code=201)
+    add("GET", "/voices/all-names", all_names, response_model=models.AllNames)
+    add("GET", "/voices/{voice_name}", get_voice, response_model=models.VoiceLine)
+    add("PUT", "/voices/{voice_name}", rename_voice, response_model=models.RenamedVoice)
+    add(
+        "DELETE",
+        "/voices/{voice_name}",
+        delete_voice,
+        response_model=models.RemovedVoice,
+        dependencies=owner,
+    )
     add("GET", "/voices/{voice_name}/download", download_voice, **files("audio/wav"))
 
 
@@ -146,6 +159,18 @@ def _aliases(lab: VoiceLab, add: Add) -> None:
         return Json(told(left, alias=alias, message="Alias removed successfully"))
 
     owner = owner_only(lab.settings)
-    add("GET", "/voices/{voice_name}/aliases", list_aliases)
-    add("POST", "/voices/{voice_name}/aliases", add_alias, status_code=201)
-    add("DELETE", "/voices/{voice_name}/aliases/{alias}", remove_alias, dependencies=owner)
+    add("GET", "/voices/{voice_name}/aliases", list_aliases, response_model=models.Aliases)
+    add(
+        "POST",
+        "/voices/{voice_name}/aliases",
+        add_alias,
+        response_model=models.ChangedAliases,
+        status_code=201,
+    )
+    add(
+        "DELETE",
+        "/voices/{voice_name}/aliases/{alias}",
+        remove_alias,
+        response_model=models.ChangedAliases,
+        dependencies=owner,
+    )
