@@ -175,8 +175,42 @@ def test_what_the_page_polls(client: TestClient, lab: VoiceLab) -> None:
     wait_for(lambda: client.get("/tasks/active").json()["generations"] == [])
     settings = client.get("/settings/generation").json()
     assert settings["max_chunk_chars"] == 280 and settings["crossfade_ms"] == 0
-    voices = client.get("/profiles/presets/kokoro").json()
-    assert voices == {"engine": "kokoro", "voices": []}
+
+
+def test_an_engines_own_voice_is_listed_and_becomes_a_profile(client: TestClient) -> None:
+    body = client.get("/profiles/presets/chatterbox_turbo").json()
+    (voice,) = body["voices"]
+    assert body["engine"] == "chatterbox_turbo" and voice["language"] == "en"
+    assert set(voice) == {"voice_id", "name", "gender", "language"}
+    preset = {"preset_engine": "espeak", "preset_voice_id": voice["voice_id"]}
+    made = client.post("/profiles", json={"name": "Robot", "voice_type": "preset", **preset})
+    assert made.json()["default_engine"] == "espeak"
+    assert made.json()["warnings"] == ["Unknown fields, not used: 'voice_type'."]
+    both = {"name": "Both", **preset, "default_engine": "tone"}
+    assert client.post("/profiles", json=both).json()["default_engine"] == "tone"
+    for engine in ("kokoro", "qwen_custom_voice", "x" * 5000):
+        refused = client.get(f"/profiles/presets/{engine}")
+        assert refused.status_code == 404 and is_envelope(refused)
+        assert len(refused.json()["detail"]) < 300
+    for wrong in ({"preset_engine": "kokoro"}, {"preset_voice_id": "af_heart"}):
+        refused = client.post("/profiles", json={"name": "Anna", **wrong})
+        assert refused.status_code == 422 and is_envelope(refused)
+
+
+def test_settings_that_the_server_was_started_with_stay_and_it_is_said(client: TestClient) -> None:
+    before = client.get("/settings/generation").json()
+    assert client.put("/settings/generation", json=before).json() == before
+    assert client.put("/settings/generation", json={}).json() == before
+    wanted = {"max_chunk_chars": 800, "crossfade_ms": 50, "normalize_audio": True}
+    answer = client.put("/settings/generation", json={**wanted, "autoplay_on_generate": False})
+    said = answer.json().pop("warnings")
+    assert {line.split()[0] for line in said} == set(before) and len(said) == 4
+    assert "max_chunk_chars stays 280" in answer.headers["x-warnings"]
+    assert before.items() <= answer.json().items()
+    assert client.get("/settings/generation").json() == before
+    for wrong in ({"max_chunk_chars": 99}, {"crossfade_ms": "x"}, {"normalize_audio": 5}, []):
+        refused = client.put("/settings/generation", json=wrong)
+        assert refused.status_code == 422 and is_envelope(refused)
 
 
 def test_engines_with_underscores_are_ours_and_its_own_are_refused(client: TestClient) -> None:

@@ -223,6 +223,7 @@ class Tour:
         take, profile = self.ids["id"], self.ids["profile"]
         for path in ("/models/status", "/tasks/active", "/settings/generation"):
             self.ask("GET", path)
+        self.ask("PUT", "/settings/generation", json={"crossfade_ms": 50})
         self.ids["engine"] = "tone"
         self.ask("GET", "/profiles/presets/{engine}")
         self.ask("POST", "/generate/import", files=self._file())

@@ -328,19 +328,29 @@ class ModelStates(BaseModel):
 
 
 class GenerationSettings(BaseModel):
-    """The studio's GET /settings/generation."""
+    """The studio's GET and PUT /settings/generation."""
 
     max_chunk_chars: int
     crossfade_ms: int
     normalize_audio: bool
     autoplay_on_generate: bool
+    warnings: list[str] = []
+
+
+class PresetVoice(BaseModel):
+    """A voice that an engine has without a clip; its gender is empty where it is not known."""
+
+    voice_id: str
+    name: str
+    gender: str
+    language: str
 
 
 class PresetVoices(BaseModel):
     """The studio's GET /profiles/presets/{engine}."""
 
     engine: str
-    voices: list[str]
+    voices: list[PresetVoice]
 
 
 class Story(StoryLine):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, UploadFile
 from pydantic import Field
@@ -32,6 +32,19 @@ class ProfileBody(Body):
     language: str = Field("en", min_length=1, max_length=20)
     default_engine: str | None = Field(None, max_length=60)
     effects_chain: list[dict[str, Any]] | None = Field(None, max_length=20)
+    preset_engine: str | None = Field(
+        None, max_length=60, description="the studio's name for default_engine, which wins"
+    )
+    preset_voice_id: Literal["default"] | None = Field(
+        None, description="of GET /profiles/presets/{engine}: without a clip it is spoken with"
+    )
+
+    def fields(self) -> dict[str, Any]:
+        """For `Profiles.create`."""
+        fields = self.values()
+        del fields["preset_voice_id"]
+        preset_engine = fields.pop("preset_engine")
+        return fields | {"default_engine": self.default_engine or preset_engine}
 
 
 class ProfilePatch(Body):
@@ -63,8 +76,9 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
     def create_profile(body: ProfileBody) -> Response:
         """A new profile; clips are added to it."""
         lab.registry.check_language(body.language)
-        _check_engine(lab, body.default_engine)
-        return Json(lab.library.profiles.create(**body.values()), warnings=body.warnings)
+        fields = body.fields()
+        _check_engine(lab, fields["default_engine"])
+        return Json(lab.library.profiles.create(**fields), warnings=body.warnings)
 
     @routes.get("/profiles/{id}", response_model=Profile)
     def get_profile(id: str) -> Response:

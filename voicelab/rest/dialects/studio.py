@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, File, UploadFile
 from pydantic import Field
 from starlette.responses import Response
 
-from voicelab.errors import BadClip
+from voicelab.errors import BadClip, InvalidInput, NotFound
 from voicelab.lab import VoiceLab
 from voicelab.library import Filters, import_audio
 from voicelab.rest.json import Json
@@ -30,6 +33,19 @@ from voicelab.rest.uploads import clip_file
 
 __all__ = ["router"]
 
+DEFAULT_VOICE = "default"
+"""The studio's id of the voice that an engine speaks with when it is given no clip."""
+
+INSTEAD: Mapping[str, str] = MappingProxyType(
+    {
+        "max_chunk_chars": "it is set when the server is started, or by each request",
+        "crossfade_ms": "it is set when the server is started, or by each request",
+        "normalize_audio": "each request says so with normalize",
+        "autoplay_on_generate": "nothing is played by the server, and a page plays what it likes",
+    }
+)
+"""Why a setting cannot be changed here, and what can be done."""
+
 
 class EffectsBody(Body):
     """PUT /profiles/{id}/effects: for its new takes; null takes them away."""
@@ -43,6 +59,15 @@ class SampleBody(Body):
     reference_text: str = Field(min_length=1, max_length=2000)
 
 
+class SettingsBody(Body):
+    """PUT /settings/generation: what its clients send; the ranges are its own."""
+
+    max_chunk_chars: int | None = Field(None, ge=100, le=5000)
+    crossfade_ms: int | None = Field(None, ge=0, le=500)
+    normalize_audio: bool | None = None
+    autoplay_on_generate: bool | None = None
+
+
 def router(lab: VoiceLab) -> APIRouter:
     """The routes over a lab."""
     return resource("studio", lab, _profiles, _takes, _state)
@@ -51,8 +76,14 @@ def router(lab: VoiceLab) -> APIRouter:
 def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/profiles/presets/{engine}", response_model=PresetVoices)
     def preset_voices(engine: str) -> Response:
-        """The voices an engine is shipped with: none here can be chosen by name."""
-        return Json({"engine": engine[:60], "voices": []})
+        """The voices an engine has without a clip: one each."""
+        try:
+            info = lab.registry.info(engine)
+        except InvalidInput as error:
+            raise NotFound(error.message, param="engine") from error
+        own = {"voice_id": DEFAULT_VOICE, "name": info.label, "gender": ""}
+        voice = own | {"language": next(iter(info.languages))}
+        return Json({"engine": engine, "voices": [voice]})
 
     @routes.put("/profiles/{id}/effects", response_model=Profile)
     def set_profile_effects(id: str, body: EffectsBody) -> Response:
@@ -114,15 +145,30 @@ def _state(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/settings/generation", response_model=GenerationSettings)
     async def generation_settings() -> Response:
         """How takes are made where a request does not say; set when the server is started."""
-        settings = lab.settings
-        return Json(
-            {
-                "max_chunk_chars": settings.max_chunk_chars,
-                "crossfade_ms": settings.crossfade_ms,
-                "normalize_audio": False,
-                "autoplay_on_generate": True,
-            }
-        )
+        return Json(_generation_settings(lab))
+
+    @routes.put("/settings/generation", response_model=GenerationSettings)
+    async def set_generation_settings(body: SettingsBody) -> Response:
+        """They stay as they are; warnings name what was to be changed."""
+        settings = _generation_settings(lab)
+        return Json(settings, warnings=(*body.warnings, *_unchanged(settings, body.values())))
+
+
+def _generation_settings(lab: VoiceLab) -> dict[str, Any]:
+    return {
+        "max_chunk_chars": lab.settings.max_chunk_chars,
+        "crossfade_ms": lab.settings.crossfade_ms,
+        "normalize_audio": False,
+        "autoplay_on_generate": True,
+    }
+
+
+def _unchanged(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each setting that was to be another."""
+    for name, value in wanted.items():
+        if value not in (None, settings[name]):
+            shown = orjson.dumps(settings[name]).decode()
+            yield f"{name} stays {shown}: {INSTEAD[name]}."
 
 
 def _model(lab: VoiceLab, name: str) -> dict[str, Any]:
