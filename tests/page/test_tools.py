@@ -22,16 +22,20 @@ TOOLS = {
     *("generate", "history", "history_item", "stats", "status", "voices"),
     *("cancel", "favorite", "delete"),
 }
+Seen = Callable[[httpx.Response], Awaitable[None]]
 Ask = Callable[[ClientSession], Awaitable[Any]]
 
 
-def ask(url: str, work: Ask, headers: dict[str, str] | None = None) -> Any:
-    """What `work` gives, with a session of the reference client."""
+def ask(
+    url: str, work: Ask, headers: dict[str, str] | None = None, seen: Seen | None = None
+) -> Any:
+    """What `work` gives, with a session of the reference client; `seen` is given each answer."""
 
     async def session() -> Any:
         address = f"{url}/gradio_api/mcp/"
+        hooks: dict[str, list[Any]] = {"response": [seen] if seen else []}
         async with (
-            httpx.AsyncClient(headers=headers, timeout=60) as http,
+            httpx.AsyncClient(headers=headers, timeout=60, event_hooks=hooks) as http,
             streamable_http_client(address, http_client=http) as (read, write, _),
             ClientSession(read, write) as client,
         ):
@@ -41,8 +45,14 @@ def ask(url: str, work: Ask, headers: dict[str, str] | None = None) -> Any:
     return asyncio.run(session())
 
 
-def call(url: str, tool: str, headers: dict[str, str] | None = None, **arguments: Any) -> Any:
-    return ask(url, lambda client: client.call_tool(tool, arguments), headers)
+def call(
+    url: str,
+    tool: str,
+    headers: dict[str, str] | None = None,
+    seen: Seen | None = None,
+    **arguments: Any,
+) -> Any:
+    return ask(url, lambda client: client.call_tool(tool, arguments), headers, seen)
 
 
 def answer(result: CallToolResult) -> list[Any]:
@@ -168,3 +178,30 @@ def test_on_a_space_a_tool_has_its_name_before_and_works(
         assert {tool.name for tool in tools} == {f"my_lab_{name}" for name in TOOLS}
         audio, record = answer(call(address, "my_lab_generate", text="Hello."))
         assert httpx.get(audio).content == lab.library.audio_path(record["id"]).read_bytes()
+
+
+def test_behind_the_lock_the_tools_want_the_key(tmp_path: Path) -> None:
+    key = {"Authorization": "Bearer a key of some length"}
+    refused: list[int] = []
+
+    async def seen(response: httpx.Response) -> None:
+        refused.append(response.status_code)
+
+    settings: dict[str, Any] = {"engine": "tone", "port": 0, "api_key": "a key of some length"}
+    with VoiceLab.open(tmp_path, **settings) as lab:
+        address = lab.launch(quiet=True).local_url.rstrip("/")
+        audio, record = answer(call(address, "generate", key, text="Hello."))
+        assert record["status"] == "completed" and record["id"] in audio
+        assert httpx.get(audio).status_code == 401
+        assert (
+            httpx.get(audio, headers=key).content
+            == lab.library.audio_path(record["id"]).read_bytes()
+        )
+        for headers in (None, {"Authorization": "Bearer wrong"}):
+            refused.clear()
+            with pytest.raises(BaseExceptionGroup, match="unhandled errors"):
+                call(address, "delete", headers, seen, id=record["id"])
+            assert set(refused) == {401}
+        assert lab.history.list()[1] == 1
+        assert answer(call(address, "delete", key, id=record["id"]))
+        assert lab.history.list()[1] == 0
