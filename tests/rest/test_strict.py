@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 
 from voicelab.lab import VoiceLab
 from voicelab.rest import application
-from voicelab.rest.routing import MAX_DEPTH, MAX_PARTS, UNREAD, Router
+from voicelab.rest.forms import MAX_PARTS
+from voicelab.rest.routing import MAX_DEPTH, UNREAD, Router
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "multipart/form-data; boundary=B"}

@@ -15,12 +15,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicelab.errors import NotFound
 from voicelab.rest.asgi import HttpMiddleware
+from voicelab.rest.security.uploads import UPLOAD
 from voicelab.rest.security.visit import Visit
 
 __all__ = ["Files"]
 
 ADDRESSES = ("/gradio_api/file=", "/gradio_api/file/")
-UPLOAD = "/gradio_api/upload"
 COOKIE = "voicelab-visitor"
 VISITOR = re.compile(r"[0-9a-f]{32}")
 DIGEST = re.compile(r"[0-9a-f]{64}")

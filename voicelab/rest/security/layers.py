@@ -20,6 +20,7 @@ from voicelab.rest.security.guard import Guard
 from voicelab.rest.security.headers import Headers
 from voicelab.rest.security.limits import LOOPBACK_HOSTS, BodyLimit, HeaderLimit, HostGuard
 from voicelab.rest.security.origins import Cors
+from voicelab.rest.security.uploads import Uploads
 from voicelab.settings import Settings
 
 __all__ = ["Kept", "middleware", "outermost"]
@@ -72,6 +73,8 @@ def middleware(
         layers.append(Middleware(Files, **kept._asdict(), proxy=proxy))
     layers.append(Middleware(Head))
     layers.append(Middleware(BodyLimit, max_bytes=settings.max_upload_mb << 20))
+    if kept is not None:
+        layers.append(Middleware(Uploads, proxy=proxy))
     return layers
 
 
