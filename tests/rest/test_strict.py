@@ -56,6 +56,30 @@ def test_a_body_that_is_no_flat_json_in_utf8_is_refused(client: TestClient, body
         refused(client.post(path, content=body, headers=JSON), 422)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"input": "a", "input": "b"}',
+        b'{"input": "a", "x": [{"y": {"input": 1, "\\u0069nput": 2}}]}',
+        b'{"%s": 1, "%s": 2}' % (b"x" * 100_000, b"x" * 100_000),
+        b'{"input": null, "input": %s}' % (b"9" * 300),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_and_named(
+    client: TestClient, lab: VoiceLab, body: bytes
+) -> None:
+    for path in JSON_ROUTES:
+        message = refused(client.post(path, content=body, headers=JSON), 422)
+        assert "twice" in message and ("'input'" in message or "xxx" in message)
+        assert len(message) < 100
+    for method, path in (("PUT", "/storage/policy"), ("PATCH", "/history"), ("POST", "/tts")):
+        message = refused(client.request(method, path, content=body, headers=JSON), 422)
+        assert "twice" in message
+    assert lab.history.list()[1] == 0
+    apart = b'{"input": "Hello.", "x": [{"y": 1}, {"y": 1}], "y": {"input": 1}}'
+    assert client.post("/v1/audio/speech", content=apart, headers=JSON).status_code == 200
+
+
 @pytest.mark.parametrize("depth", [MAX_DEPTH, MAX_DEPTH + 1])
 def test_nesting_has_a_limit(client: TestClient, depth: int) -> None:
     inner = "[" * (depth - 1) + "]" * (depth - 1)

@@ -121,11 +121,13 @@ class _Request(Request):
     """Whether anything asked for the body."""
 
     async def json(self) -> Any:
-        """The body. UTF-8 alone, no NaN, no half surrogate pairs, no deep nesting."""
+        """The body. UTF-8 alone, no NaN, no half surrogate pairs, no deep nesting, no key twice."""
         if not hasattr(self, "_strict"):
-            self._strict = orjson.loads(await self.body() or b"null")
+            content = await self.body() or b"null"
+            self._strict = orjson.loads(content)
             if not _is_flat(self._strict, MAX_DEPTH):
                 raise HTTPException(422, f"The body is nested deeper than {MAX_DEPTH} levels.")
+            _check_keys(content)
         return self._strict
 
     async def stream(self) -> AsyncIterator[bytes]:
@@ -136,6 +138,24 @@ class _Request(Request):
             check.feed(part)
             yield part
         check.end()
+
+
+def _check_keys(content: bytes) -> None:
+    """Refuse an object with a key twice: orjson takes the last, other readers the first.
+
+    Raises:
+        HTTPException.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise HTTPException(422, f"The body has the key {key[:40]!r} twice.")
+            seen.add(key)
+
+    # As floats: whole numbers of thousands of digits are an error of Python's.
+    json.loads(content, object_pairs_hook=once, parse_int=float)
 
 
 def _is_flat(value: Any, depth: int) -> bool:
