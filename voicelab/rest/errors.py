@@ -11,6 +11,7 @@ from fastapi import Request
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
@@ -164,6 +165,8 @@ class ErrorShield(HttpMiddleware):
         except errors.VoicelabError as error:
             if not started:
                 await answer(error, scope["path"])(scope, receive, send)
+        except ClientDisconnect:
+            log.debug("the client of %s hung up before its body's end", scope["path"])
         except Exception:
             log.exception("unexpected error at %s", scope["path"])
             if not started:
