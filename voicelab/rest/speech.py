@@ -47,6 +47,8 @@ WHOLE_WITHIN_S = 0.25
 WHOLE_BYTES = 16 << 20
 """The longest such body, in bytes of 16-bit samples: six minutes."""
 
+FAMILIES = ("/v1/audio/speech", "/audio/speech", "/tts")
+
 Pcm = NDArray[np.int16]
 
 
@@ -85,33 +87,16 @@ def router(lab: VoiceLab) -> APIRouter:
             return answers.live(await begun(body, clip, listening=True), kind)
 
     multipart = {"requestBody": {"required": True, "content": _upload_schema(model)}}
-    for path in ("/v1/audio/speech", "/audio/speech"):
-        shown = path.startswith("/v1/")
-        routes.add_api_route(
-            path, taking(model, speech), methods=["POST"], include_in_schema=shown, **SPOKEN
-        )
-    for path in ("/v1/audio/speech/stream", "/audio/speech/stream", "/tts/stream"):
-        shown = path.startswith("/v1/")
-        routes.add_api_route(
-            path,
-            taking(model, speech_stream),
-            methods=["POST"],
-            include_in_schema=shown,
-            **STREAMED,
-        )
-    for name, endpoint, told in (
-        ("upload", speech_upload, SPOKEN),
-        ("stream/upload", stream_upload, STREAMED),
+    for ending, endpoint, told in (
+        ("", taking(model, speech), SPOKEN),
+        ("/stream", taking(model, speech_stream), STREAMED),
+        ("/upload", speech_upload, SPOKEN | {"openapi_extra": multipart}),
+        ("/stream/upload", stream_upload, STREAMED | {"openapi_extra": multipart}),
     ):
-        for family in ("/v1/audio/speech", "/audio/speech", "/tts"):
-            shown = family.startswith("/v1/")
+        for family in FAMILIES if ending else FAMILIES[:2]:  # /tts alone is another dialect's
+            shown = family == FAMILIES[0]
             routes.add_api_route(
-                f"{family}/{name}",
-                endpoint,
-                methods=["POST"],
-                include_in_schema=shown,
-                openapi_extra=multipart,
-                **told,
+                family + ending, endpoint, methods=["POST"], include_in_schema=shown, **told
             )
     return routes
 

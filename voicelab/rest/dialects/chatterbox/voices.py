@@ -28,6 +28,7 @@ def add_routes(lab: VoiceLab, add: Add) -> None:
     """Add them: `add(method, path, endpoint)`."""
     _default(lab, add)
     _voices(lab, add)
+    _one_voice(lab, add)
     _aliases(lab, add)
 
 
@@ -89,6 +90,11 @@ def _voices(lab: VoiceLab, add: Add) -> None:
         names = [name for p in profiles for name in (p["name"], *p["aliases"])]
         return Json({"voice_names": names, "count": len(names)})
 
+    add("POST", "/voices", add_voice, response_model=models.NewVoice, status_code=201)
+    add("GET", "/voices/all-names", all_names, response_model=models.AllNames)
+
+
+def _one_voice(lab: VoiceLab, add: Add) -> None:
     def get_voice(voice_name: str) -> Response:
         """One voice, by name or alias."""
         return Json({"voice": _item(lab, lab.library.profiles.voice(voice_name))})
@@ -118,8 +124,6 @@ def _voices(lab: VoiceLab, add: Add) -> None:
         return Response(content, media_type="audio/wav", headers=headers)
 
     owner = owner_only(lab.settings)
-    add("POST", "/voices", add_voice, response_model=models.NewVoice, status_code=201)
-    add("GET", "/voices/all-names", all_names, response_model=models.AllNames)
     add("GET", "/voices/{voice_name}", get_voice, response_model=models.VoiceLine)
     add("PUT", "/voices/{voice_name}", rename_voice, response_model=models.RenamedVoice)
     add(
