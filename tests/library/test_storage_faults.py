@@ -15,8 +15,8 @@ import pytest
 import soundfile
 
 from tests.conftest import MakeLab, held
+from tests.library.test_storage import command, made
 from tests.threads import at_once
-from tests.unit.test_storage import command, made
 from voicelab.audio.codecs import read
 from voicelab.audio.metadata import Metadata, read_metadata
 from voicelab.errors import Conflict, InvalidInput, NotFound, Protected, TooLarge
