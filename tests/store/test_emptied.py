@@ -12,7 +12,7 @@ from tests.store.conftest import Opened, fill, ids
 from tests.store.test_commands import command
 from voicelab.errors import StoreCorrupt
 from voicelab.store import TinyStore
-from voicelab.store.journal.lock import BEGUN, OWNER, ProcessLock
+from voicelab.store.journal.lock import NEW_FOLDER, OWNER, ProcessLock
 
 EMPTY = [b"", b" \n\t\r\n", b"\0" * 4096]
 
@@ -105,9 +105,9 @@ def test_a_new_folder_opens_whatever_a_killed_first_start_left(tmp_path: Path) -
     (tmp_path / "db.json.reserve").write_bytes(b"x" * 100)
     for _ in range(2):  # killed before there were records
         ProcessLock(tmp_path).release()
-        assert (tmp_path / OWNER).read_text().endswith(BEGUN)
+        assert (tmp_path / OWNER).read_text().endswith(NEW_FOLDER)
     store = TinyStore(tmp_path)
-    assert store.count("t") == 0 and not (tmp_path / OWNER).read_text().endswith(BEGUN)
+    assert store.count("t") == 0 and not (tmp_path / OWNER).read_text().endswith(NEW_FOLDER)
     store.abandon()
     (tmp_path / "db.json").unlink()
     refused(tmp_path, r"there are owner\.txt in it")

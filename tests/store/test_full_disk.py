@@ -175,7 +175,7 @@ store = open_it()
 rest = [n for n in numbers(store) if n < 1000]
 for other in folder.glob("other*"): other.unlink()
 store.compact()
-room = store._storage._disk.room
+room = store._storage._disk.reserve
 room._next = 0
 after = store.shortage(), sizes()["db.json.reserve"]
 store.insert("t", row(7000))

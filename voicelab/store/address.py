@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from voicelab.errors import StorageError
-from voicelab.store.journal.room import MakeRoom
+from voicelab.store.journal.reserve import MakeRoom
 from voicelab.store.protocol import Store
 from voicelab.store.tinydb.storage import Durability
 from voicelab.store.tinydb.store import TinyStore

@@ -12,9 +12,9 @@ from voicelab.errors import StorageError, StoreFull, storage_error
 from voicelab.store.journal.backup import copy_aside, stamp, write_aside
 from voicelab.store.journal.compaction import Progress, put_in_place, threshold_bytes
 from voicelab.store.journal.flush import Flush, SyncFailed
-from voicelab.store.journal.holding import Holding
+from voicelab.store.journal.held_files import HeldFiles
 from voicelab.store.journal.recovery import Recovered
-from voicelab.store.journal.room import MakeRoom, Room
+from voicelab.store.journal.reserve import DiskReserve, MakeRoom
 from voicelab.store.journal.segments import Header, Segment, encode_line, segment_path
 from voicelab.store.journal.snapshot import Meta, Tables, encode
 from voicelab.store.journal.system import System
@@ -34,7 +34,7 @@ class Disk:
         found: what recovery read.
         fresh: the meta of a store that has none yet.
         lock: a further file that must stay the one it is.
-        reserve_bytes, make_room: see `Room`.
+        reserve_bytes, make_room: see `DiskReserve`.
 
     Attributes:
         meta: of the base file.
@@ -56,16 +56,16 @@ class Disk:
     ):
         self.meta = found.meta or fresh
         self.sequence = found.sequence
-        self._holding = Holding(system)
-        self.room = Room(system, path, reserve_bytes, make_room)
-        self.flush = Flush(system, found.sequence, self._holding)
+        self._held_files = HeldFiles(system)
+        self.reserve = DiskReserve(system, path, reserve_bytes, make_room)
+        self.flush = Flush(system, found.sequence, self._held_files)
         self.base_bytes = found.base_bytes or 0
         self._system, self.path, self._found = system, path, found
         self._is_settled = self._is_kept = False
         self._segment: Segment | None = None
         self._last_segment = max([self.meta.segment, *found.segments])
         self._sealed: list[tuple[Path, int]] = []
-        self._hold(lock, *([] if found.base_bytes is None else [path]))
+        self._hold_files(lock, *([] if found.base_bytes is None else [path]))
 
     @property
     def journal_bytes(self) -> int:
@@ -102,7 +102,7 @@ class Disk:
             StoreFull, StoreLost, StorageError: nothing was changed.
         """
         self.flush.check_held()
-        self.room.tried(lambda: self._append(contents, quick, apply), frees)
+        self.reserve.write_or_make_room(lambda: self._append(contents, quick, apply), frees)
 
     def _append(self, contents: Sequence[bytes], quick: bool, apply: Callable[[], None]) -> None:
         segment = self._segment or self._begin()
@@ -140,12 +140,14 @@ class Disk:
             StoreFull, StorageError: the base file is as it was, the journal goes on.
         """
         documents, meta, sealed = rotation
-        size_bytes = self.room.tried(lambda: self._written(documents, meta, progress))
+        size_bytes = self.reserve.write_or_make_room(
+            lambda: self._written(documents, meta, progress)
+        )
         self._sync_folder()
-        self._hold(self.path)
+        self._hold_files(self.path)
         self.base_bytes, self.meta = size_bytes, meta
         for path, _ in self._sealed[:sealed]:
-            self._holding.drop(path)
+            self._held_files.remove(path)
             with contextlib.suppress(OSError):  # it is covered, so the next opening takes it away
                 self._system.remove(path)
         del self._sealed[:sealed]
@@ -200,7 +202,7 @@ class Disk:
                     self._system.sync(descriptor)
                 finally:
                     self._system.close(descriptor)
-                self._holding.keep(path)
+                self._held_files.add(path)
                 self._sealed.append((path, len(self._system.read(path))))
         except OSError as error:
             self.flush.stop("Syncing the journal (fsync)", error)
@@ -228,7 +230,7 @@ class Disk:
         except OSError as error:
             raise self._failed("Beginning a journal", error) from error
         self._sync_folder()
-        self._hold(segment.path)
+        self._hold_files(segment.path)
         self.flush.begin(segment.descriptor)
         self._segment = segment
         self._last_segment = header.segment
@@ -243,15 +245,15 @@ class Disk:
         except OSError as error:
             raise self._failed("Writing the base file", error) from error
 
-    def _hold(self, *paths: Path | None) -> None:
+    def _hold_files(self, *paths: Path | None) -> None:
         """Rely on files that are there; one that is not is told by the next look."""
         for path in filter(None, paths):
             with contextlib.suppress(OSError):
-                self._holding.keep(path)
+                self._held_files.add(path)
 
     def _ready(self, descriptor: int) -> None:
         self.flush.check_held()
-        self._holding.expect(self.path, descriptor)
+        self._held_files.expect(self.path, descriptor)
 
     def _cut(self, segment: Segment, end: int) -> None:
         try:

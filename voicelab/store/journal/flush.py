@@ -1,4 +1,4 @@
-"""Group commit: one sync of the journal for all who wait at the same time."""
+"""Group commit: one sync of the journal for all commits that wait for one."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import os
 import threading
 
 from voicelab.errors import StorageError, StoreLost
-from voicelab.store.journal.holding import Holding
+from voicelab.store.journal.held_files import HeldFiles
 from voicelab.store.journal.system import System
 
 __all__ = ["Flush", "SyncFailed", "synced"]
 
 
 class SyncFailed(OSError):
-    """Of all that can fail, what leaves nobody knowing what is on the disk."""
+    """A failed sync, after which it is unknown what is on the disk."""
 
 
 def synced(system: System, descriptor: int) -> None:
-    """Sync a file that nobody knows yet; raises SyncFailed."""
+    """Sync a file outside of the group commit; raises SyncFailed."""
     try:
         system.sync(descriptor)
     except OSError as error:
@@ -25,23 +25,23 @@ def synced(system: System, descriptor: int) -> None:
 
 
 PATIENCE_S = 1.0
-"""Who waits looks up that often, in case the one who was to wake it was interrupted."""
+"""Seconds after which a waiting thread looks again, should the syncing one have been killed."""
 
 
 class Flush:
-    """Which commits are on the disk.
+    """Tracks which commits are on the disk, and syncs for the threads that wait for theirs.
 
     Args:
         system: that syncs.
         durable: number of the last commit known to be there.
-        holding: the files that must still be there when a commit is answered.
+        held_files: checked before a commit is acknowledged.
     """
 
-    def __init__(self, system: System, durable: int, holding: Holding):
+    def __init__(self, system: System, durable: int, held_files: HeldFiles):
         self.durable = durable
         self.error: StorageError | None = None
         """Why nothing can be written any more, once a sync has failed or a file is gone."""
-        self._system, self._holding = system, holding
+        self._system, self._held_files = system, held_files
         self._condition = threading.Condition()
         self.written = durable
         """Number of the last commit that was written."""
@@ -54,11 +54,11 @@ class Flush:
         return self.written > self.durable
 
     def begin(self, descriptor: int) -> None:
-        """What is written from now on is in that file; all before it is on the disk."""
+        """Sync this file from now on; everything written before is on the disk."""
         self._descriptor = descriptor
 
     def end(self) -> None:
-        """The file is about to be closed: who still waits is refused."""
+        """Before the file is closed: waits for a running sync, then fails all waiting threads."""
         with self._condition:
             while self._leads:
                 self._condition.wait(PATIENCE_S)
@@ -66,7 +66,7 @@ class Flush:
             self._condition.notify_all()
 
     def wait(self, number: int) -> None:
-        """Until that commit is on the disk; the first to come syncs for all.
+        """Wait until a commit is on the disk; the first waiting thread syncs for all.
 
         Raises:
             StorageError: a sync failed, now or before; it is never tried again.
@@ -76,7 +76,7 @@ class Flush:
         leads = False
         try:
             with self._condition:
-                self._stand_by(number)
+                self._await_other_sync(number)
                 if self.durable >= number:
                     return
                 self.check()
@@ -101,7 +101,7 @@ class Flush:
     def check_held(self) -> None:
         """As `check`, after a look whether the files are still those that the store holds."""
         self.check()
-        if name := self._holding.lost():
+        if name := self._held_files.first_lost():
             self.error = StoreLost(
                 f"{name} in the data folder was removed or replaced while the app was running: "
                 "nothing more is saved. Stop the app, put the folder right and start again."
@@ -116,7 +116,7 @@ class Flush:
             "Check the disk and start again."
         )
 
-    def _stand_by(self, number: int) -> None:
+    def _await_other_sync(self, number: int) -> None:
         """Let another sync, as long as it is not for nothing."""
         while self._leads and self.durable < number:
             self._condition.wait(PATIENCE_S)

@@ -1,4 +1,4 @@
-"""One process writes a data folder at a time, and says who it is."""
+"""The lock that lets one process write a data folder at a time, and names the process."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from filelock import FileLock, Timeout
 
 from voicelab.errors import StorageError, StoreLocked
 
-__all__ = ["BEGUN", "OWNER", "ProcessLock"]
+__all__ = ["NEW_FOLDER", "OWNER", "ProcessLock"]
 
 OWNER = "owner.txt"
-"""Who has the folder, or had it last."""
+"""File with a line about the process that has the folder locked, or had it last."""
 
-BEGUN = ", which began it"
+NEW_FOLDER = ", which began it"
 """Ends what the owner says of itself until the folder has its first records."""
 
 
 class ProcessLock:
-    """Held from construction to `release`.
+    """Lock of a data folder, acquired by the constructor and held until `release`.
 
     Args:
         folder: made when missing.
@@ -46,10 +46,10 @@ class ProcessLock:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
-            self._introduce(BEGUN if _is_new(folder) else "")
+            self._write_owner(NEW_FOLDER if _is_new(folder) else "")
         except Timeout as error:
             raise StoreLocked(
-                f"The data folder {folder} is in use by {_told(owner)}. Stop it, or choose "
+                f"The data folder {folder} is in use by {_owner_text(owner)}. Stop it, or choose "
                 "another --data-dir."
             ) from error
         except OSError as error:
@@ -61,34 +61,34 @@ class ProcessLock:
 
     @property
     def is_ours(self) -> bool:
-        """False in a process that was forked off the one that holds it."""
+        """False in a forked child of the process that holds it."""
         return self._pid == os.getpid()
 
-    def settled(self) -> None:
-        """Say that there are records now: a folder without them is not a new one any more."""
+    def mark_used(self) -> None:
+        """Note that the folder has records now, so that it is not taken for a new one again."""
         with contextlib.suppress(OSError):  # the next start says it
-            if _told(self._owner).endswith(BEGUN):
-                self._introduce("")
+            if _owner_text(self._owner).endswith(NEW_FOLDER):
+                self._write_owner("")
 
     def release(self) -> None:
-        """Give the folder free; a forked process leaves that to its parent."""
+        """Release the lock; does nothing in a forked child."""
         if self.is_ours:
             self._lock.release()
 
-    def _introduce(self, state: str) -> None:
+    def _write_owner(self, state: str) -> None:
         try:
-            self._owner.write_text(_introduction() + state, encoding="utf-8")
+            self._owner.write_text(_owner_line() + state, encoding="utf-8")
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # to make room it must be opened
                 raise
 
 
 def _is_new(folder: Path) -> bool:
-    """Whether nobody is known to have had records here."""
-    return not (folder / OWNER).exists() or _told(folder / OWNER).endswith(BEGUN)
+    """Whether no process is known to have written records here."""
+    return not (folder / OWNER).exists() or _owner_text(folder / OWNER).endswith(NEW_FOLDER)
 
 
-def _introduction() -> str:
+def _owner_line() -> str:
     # Options without their values: those may be keys and passwords.
     options = [word.partition("=")[0] for word in sys.argv[1:] if word.startswith("-")]
     command = " ".join([Path(sys.argv[0] or "python").name, *options])
@@ -96,7 +96,7 @@ def _introduction() -> str:
     return f"process {os.getpid()} on {socket.gethostname()} since {since} ({command})"
 
 
-def _told(owner: Path) -> str:
+def _owner_text(owner: Path) -> str:
     with contextlib.suppress(OSError):
         return owner.read_text(encoding="utf-8") or "another process"
     return "another process"

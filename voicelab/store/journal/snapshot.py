@@ -88,7 +88,7 @@ def decode(content: bytes) -> Snapshot:
     Raises:
         ValueError: it is not TinyDB JSON.
     """
-    sealed = _sealed(content)
+    sealed = _verified_meta(content)
     if sealed is not None:
         return Snapshot(_tables(content, sealed.quick), sealed, True)
     if not content.strip(b"\0 \t\r\n"):
@@ -96,7 +96,7 @@ def decode(content: bytes) -> Snapshot:
     tables = loads(content, not has_large_integers(content))
     if not isinstance(tables, dict) or not all(map(_is_table, tables.values())):
         raise ValueError("it is JSON, but not a TinyDB file")
-    meta = _told(tables.pop(META, None))
+    meta = _meta(tables.pop(META, None))
     if meta is None and sum(word in content[-MOST_META_BYTES:] for word in META_WORDS) > 1:
         raise ValueError("what it says of itself is damaged")
     return Snapshot(tables, meta, False)
@@ -140,7 +140,7 @@ def _documents(items: list[tuple[str, Any]]) -> tuple[bytes, bool]:
         return b",\n".join(b"%s:%s" % (key, row[0]) for key, row in rows), readable
 
 
-def _sealed(content: bytes) -> Meta | None:
+def _verified_meta(content: bytes) -> Meta | None:
     """The meta of a file whose bytes are those that were written."""
     at = content.rfind(MARK)
     seal = content.find(SEAL, at)
@@ -149,10 +149,10 @@ def _sealed(content: bytes) -> Meta | None:
     whole = b'%s%08x"}}}\n' % (SEAL, crc32(memoryview(content)[:seal]))
     if content[seal:] != whole:
         return None
-    return _told(orjson.loads(b"{" + content[at + 1 :])[META])
+    return _meta(orjson.loads(b"{" + content[at + 1 :])[META])
 
 
-def _told(table: Any) -> Meta | None:
+def _meta(table: Any) -> Meta | None:
     try:
         fields = table["1"]
         numbers = {name: int(fields[name]) for name in ("seq", "segment", "schema", "min_reader")}

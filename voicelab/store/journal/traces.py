@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from voicelab.store.journal.lock import BEGUN, OWNER
+from voicelab.store.journal.lock import NEW_FOLDER, OWNER
 from voicelab.store.journal.system import System
 
 __all__ = ["advice", "traces"]
@@ -69,4 +69,4 @@ def _is_copy(path: Path, name: str) -> bool:
 def _has_only_begun(system: System, path: Path) -> bool:
     """A first start that was killed before it had written any records left this."""
     owner = system.read(path.parent / OWNER)
-    return not owner.strip() or owner.decode("utf-8", "replace").rstrip().endswith(BEGUN)
+    return not owner.strip() or owner.decode("utf-8", "replace").rstrip().endswith(NEW_FOLDER)

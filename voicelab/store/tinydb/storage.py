@@ -19,7 +19,7 @@ from voicelab.store.journal.contents import Contents, Undo, Watcher
 from voicelab.store.journal.disk import Disk
 from voicelab.store.journal.lock import ProcessLock
 from voicelab.store.journal.recovery import Recovered, read_settled, recover
-from voicelab.store.journal.room import MakeRoom
+from voicelab.store.journal.reserve import MakeRoom
 from voicelab.store.journal.system import System
 from voicelab.store.tinydb.change import Change
 from voicelab.store.tinydb.folding import Folding, Timing
@@ -65,8 +65,8 @@ class JournalStorage(Storage):
         compact_after_bytes: length of the journal that is too long; when None half the base
             file, 4 to 32 MiB.
         migration: which schemas are understood.
-        reserve_bytes: kept on the disk for deletions, see `Room`.
-        make_room: asked when the disk is full, see `Room`.
+        reserve_bytes: kept on the disk for deletions, see `DiskReserve`.
+        make_room: asked when the disk is full, see `DiskReserve`.
         anew: begin a store where there is no base file, whatever else the folder has.
 
     Attributes:
@@ -243,13 +243,13 @@ class JournalStorage(Storage):
         with self.lock:
             self._check_writable()
             self._disk.settle(self._contents.tables)
-            self._disk.room.restock()
+            self._disk.reserve.allocate()
         if self._process_lock is not None:
-            self._process_lock.settled()
+            self._process_lock.mark_used()
 
     def shortage(self) -> str | None:
         """Why nothing but deletions is sure to be written: the disk is full; else None."""
-        return self._disk.room.shortage()
+        return self._disk.reserve.shortage()
 
     def check(self) -> None:
         """Raise StorageError (StoreLost) when nothing can be changed (any more)."""

@@ -1,4 +1,4 @@
-"""What is done when the disk is full: others make room, and what frees some gets the reserve."""
+"""Handling of a full disk: caches are dropped, and deletions may use a reserved file's space."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from typing import TypeVar
 from voicelab.errors import StoreFull
 from voicelab.store.journal.system import System
 
-__all__ = ["MakeRoom", "Room"]
+__all__ = ["MakeRoom", "DiskReserve"]
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MakeRoom = Callable[[], int]
-"""Drops what can be done without; the bytes that are free now."""
+"""Deletes cached data; returns how many bytes that freed."""
 
 AGAIN_S = 5.0
-"""Between two tries to have the reserve again: what is deleted meanwhile may need it."""
+"""Seconds between two attempts to allocate the reserve again."""
 
 FULL = "The disk is full: nothing new is saved. Delete takes, or free some space elsewhere."
 
 
-class Room:
-    """A file of nothing beside the journal, given up when deletions would find no room else.
+class DiskReserve:
+    """A preallocated file beside the journal, deleted when deletions need its space.
 
     Args:
         system: makes the calls.
         path: of the base file.
         reserve_bytes: of the file; 0 for none.
-        make_room: asked first, whoever needs room.
+        make_room: called first when a write finds no space.
     """
 
     def __init__(self, system: System, path: Path, reserve_bytes: int, make_room: MakeRoom):
@@ -46,55 +46,55 @@ class Room:
         self._is_held = self._is_full = False
         self._next = float("-inf")
 
-    def tried(self, write: Callable[[], T], frees: bool = False) -> T:
-        """What `write` gives, tried again when it finds no room and there is some to be made.
+    def write_or_make_room(self, write: Callable[[], T], frees: bool = False) -> T:
+        """The result of `write`, repeated while it finds no space and some could be freed.
 
         Args:
-            write: leaves nothing when it raises.
-            frees: it is a deletion, so that it may have the reserve.
+            write: must leave nothing behind when it raises.
+            frees: whether it is a deletion, which may use the reserve.
 
         Raises:
             StoreFull: there is still none; and whatever else `write` raises.
         """
         if self._is_full:
-            self.restock()
-        makers = [self._ask, self._give_up] if frees else [self._ask]
+            self.allocate()
+        makers = [self._make_room_once, self._release] if frees else [self._make_room_once]
         while True:
             try:
                 return write()
             except StoreFull:
-                if not _made(makers):
+                if not _freed(makers):
                     self._is_full = True
                     raise
 
     def shortage(self) -> str | None:
-        """Why nothing but deletions is sure to be written; None as long as there is room."""
+        """A message when only deletions are sure to be written; None while there is space."""
         if self._is_full:
-            self.restock()
+            self.allocate()
         return FULL if self._is_full else None
 
-    def restock(self) -> None:
-        """Have the reserve again, if there is room by now; looked for every few seconds at most."""
+    def allocate(self) -> None:
+        """Create the file again if there is space; tried every AGAIN_S seconds at most."""
         with self._lock:
             moment = time.monotonic()
             if not self._reserve_bytes or moment < self._next:
                 return
             self._next = moment + AGAIN_S
-            self._is_held = self._is_held or self._is_there()
+            self._is_held = self._is_held or self._exists()
             # Where it is held, one more beside it tells whether the disk has room.
             target = self._path.with_name(self._path.name + ".tmp") if self._is_held else self._path
-            self._is_full = not self._filled(target)
+            self._is_full = not self._allocated(target)
             if self._is_held:
                 self._removed(target)
             else:
                 self._is_held = not self._is_full
 
-    def _is_there(self) -> bool:
+    def _exists(self) -> bool:
         with contextlib.suppress(OSError):
             return len(self._system.read(self._path)) >= self._reserve_bytes
         return False
 
-    def _filled(self, path: Path) -> bool:
+    def _allocated(self, path: Path) -> bool:
         try:
             descriptor = self._system.create(path)
             try:
@@ -114,21 +114,21 @@ class Room:
             return False
         return True
 
-    def _ask(self) -> bool:
+    def _make_room_once(self) -> bool:
         freed = self._make_room()
         if freed:
             log.warning("the disk is full: %d bytes of kept chunks were dropped", freed)
         return freed > 0
 
-    def _give_up(self) -> bool:
+    def _release(self) -> bool:
         with self._lock:
             held, self._is_held = self._is_held, False
             self._is_full, self._next = True, time.monotonic() + AGAIN_S
             return self._removed(self._path) and held
 
 
-def _made(makers: list[Callable[[], bool]]) -> bool:
-    """Whether one of those not asked yet has made room."""
+def _freed(makers: list[Callable[[], bool]]) -> bool:
+    """Call the remaining functions until one has freed space; whether one has."""
     while makers:
         if makers.pop(0)():
             return True
