@@ -14,13 +14,13 @@ from voicelab.errors import Conflict, NotFound, StoreFull
 from voicelab.generation import (
     Blueprint,
     ChunkCache,
+    Maintenance,
     Planner,
     Resumption,
     Scheduler,
     Speech,
     Status,
     Take,
-    Tidying,
     check_seed,
 )
 from voicelab.library import (
@@ -31,7 +31,7 @@ from voicelab.library import (
     Library,
     NewTake,
     NewVersion,
-    Nowhere,
+    UnsavedTake,
 )
 from voicelab.records import GenerationRequest
 from voicelab.settings import Settings
@@ -89,8 +89,8 @@ class VoiceLab:
         library.files.sweep_temporary(YOUNG_S if library.store.shared else 0)
         self._recover()
         library.replicas.watch(self._recover)
-        self.tidying = Tidying(library.storage, library.files, self.cache)
-        self.tidying.start()
+        self.maintenance = Maintenance(library.storage, library.files, self.cache)
+        self.maintenance.start()
 
     @classmethod
     def open(cls, data_dir: str | Path | None = None, **settings: Any) -> VoiceLab:
@@ -113,14 +113,14 @@ class VoiceLab:
         Raises:
             InvalidInput (TextTooLong, BadClip), UnknownVoice, StoreFull, StoreLost, Unavailable.
         """
-        keeping = NewTake(self.history, self.library.versions) if request.store else Nowhere()
+        keeping = NewTake(self.history, self.library.versions) if request.store else UnsavedTake()
         keeping.check()
         self.scheduler.check()
         return self._begin(self.planner.blueprint(request, keeping))
 
     def check(self, request: GenerationRequest) -> None:
         """Whether a request could be spoken: raises what `stream` would, and does nothing."""
-        self.planner.blueprint(request, Nowhere())
+        self.planner.blueprint(request, UnsavedTake())
 
     def generate(
         self,
@@ -283,7 +283,7 @@ class VoiceLab:
         self.scheduler.close()
         self.registry.close()
         self.library.replicas.leave()
-        self.tidying.end()
+        self.maintenance.stop()
         self.library.store.close()
 
     def __enter__(self) -> VoiceLab:

@@ -255,7 +255,7 @@ def test_chunks_older_than_the_policys_age_go(make_lab: MakeLab) -> None:
     first, second = sorted((lab.library.files.root / "cache").iterdir())
     os.utime(first, (1e9, 1e9))
     lab.library.storage.set_policy(Policy(max_age_days=30))
-    lab.tidying.once()
+    lab.maintenance.run_once()
     assert not first.exists() and second.exists()
     assert lab.cache.size_bytes == second.stat().st_size
 

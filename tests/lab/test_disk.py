@@ -123,7 +123,7 @@ gone = [
 lab.library.store._storage._disk.reserve._next = 0
 between = rest.get("/health").json()["status"]  # what was deleted is room for a reserve
 stuff()
-lab.library.store.abandon(); lab._closing.set(); lab.tidying.end()
+lab.library.store.abandon(); lab._closing.set(); lab.maintenance.stop()
 with opened() as lab:  # after a crash, and the disk is full still
     rest = TestClient(build(lab), raise_server_exceptions=False)
     again = delete(f"/history/{ids[4]}")

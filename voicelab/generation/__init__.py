@@ -2,6 +2,7 @@
 
 from voicelab.generation.cache import ChunkCache
 from voicelab.generation.dialogue import Dialogue, Line, parse_script
+from voicelab.generation.maintenance import Maintenance
 from voicelab.generation.memory import memory_info
 from voicelab.generation.plan import Planner, check_seed
 from voicelab.generation.resumption import Resumption
@@ -9,7 +10,6 @@ from voicelab.generation.scheduler import Scheduler
 from voicelab.generation.speech import Speech
 from voicelab.generation.status import Status
 from voicelab.generation.take import Blueprint, Piece, Take
-from voicelab.generation.tidying import Tidying
 
 __all__ = [
     "Blueprint",
@@ -23,7 +23,7 @@ __all__ = [
     "Speech",
     "Status",
     "Take",
-    "Tidying",
+    "Maintenance",
     "check_seed",
     "memory_info",
     "parse_script",

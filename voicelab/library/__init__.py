@@ -12,7 +12,7 @@ from voicelab.library.destination import (
     InterruptedTake,
     NewTake,
     NewVersion,
-    Nowhere,
+    UnsavedTake,
 )
 from voicelab.library.files.local import TAKES, Files
 from voicelab.library.files.remote import open_files
@@ -45,7 +45,7 @@ __all__ = [
     "Missing",
     "NewTake",
     "NewVersion",
-    "Nowhere",
+    "UnsavedTake",
     "OPENAI_VOICES",
     "PROFILES",
     "Policy",

@@ -1,4 +1,4 @@
-"""Where a take goes when it is made: a new record, a failed one, another version, nowhere."""
+"""Where a take is saved: a new record, a failed one, another version, or nowhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from voicelab.library.takes import INTERRUPTED, History
 from voicelab.library.versions import Versions, version_row
 from voicelab.records import Generation, now
 
-__all__ = ["Destination", "FailedTake", "InterruptedTake", "NewTake", "NewVersion", "Nowhere"]
+__all__ = ["Destination", "FailedTake", "InterruptedTake", "NewTake", "NewVersion", "UnsavedTake"]
 
 Record = dict[str, Any]
 
@@ -139,8 +139,8 @@ class NewVersion(NewTake):
 
 
 @dataclass(frozen=True)
-class Nowhere:
-    """Spoken and forgotten."""
+class UnsavedTake:
+    """A take that is not saved: neither record nor files."""
 
     keeps: bool = False
     label: str = "original"
@@ -152,7 +152,7 @@ class Nowhere:
         """Nothing to do."""
 
     def complete(self, record: Generation, processed: Record | None) -> Record:
-        """The record, which is nowhere."""
+        """The record, unsaved."""
         return record.document()
 
     def fail(self, record: Generation, error: str, elapsed_s: float) -> None:

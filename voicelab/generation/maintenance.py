@@ -1,4 +1,4 @@
-"""What goes by itself, every ten minutes: takes by the policy, chunks unused for long."""
+"""Periodic clean-up, every ten minutes: takes by the storage policy, and unused cached chunks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import time
 from voicelab.generation.cache import ChunkCache
 from voicelab.library import Files, Storage
 
-__all__ = ["Tidying"]
+__all__ = ["Maintenance"]
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 600
 
 
-class Tidying:
-    """A thread that looks, and sleeps in between.
+class Maintenance:
+    """A thread that runs the clean-up at the start and then every EVERY_S seconds.
 
     Args:
         storage, files, cache: of the lab.
@@ -29,16 +29,16 @@ class Tidying:
         self._thread = threading.Thread(target=self._run, name="voicelab-tidy", daemon=True)
 
     def start(self) -> None:
-        """Look now, and then again and again."""
+        """Start the thread."""
         self._thread.start()
 
-    def end(self) -> None:
-        """Wait for it: what it writes after the folder is released harms the next owner."""
+    def stop(self) -> None:
+        """Stop the thread and wait for it, so that it writes nothing after the lock is released."""
         self._ending.set()
         self._thread.join()
 
-    def once(self) -> None:
-        """What is due; a clean-up that fails fails nothing else."""
+    def run_once(self) -> None:
+        """Run one clean-up; errors are logged, not raised."""
         try:
             report = self._storage.tidy(stop=self._ending.is_set)
             self._files.prune()
@@ -59,5 +59,5 @@ class Tidying:
 
     def _run(self) -> None:
         while not self._ending.is_set():
-            self.once()
+            self.run_once()
             self._ending.wait(EVERY_S)
