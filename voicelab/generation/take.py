@@ -348,8 +348,8 @@ class Take(Iterator[Piece]):
         try:
             elapsed_s = round(time.monotonic() - self._began, 3)
             self._blueprint.destination.fail(self._blueprint.record, message, elapsed_s)
-        except (StorageError, NotFound) as told:
-            log.warning("take %s: its failure could not be recorded: %s", self.id, told)
+        except (StorageError, NotFound) as failure:
+            log.warning("take %s: its failure could not be recorded: %s", self.id, failure)
         finally:
             self._end_live(message, cancelled)
 
@@ -357,5 +357,5 @@ class Take(Iterator[Piece]):
         kept = self.id if self._blueprint.destination.keeps else None
         try:
             self.live.finish(error=message, cancelled=cancelled, generation_id=kept)
-        except StorageError as told:
-            log.warning("request %s could not be logged: %s", self.request_id, told)
+        except StorageError as failure:
+            log.warning("request %s could not be logged: %s", self.request_id, failure)

@@ -1,4 +1,4 @@
-"""Those who listen to server-sent events: one broadcast for all, no thread or timer for each."""
+"""Wakes the handlers of server-sent events: one timer an event loop, none for each client."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from voicelab.generation import Status
 __all__ = ["HEARTBEAT", "Listeners"]
 
 HEARTBEAT, HEARTBEAT_S = b": heartbeat\n\n", 15.0
-"""What everybody is sent after so many seconds of silence."""
+"""Sent to every client after so many seconds without an event."""
 
 LEAST_S, EACH_S = 0.02, 0.0005
-"""Least time between two broadcasts, at all and for each listener: changes that come faster are
-told together, so that two thousand listeners take no more than a part of a core."""
+"""Least seconds between two broadcasts: in all cases, and for each listener. Faster changes are
+merged, so that two thousand listeners take no more than a part of a core."""
 
 
 class Listeners:
-    """The listeners of one stream, in whichever event loops they are.
+    """The listeners of one stream, in any number of event loops.
 
-    Who is slow misses what is old by then: nothing is queued for anybody.
+    Nothing is queued: a slow listener misses intermediate states.
 
     Args:
         status: of the lab.
@@ -30,20 +30,20 @@ class Listeners:
 
     def __init__(self, status: Status):
         self._status = status
-        self._rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, _Room] = WeakKeyDictionary()
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Group] = WeakKeyDictionary()
 
     async def wait(self, version: int) -> bool:
         """Until the status is another than `version`, or HEARTBEAT_S are over; whether it is."""
         loop = asyncio.get_running_loop()
-        room = self._rooms.get(loop)
-        if room is None:
-            room = self._rooms[loop] = _Room(self._status)
-        await room.broadcast(loop, version)
+        listeners = self._by_loop.get(loop)
+        if listeners is None:
+            listeners = self._by_loop[loop] = _Group(self._status)
+        await listeners.broadcast(loop, version)
         return self._status.version != version
 
 
-class _Room:
-    """The listeners in one event loop; used in its thread only, but for `_told`."""
+class _Group:
+    """The listeners in one event loop; used in its thread only, but for `on_change`."""
 
     def __init__(self, status: Status):
         self._status = status
@@ -61,7 +61,7 @@ class _Room:
             if self._count == 1:
                 self._open(loop)
             if self._status.version != version:
-                self._plan(loop)
+                self._schedule(loop)
             await self._turn.wait()
         finally:
             self._count -= 1
@@ -69,12 +69,12 @@ class _Room:
                 self._close()
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> None:
-        def told() -> None:
+        def on_change() -> None:
             with contextlib.suppress(RuntimeError):  # the loop was closed while somebody listened
-                loop.call_soon_threadsafe(self._plan, loop)
+                loop.call_soon_threadsafe(self._schedule, loop)
 
-        self._beat = loop.call_later(HEARTBEAT_S, self._speak, loop)
-        self._leave = self._status.subscribe(told)
+        self._beat = loop.call_later(HEARTBEAT_S, self._notify, loop)
+        self._leave = self._status.subscribe(on_change)
 
     def _close(self) -> None:
         self._leave()
@@ -83,15 +83,15 @@ class _Room:
                 timer.cancel()
         self._planned = self._beat = None
 
-    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._planned is None and self._count:
             earliest = self._last + max(LEAST_S, EACH_S * self._count)
-            self._planned = loop.call_at(max(loop.time(), earliest), self._speak, loop)
+            self._planned = loop.call_at(max(loop.time(), earliest), self._notify, loop)
 
-    def _speak(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _notify(self, loop: asyncio.AbstractEventLoop) -> None:
         self._last, self._planned = loop.time(), None
         if self._beat is not None:
             self._beat.cancel()
-        self._beat = loop.call_later(HEARTBEAT_S, self._speak, loop)
+        self._beat = loop.call_later(HEARTBEAT_S, self._notify, loop)
         self._turn.set()
         self._turn = asyncio.Event()

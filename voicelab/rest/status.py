@@ -61,10 +61,10 @@ def router(lab: VoiceLab) -> APIRouter:
         ("/health", ("/v1/health",), _health(lab), _json(Health)),
         ("/metrics", (), _metrics(lab), files("text/plain")),
     ]
-    for path, aliases, endpoint, told in table:
+    for path, aliases, endpoint, documentation in table:
         for each in (path, *aliases):
             shown = each == path or each.startswith("/v1/")
-            routes.add_api_route(each, endpoint, include_in_schema=shown, **told)
+            routes.add_api_route(each, endpoint, include_in_schema=shown, **documentation)
     for path in ("/status/history/clear", "/v1/status/history/clear"):
         routes.add_api_route(
             path,

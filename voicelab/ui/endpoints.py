@@ -29,21 +29,21 @@ def build(lab: VoiceLab) -> None:
         _generate(lab)
         for function, inputs, output in (*_reading(lab), *_changing(lab), *_archives(lab)):
             gr.Button(function.__name__).click(
-                _told(function), inputs, output, api_name=function.__name__
+                _with_errors(function), inputs, output, api_name=function.__name__
             )
 
 
-def _told(function: Endpoint) -> Endpoint:
+def _with_errors(function: Endpoint) -> Endpoint:
     """The function with our errors as Gradio's, so that clients see the sentence."""
 
     @functools.wraps(function)
-    def told(*args: Any, **kwargs: Any) -> Any:
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except VoicelabError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    return told
+    return wrapped
 
 
 def _whole(name: str, value: float | None, otherwise: int) -> int:

@@ -87,11 +87,11 @@ def ready(server: GradioMCPServer, max_queue: int) -> None:
 
     @server.mcp_server.call_tool(validate_input=False)
     async def call_tool(name: str, arguments: dict[str, Any]) -> list[types.TextContent]:
-        values = await _answered(server, tools, name, arguments, threads)
+        values = await _tool_result(server, tools, name, arguments, threads)
         return [types.TextContent(type="text", text=_written(value)) for value in values]
 
 
-async def _answered(
+async def _tool_result(
     server: GradioMCPServer,
     tools: Mapping[str, _Tool],
     name: str,
@@ -103,7 +103,7 @@ async def _answered(
         if name not in tools:
             raise NotFound(f"There is no tool '{name[:40]}'; there are {', '.join(tools)}.")
         _check(tools[name], arguments)
-        value = await _called(server, tools[name].function, arguments, threads)
+        value = await _call_endpoint(server, tools[name].function, arguments, threads)
     except gr.Error as error:
         raise InvalidInput(error.message) from error
     except VoicelabError:
@@ -125,8 +125,8 @@ def _tools(server: GradioMCPServer) -> Iterator[tuple[str, _Tool]]:
             schema, files = server.get_input_schema(name, parameters)
             taken = {str(path[-1]) for path in files}
             fields = {k: v for k, v in schema["properties"].items() if k not in taken}
-            told = description.split(" If a user passes a file")[0]
-            yield name, _Tool(bare, block.fn, told, _schema(block.fn, fields))
+            description = description.split(" If a user passes a file")[0]
+            yield name, _Tool(bare, block.fn, description, _schema(block.fn, fields))
 
 
 def _schema(function: Callable[..., Any], fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _check(tool: _Tool, arguments: Mapping[str, Any]) -> None:
         raise InvalidInput(f"{where[:80]}: {message}" if where else message)
 
 
-async def _called(
+async def _call_endpoint(
     server: GradioMCPServer,
     function: Callable[..., Any],
     arguments: Mapping[str, Any],
@@ -165,17 +165,17 @@ async def _called(
         last: Any = None
         while (each := await to_thread.run_sync(next, value, None, limiter=threads)) is not None:
             last = each
-            await _tell_progress(server, last[1])
+            await _report_progress(server, last[1])
         return last
     finally:
         with CancelScope(shield=True):
             await to_thread.run_sync(value.close)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-async def _tell_progress(server: GradioMCPServer, told: Mapping[str, Any]) -> None:
+async def _report_progress(server: GradioMCPServer, description: Mapping[str, Any]) -> None:
     """How far a request is, to a client that wants to know."""
     context = server.mcp_server.request_context
-    progress = told.get("progress")
+    progress = description.get("progress")
     if context.meta is None or context.meta.progressToken is None or not progress:
         return
     await context.session.send_progress_notification(

@@ -1,4 +1,4 @@
-"""What an export leaves out, because its file is gone: named, so that the rest can go out."""
+"""The parts that an export leaves out because their files are missing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GONE = "The file is gone."
 
 
 class Missing:
-    """What was left out of one export.
+    """Collects what one export leaves out.
 
     Attributes:
         entries: of each its id, what it is (take, version, clip, picture, story item) and why; as
@@ -27,20 +27,20 @@ class Missing:
 
     @property
     def ids(self) -> list[str]:
-        """Of all that was left out."""
+        """The ids of the entries."""
         return [entry["id"] for entry in self.entries]
 
     @contextmanager
-    def left_out(self, id: str, kind: str, **more: Any) -> Iterator[None]:
-        """Leave something out when the block finds that it is not there or cannot be read."""
+    def skipping(self, id: str, kind: str, **more: Any) -> Iterator[None]:
+        """Add an entry when the block finds that a file is missing or cannot be read."""
         try:
             yield
         except (NotFound, Conflict, StorageError, OSError) as error:
-            told = error if isinstance(error, VoicelabError) else NotFound(GONE)
-            self._first = self._first or told
-            self.entries.append({"id": id, "kind": kind, **more, "reason": told.message})
+            problem = error if isinstance(error, VoicelabError) else NotFound(GONE)
+            self._first = self._first or problem
+            self.entries.append({"id": id, "kind": kind, **more, "reason": problem.message})
 
-    def check_left(self, left: Sequence[Any] | dict[str, Any]) -> None:
-        """Raise what the first one failed with, when nothing is left to export."""
+    def check_any_left(self, left: Sequence[Any] | dict[str, Any]) -> None:
+        """Raise the first error when nothing is left to export."""
         if self._first is not None and not left:
             raise self._first

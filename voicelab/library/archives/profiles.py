@@ -69,11 +69,11 @@ def export_profile(
     clips: dict[str, bytes] = {}
     picture = None
     for sample in (samples := profiles.samples(profile["id"])):
-        with missing.left_out(sample["id"], "clip"):
+        with missing.skipping(sample["id"], "clip"):
             clips[sample["id"]] = _content(files, sample["audio_path"])
-    missing.check_left(clips)
+    missing.check_any_left(clips)
     if profile["avatar_path"]:
-        with missing.left_out(profile["id"], "picture"):
+        with missing.skipping(profile["id"], "picture"):
             picture = _content(files, profile["avatar_path"])
     keys = ("name", "description", "language", "default_engine", "effects_chain")
     described = {

@@ -77,13 +77,13 @@ def export_story(story: Record, history: History, files: Files, sink: BinaryIO) 
     missing, takes = Missing(), {}
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for id in ids:
-            with missing.left_out(id, "take"):
+            with missing.skipping(id, "take"):
                 take, lost = history.get(id), Missing()
                 archive.writestr(f"takes/{id}.voicebox.zip", export_archive(take, files, lost))
                 there = [v for v in take["versions"] if v["id"] not in lost.ids]
                 takes[id] = take | {"versions": there}
                 missing.entries += lost.entries
-        missing.check_left(takes)
+        missing.check_any_left(takes)
         items = [item for item in story["items"] if item["generation_id"] in takes]
         described = {
             "version": "1.0",

@@ -80,9 +80,9 @@ def export_archive(record: Record, files: Files, missing: Missing | None = None)
         raise Conflict("This take has no audio to export.")
     lost, audio = Missing(), {}
     for version in versions:
-        with lost.left_out(version["id"], "version", take=record["id"], label=version["label"]):
+        with lost.skipping(version["id"], "version", take=record["id"], label=version["label"]):
             audio[version["id"]] = _wav(files.path(version["audio_path"]))
-    lost.check_left(audio)
+    lost.check_any_left(audio)
     if missing is not None:
         missing.entries += lost.entries
     versions = [version for version in versions if version["id"] in audio]
@@ -109,12 +109,12 @@ def export_many(ids: Sequence[str], history: History, files: Files, sink: Binary
     missing, names = Missing(), {}
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         for number, id in enumerate(dict.fromkeys(ids), 1):
-            with missing.left_out(id, "take"):
+            with missing.skipping(id, "take"):
                 record = history.get(id)
                 content = export_archive(record, files, missing)
                 names[id] = f"{number:04d}-{archive_name(record['text'])}"
                 archive.writestr(names[id], content)
-        missing.check_left(names)
+        missing.check_any_left(names)
         takes = [{"id": id, "filename": name} for id, name in names.items()]
         told = {"version": "1.0", "kind": "takes", "takes": takes, "missing": missing.entries}
         archive.writestr(TAKES_MANIFEST, orjson.dumps(told, option=orjson.OPT_INDENT_2))

@@ -114,11 +114,11 @@ class RemoteFiles(Files):
 
     def publish(self, relative: str) -> None:
         """See `Files.publish`."""
-        path, there = self.target(relative), self._there(relative)
+        path, remote = self.target(relative), self._remote_path(relative)
         try:
-            with _told():
-                self._put(path, there)
-                if self._info(there)["size"] != path.stat().st_size:
+            with _translated_errors():
+                self._put(path, remote)
+                if self._info(remote)["size"] != path.stat().st_size:
                     raise StorageError("The audio store did not keep the whole file. Try again.")
         except BaseException:
             path.unlink(missing_ok=True)
@@ -134,9 +134,9 @@ class RemoteFiles(Files):
             return 0
         super().delete(relative)
         try:
-            there = self._there(relative)
-            size = self._info(there)["size"]
-            self._system.rm_file(there)
+            remote = self._remote_path(relative)
+            size = self._info(remote)["size"]
+            self._system.rm_file(remote)
         except FileNotFoundError:
             return 0
         except Exception:  # the record is gone, so the sweep will take it
@@ -149,8 +149,8 @@ class RemoteFiles(Files):
         if not relative:
             return False
         try:
-            with _told():
-                return self._info(self._there(relative))["type"] == "file"
+            with _translated_errors():
+                return self._info(self._remote_path(relative))["type"] == "file"
         except NotFound:
             return False
 
@@ -182,8 +182,8 @@ class RemoteFiles(Files):
         limit = time.time() - max(young_s, IN_USE_S)
         for name, info in self._listed(""):
             if HALF.search(name) and _changed(info) < limit:
-                with _told():
-                    self._system.rm_file(self._there(name))
+                with _translated_errors():
+                    self._system.rm_file(self._remote_path(name))
                 swept += 1
         return swept
 
@@ -206,43 +206,43 @@ class RemoteFiles(Files):
         temporary = half_written(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with _told():
-                self._system.get_file(self._there(relative), str(temporary))
+            with _translated_errors():
+                self._system.get_file(self._remote_path(relative), str(temporary))
             temporary.replace(path)
         except OSError as error:
             raise storage_error(error) from error
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _put(self, path: Path, there: str) -> None:
+    def _put(self, path: Path, remote: str) -> None:
         if self._is_whole:
-            self._system.put_file(str(path), there)
+            self._system.put_file(str(path), remote)
             return
-        folder, name = there.rsplit("/", 1)
+        folder, name = remote.rsplit("/", 1)
         temporary = f"{folder}/.{name}.{uuid4().hex}.tmp"
         self._system.makedirs(folder, exist_ok=True)
         try:
             self._system.put_file(str(path), temporary)
-            self._system.mv(temporary, there)
+            self._system.mv(temporary, remote)
         except BaseException:
             with contextlib.suppress(Exception):  # what cannot be reached now, the sweep will take
                 self._system.rm_file(temporary)
             raise
 
-    def _there(self, relative: str) -> str:
+    def _remote_path(self, relative: str) -> str:
         if ".." in PurePosixPath(relative).parts or relative.startswith("/"):
             raise NotFound(GONE)
         return f"{self._base.rstrip('/')}/{relative}"
 
-    def _info(self, there: str) -> dict[str, Any]:
+    def _info(self, remote: str) -> dict[str, Any]:
         self._system.invalidate_cache()  # other replicas change what is there
-        return self._system.info(there)
+        return self._system.info(remote)
 
     def _listed(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(path below `folder`, facts) of each file."""
         place = f"{self._base.rstrip('/')}/{folder}".rstrip("/")
         try:
-            with _told():
+            with _translated_errors():
                 self._system.invalidate_cache()
                 found: dict[str, Any] = self._system.find(place, detail=True)  # type: ignore
         except NotFound:
@@ -252,8 +252,8 @@ class RemoteFiles(Files):
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Whatever the file system's own library raises, as one sentence."""
+def _translated_errors() -> Iterator[None]:
+    """Translates the errors of the file system's library to ours."""
     try:
         yield
     except StorageError:

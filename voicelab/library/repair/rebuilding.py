@@ -34,7 +34,7 @@ __all__ = [
     "Found",
     "Rebuilt",
     "found_version",
-    "kept_profile",
+    "ensure_profile",
     "rebuild",
     "unnamed_files",
 ]
@@ -150,17 +150,17 @@ def found_version(path: str, moment: str, files: Files) -> Found:
     stem = PurePosixPath(path).stem
     id = stem if _is_id(stem) else str(uuid5(NAMESPACE_URL, path))
     metadata = read_metadata(there)
-    told = _checked(metadata)
+    document = _checked(metadata)
     heard = {"audio_path": path, "duration": round(frames / rate, 4)}
     heard["size_bytes"] = there.stat().st_size
-    if told is None:
-        told = _said(metadata, str(uuid5(NAMESPACE_URL, f"take of {path}")))
-    version = _version(told, id, moment) | heard
-    take = _take(told, moment) | heard | {"active_version_id": id, "sample_rate": rate}
-    return Found(version, take, told.versions[0].created_at is not None)
+    if document is None:
+        document = _from_tags(metadata, str(uuid5(NAMESPACE_URL, f"take of {path}")))
+    version = _version(document, id, moment) | heard
+    take = _take(document, moment) | heard | {"active_version_id": id, "sample_rate": rate}
+    return Found(version, take, document.versions[0].created_at is not None)
 
 
-def kept_profile(id: str, name: str, store: Store, profiles: Profiles) -> bool:
+def ensure_profile(id: str, name: str, store: Store, profiles: Profiles) -> bool:
     """Make a profile again that takes or clips name; False when it is there."""
     if store.get(PROFILES, id) is not None:
         return False
@@ -227,13 +227,13 @@ def _profile(take: Record, store: Store, profiles: Profiles, done: Rebuilt) -> s
     """Id of its profile: as it says, else the one of its voice's name, else the default."""
     id, name = take["profile_id"], take["voice"]
     if id is not None:
-        done.profiles += kept_profile(id, name, store, profiles)
+        done.profiles += ensure_profile(id, name, store, profiles)
         return id
     same = [id for id, other in profiles.names().items() if other.casefold() == name.casefold()]
     if same:
         return same[0]
     id = str(uuid5(NAMESPACE_URL, f"profile named {name}"))
-    done.profiles += kept_profile(id, name, store, profiles)
+    done.profiles += ensure_profile(id, name, store, profiles)
     return id
 
 
@@ -264,7 +264,7 @@ def _add_clips(
             done.passed_over.append(f"{path}: {error}")
             continue
         profile = str(uuid5(NAMESPACE_URL, f"profile of {path}"))
-        done.profiles += kept_profile(profile, RECOVERED, store, profiles)
+        done.profiles += ensure_profile(profile, RECOVERED, store, profiles)
         row = {"id": str(uuid5(NAMESPACE_URL, path)), "audio_path": path, "reference_text": ""}
         row |= {
             "duration": round(frames / rate, 3),
@@ -293,15 +293,15 @@ def _checked(metadata: Metadata) -> _Document | None:
         return None
 
 
-def _said(metadata: Metadata, id: str) -> _Document:
+def _from_tags(metadata: Metadata, id: str) -> _Document:
     """What the tags of any program's file say."""
     text = metadata.tags.get("comment") or metadata.tags.get("title") or ""
     text = text.replace("\0", " ").strip()[:MOST_TEXT] or NO_TEXT
     return _Document(generation=_Take(id=id, text=text, engine="imported"), versions=[_Version()])
 
 
-def _version(told: _Document, id: str, moment: str) -> Record:
-    given, own = told.generation, told.versions[0]
+def _version(document: _Document, id: str, moment: str) -> Record:
+    given, own = document.generation, document.versions[0]
     chunks = given.chunks if own.chunks is None else own.chunks
     return {
         "id": id,
@@ -325,9 +325,9 @@ def _chain(own: _Version) -> list[Record] | None:
         return None
 
 
-def _take(told: _Document, moment: str) -> Record:
-    given = told.generation.model_dump()
-    own = told.versions[0]
+def _take(document: _Document, moment: str) -> Record:
+    given = document.generation.model_dump()
+    own = document.versions[0]
     return {
         **given,
         "label": given["label"] and clean_name(given["label"], ""),

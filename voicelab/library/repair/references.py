@@ -16,7 +16,7 @@ from voicelab.audio import describe
 from voicelab.errors import VoicelabError
 from voicelab.library.files.local import Files
 from voicelab.library.profiles import PROFILES, SAMPLES, Profiles
-from voicelab.library.repair.rebuilding import RECOVERED, Found, found_version, kept_profile
+from voicelab.library.repair.rebuilding import RECOVERED, Found, ensure_profile, found_version
 from voicelab.library.retention.sweep import GONE
 from voicelab.library.stories import STORIES
 from voicelab.library.takes import STORY_ITEMS
@@ -146,7 +146,7 @@ class References:
 
     def _remake_profile(self, id: str, name: str) -> str:
         profiles = Profiles(self._store, self._files)
-        kept_profile(id, name, self._store, profiles)
+        ensure_profile(id, name, self._store, profiles)
         return f"profile {id} was made again as '{profiles.names()[id]}'"
 
     def _remake_take(self, id: str) -> str:
@@ -158,8 +158,8 @@ class References:
             self._store.delete_many(VERSIONS, [version["id"] for version in versions])
             return f"the versions of take {id} were removed: neither it nor a file is there"
         texts = [chunk["text"] for chunk in version.get("chunks") or ()]
-        told = {} if found.says_something or not texts else {"text": " ".join(texts)}
-        take = Generation.from_document(found.take | {"id": id} | told)
+        spoken = {} if found.says_something or not texts else {"text": " ".join(texts)}
+        take = Generation.from_document(found.take | {"id": id} | spoken)
         self._store.insert(GENERATIONS, take.document())
         self._versions.set_default(id, version["id"])
         return f"take {id} was made again from {version['audio_path']}"

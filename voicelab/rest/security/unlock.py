@@ -179,8 +179,8 @@ async def _form(visit: Visit, receive: Receive) -> dict[str, str]:
 def _page(credentials: Credentials, error: str = "", status: int = 200) -> Response:
     forms = [KEY_FORM] if credentials.has_key else []
     forms += [LOGIN_FORM] if credentials.has_users else []
-    told = f'<p class="bad" role="alert">{html.escape(error)}</p>' if error else ""
-    text = PAGE.substitute(error=told, forms="".join(forms))
+    error_html = f'<p class="bad" role="alert">{html.escape(error)}</p>' if error else ""
+    text = PAGE.substitute(error=error_html, forms="".join(forms))
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
     return HTMLResponse(text, status, headers=headers)
 

@@ -73,8 +73,8 @@ class Visit:
     @cached_property
     def secure(self) -> bool:
         """Whether the visitor's end speaks https."""
-        told = self.header("x-forwarded-proto").split(",")[0].strip().lower()
-        scheme = told if self._behind_proxy and told else self.scope.get("scheme", "http")
+        forwarded = self.header("x-forwarded-proto").split(",")[0].strip().lower()
+        scheme = forwarded if self._behind_proxy and forwarded else self.scope.get("scheme", "http")
         return scheme in ("https", "wss")
 
     @property
@@ -88,10 +88,10 @@ class Visit:
         """Who asks: an IPv4 address, the /64 of an IPv6 one; empty when it is not known."""
         client = self.scope.get("client")
         address = client[0] if client else ""
-        told = self.header("x-forwarded-for").split(",")[-1].strip()
-        if self._addresses and told:
+        forwarded = self.header("x-forwarded-for").split(",")[-1].strip()
+        if self._addresses and forwarded:
             # What the nearest proxy wrote is last; before it stands what the client said.
-            address = told
+            address = forwarded
         return _network(address)
 
     @cached_property
@@ -121,7 +121,7 @@ class Visit:
         if parts is None:
             return False
         scheme, name, port = parts
-        if (self.secure or self._told_scheme) and (scheme == "https") != self.secure:
+        if (self.secure or self._has_forwarded_scheme) and (scheme == "https") != self.secure:
             return False
         hosts = [self.header("host")]
         if self._behind_proxy:
@@ -129,7 +129,7 @@ class Visit:
         return (name, port) in {_host_parts(host, scheme) for host in hosts}
 
     @property
-    def _told_scheme(self) -> bool:
+    def _has_forwarded_scheme(self) -> bool:
         return self._behind_proxy and bool(self.header("x-forwarded-proto"))
 
 

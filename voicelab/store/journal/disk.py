@@ -263,10 +263,10 @@ class Disk:
 
     def _failed(self, what: str, error: OSError) -> StorageError:
         """What failed is thrown away and tried anew; but a failed sync bodes ill for the rest."""
-        told = storage_error(error)
-        if isinstance(error, SyncFailed) and not isinstance(told, StoreFull):
+        translated = storage_error(error)
+        if isinstance(error, SyncFailed) and not isinstance(translated, StoreFull):
             self.flush.stop(f"{what} (fsync)", error)
-        return told
+        return translated
 
     def _sync_folder(self) -> None:
         try:

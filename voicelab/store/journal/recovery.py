@@ -77,8 +77,8 @@ def recover(system: System, path: Path, anew: bool = False) -> Recovered:
         raise StoreCorrupt(f"{path} is a folder, not a file of records. {advice(path)}") from error
     except FileNotFoundError:
         if found:
-            told = f"{path} is gone, but its journal is there. {advice(path)}"
-            raise StoreCorrupt(told) from None
+            message = f"{path} is gone, but its journal is there. {advice(path)}"
+            raise StoreCorrupt(message) from None
         _check_is_new(system, path, "is gone", anew)
         return Recovered({})
     try:
@@ -106,20 +106,20 @@ def read_settled(system: System, path: Path, anew: bool = False) -> Recovered:
         StoreCorrupt: acknowledged data is damaged: twice the same, or each time otherwise.
         StorageError: it cannot be read.
     """
-    told = ""
+    message = ""
     for attempt in range(ATTEMPTS):
         try:
             return recover(system, path, anew)
         except StoreCorrupt as error:
             # A gap that is a compaction passing by is elsewhere at the next look.
-            if error.message == told:
+            if error.message == message:
                 raise
-            told = error.message
+            message = error.message
         except OSError as error:  # a file that goes between two reads is one as well
             if not isinstance(error, FileNotFoundError) or attempt == ATTEMPTS - 1:
                 raise storage_error(error) from error
-        time.sleep(PAUSE_S * (attempt > 1 or bool(told)))
-    raise StoreCorrupt(told)
+        time.sleep(PAUSE_S * (attempt > 1 or bool(message)))
+    raise StoreCorrupt(message)
 
 
 def segments(system: System, path: Path) -> list[int]:

@@ -86,7 +86,7 @@ class PostgresStore:
         self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._batch = threading.local()
         try:
-            with _told(), self._engine.begin() as connection:
+            with _translated_errors(), self._engine.begin() as connection:
                 _set_up(connection)
         except BaseException:
             self._engine.dispose()
@@ -193,7 +193,7 @@ class PostgresStore:
     def batch(self, frees: bool = False) -> Iterator[None]:
         """See `Store.batch`; a batch within one can fail alone."""
         outer = self._held()
-        with _told():
+        with _translated_errors():
             if outer is not None:
                 with outer.begin_nested():
                     yield
@@ -224,12 +224,15 @@ class PostgresStore:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
         held = self._held()
-        with _told(), contextlib.nullcontext(held) if held else self._reads.connect() as connection:
+        with (
+            _translated_errors(),
+            contextlib.nullcontext(held) if held else self._reads.connect() as connection,
+        ):
             yield connection
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Connection]:
-        with _told():
+        with _translated_errors():
             if held := self._held():
                 yield held
                 return
@@ -302,8 +305,8 @@ def _among(table: str, ids: Collection[str]) -> Any:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """The database's errors as a sentence for users, without a word of its URL."""
+def _translated_errors() -> Iterator[None]:
+    """Translates the database's errors to ours; the messages never contain the URL."""
     try:
         yield
     except PoolTimeout as error:

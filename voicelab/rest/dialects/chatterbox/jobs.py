@@ -114,7 +114,7 @@ class Jobs:
             "parameters": self._parameters(record),
         }
 
-    def told(self, record: Record) -> Record:
+    def view(self, record: Record) -> Record:
         """The whole of it: as its server answers, and under `job` as its page reads it."""
         status, metadata = self.status(record), self.metadata(record)
         return {

@@ -100,8 +100,8 @@ def _started(jobs: Jobs, record: Record, message: str, warnings: Sequence[str]) 
 def _start(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
     def start_job(body: LongBody) -> Response:
         """Speak a text in the background; its job."""
-        kept = {"source": SOURCE, "response_format": body.response_format, "store": True}
-        record = lab.submit(replace(body.request(), **kept, listening=False))
+        settings = {"source": SOURCE, "response_format": body.response_format, "store": True}
+        record = lab.submit(replace(body.request(), **settings, listening=False))
         return _started(jobs, record, "Job submitted for processing", record["warnings"])
 
     start = taking(with_parameters(LongBody, lab.registry), start_job)
@@ -223,7 +223,7 @@ def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
 
     def get_job(job_id: str) -> Response:
         """One job: status, progress, what can be done with it."""
-        return Json(jobs.told(jobs.record(job_id)))
+        return Json(jobs.view(jobs.record(job_id)))
 
     def job_details(job_id: str) -> Response:
         """Its text and its chunks."""
@@ -233,8 +233,8 @@ def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
         """Name it, tag it, put it away."""
         record = jobs.change(job_id, body.display_name, body.tags, body.is_archived)
         message = "Job metadata updated successfully"
-        told = {"success": True, "message": message, "status": jobs.status(record)}
-        return Json(told, warnings=body.warnings)
+        answer = {"success": True, "message": message, "status": jobs.status(record)}
+        return Json(answer, warnings=body.warnings)
 
     async def download_job(job_id: str) -> Response:
         """Its sound, in the format that was asked for."""

@@ -37,7 +37,7 @@ def _item(lab: VoiceLab, profile: dict[str, Any]) -> dict[str, Any]:
 
 
 def _default(lab: VoiceLab, add: Add) -> None:
-    def told(profile: dict[str, Any]) -> dict[str, Any]:
+    def default_body(profile: dict[str, Any]) -> dict[str, Any]:
         if not profile["is_default_voice"]:
             return {"default_voice": None, "source": "engine", "path": None}
         item = _item(lab, profile)
@@ -45,17 +45,17 @@ def _default(lab: VoiceLab, add: Add) -> None:
 
     def get_default() -> Response:
         """The voice of requests that name none; null is the engine's own."""
-        return Json(told(default_voice(lab.library.profiles.list())))
+        return Json(default_body(default_voice(lab.library.profiles.list())))
 
     def set_default(voice_name: Name) -> Response:
         """Speak with this voice where a request names none."""
         profile = lab.library.profiles.choose_default(lab.library.profiles.voice(voice_name)["id"])
-        return Json({"message": "Default voice updated successfully"} | told(profile))
+        return Json({"message": "Default voice updated successfully"} | default_body(profile))
 
     def reset_default() -> Response:
         """The engine's own voice again."""
         profile = lab.library.profiles.choose_default(None)
-        return Json({"message": "Default voice reset to system default"} | told(profile))
+        return Json({"message": "Default voice reset to system default"} | default_body(profile))
 
     owner = owner_only(lab.settings)
     add("GET", "/voices/default", get_default, response_model=models.DefaultVoice)
@@ -137,19 +137,19 @@ def _one_voice(lab: VoiceLab, add: Add) -> None:
 
 
 def _aliases(lab: VoiceLab, add: Add) -> None:
-    def told(profile: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    def alias_body(profile: dict[str, Any], **fields: Any) -> dict[str, Any]:
         aliases = profile["aliases"]
         return {"voice_name": profile["name"], "aliases": aliases, "count": len(aliases)} | fields
 
     def list_aliases(voice_name: str) -> Response:
         """Further names of a voice."""
-        return Json(told(lab.library.profiles.voice(voice_name)))
+        return Json(alias_body(lab.library.profiles.voice(voice_name)))
 
     def add_alias(voice_name: str, alias: Name) -> Response:
         """One more name."""
         id = lab.library.profiles.voice(voice_name)["id"]
         profile = lab.library.profiles.set_aliases(id, lambda known: [*known, alias])
-        body = told(profile, alias=profile["aliases"][-1], message="Alias added successfully")
+        body = alias_body(profile, alias=profile["aliases"][-1], message="Alias added successfully")
         return Json(body, 201)
 
     def remove_alias(voice_name: str, alias: str) -> Response:
@@ -160,7 +160,7 @@ def _aliases(lab: VoiceLab, add: Add) -> None:
         left = lab.library.profiles.set_aliases(
             profile["id"], lambda known: [each for each in known if each != alias]
         )
-        return Json(told(left, alias=alias, message="Alias removed successfully"))
+        return Json(alias_body(left, alias=alias, message="Alias removed successfully"))
 
     owner = owner_only(lab.settings)
     add("GET", "/voices/{voice_name}/aliases", list_aliases, response_model=models.Aliases)
