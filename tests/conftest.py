@@ -27,11 +27,31 @@ if TYPE_CHECKING:
 
 MakeLab = Callable[..., "VoiceLab"]
 
+FAST = {"house", "audio", "text", "generation", "library", "lab", "rest/test_routes.py"}
+HEAVY = {"generation/test_reproducible.py", "lab/test_disk.py"}
+"""Folders and files of `--fast`, and what is left out of them: together 85 s of processor time."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--slow", action="store_true", help="hundreds of kills, thousands of power cuts"
     )
+    parser.addoption(
+        "--fast", action="store_true", help="only what runs within a minute on two cores"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --fast the files of other rooms are not even imported."""
+    if not config.getoption("--fast") or collection_path.suffix != ".py":
+        return None
+    file = collection_path.relative_to(Path(__file__).parent)
+    return True if file.parts[0] not in FAST and file.as_posix() not in FAST else is_heavy(file)
+
+
+def is_heavy(file: Path) -> bool | None:
+    """Whether a file is left out although its folder is fast; None lets others decide."""
+    return True if file.as_posix() in HEAVY else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
