@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tinydb import TinyDB
 
+from tests.cli.test_db import command
 from tests.store.conftest import Opened, fill, ids
-from tests.store.test_commands import command
 from voicelab.errors import StoreCorrupt
 from voicelab.store import TinyStore
 from voicelab.store.journal.lock import NEW_FOLDER, OWNER, ProcessLock
