@@ -379,7 +379,7 @@ def test_the_command_tells_and_cleans(make_lab: MakeLab) -> None:
     folder = lab.library.files.root
     made(lab)
     lab.library.storage.set_policy(Policy(max_takes=0))
-    busy = command("--data-dir", folder)
+    busy = command("--data-dir", folder, "--cleanup")
     assert busy.returncode == 1 and "is in use by process" in busy.stderr
     lab.close()
     refused = command("--data-dir", folder, "--cleanup")
