@@ -17,13 +17,14 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
 
 import gradio as gr
+from gradio.route_utils import FnIndexInferError
 from gradio.tunneling import CURRENT_TUNNELS
 from gradio.utils import get_upload_folder
 from pydantic import SecretStr
 
 from voicelab import rest, ui
 from voicelab.cli import end_in_order
-from voicelab.errors import InvalidInput, Unavailable
+from voicelab.errors import InvalidInput, NotFound, Unavailable
 from voicelab.lab import VoiceLab
 from voicelab.library import TAKES
 from voicelab.settings import Settings
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Lab"]
 
 QUEUE_POLL_S = 0.02
+BY_NUMBER = ("/gradio_api/queue/join", "/gradio_api/component_server")
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,11 @@ class Lab(gr.Blocks):
             "auth": None,
             "app_kwargs": {
                 "routes": application.routes,
-                "exception_handlers": application.exception_handlers,
+                "exception_handlers": {
+                    **application.exception_handlers,
+                    FnIndexInferError: _no_endpoint,
+                    KeyError: _no_endpoint,
+                },
                 "openapi_url": None,
                 **rest.outermost(layers),
             },
@@ -139,6 +145,14 @@ class Lab(gr.Blocks):
     def _kept(self) -> rest.Kept:
         takes = self.lab.library.files.target(TAKES)
         return rest.Kept(Path(get_upload_folder()), takes, self.upload_file_set.__contains__)
+
+
+async def _no_endpoint(request: Any, error: Exception) -> Any:
+    """404 where Gradio looks for a name or number of a client and fails; else the error itself."""
+    path: str = request.scope["path"]
+    if isinstance(error, KeyError) and not path.endswith(BY_NUMBER):
+        raise error
+    return rest.answer(NotFound("There is no endpoint or component of that name or number."))
 
 
 def _settled(settings: Settings, arguments: dict[str, Any]) -> Settings:

@@ -121,6 +121,18 @@ def test_records_that_name_each_other_wrongly_are_told(
     )
 
 
+def test_the_file_of_another_take_in_place_of_one_is_told(
+    lab: VoiceLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the same length, so that nothing but what the file says of itself tells them apart."""
+    texts = ("The boat was blue.", "The coat was grey.")
+    paths = [lab.library.audio_path(lab.generate(text, progress=False).id) for text in texts]
+    paths[1].write_bytes(paths[0].read_bytes())
+    code, report = checked(lab, capsys)
+    (misfit,) = report["misfits"]
+    assert code == 1 and misfit["text"] == texts[1] and texts[0] in misfit["what"]
+
+
 def test_a_file_that_nothing_names_is_told(
     lab: VoiceLab, full: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,7 +101,6 @@ def test_app_and_command_read_options_alike(served: list[Settings]) -> None:
     [
         (("--port", "abc"), "--port: Input should be a valid integer, unable to parse"),
         (("--port", "70000"), "--port: Input should be less than or equal to 65535"),
-        (("serve", "--engine", "nobody"), "--engine: Input should be 'auto', "),
         (("--voice-aliases", "x"), "--voice-aliases: it takes name=profile, several"),
         (("--port",), "argument --port: expected one argument"),
         (("--nothing",), "unrecognized arguments: --nothing"),

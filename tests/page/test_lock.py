@@ -149,7 +149,10 @@ def _try_all_ways(
 ) -> None:
     """{no key, wrong key, key, cookie, foreign origin, foreign with key, own page} at one route."""
     at = re.sub(r"\{[^}]*\}", "1", path)
-    changes = method not in ("GET", "HEAD", "OPTIONS") or path == "/gradio_api/deep_link"
+    changes = method not in ("GET", "HEAD", "OPTIONS") or path in (
+        "/gradio_api/deep_link",
+        "/memory",
+    )
     key = {"X-API-Key": KEY}
     cookie = {"Cookie": own["Cookie"]}
     evil = {"Origin": EVIL, "Sec-Fetch-Site": "cross-site"}
@@ -206,6 +209,23 @@ def test_malformed_hosts_and_origins_are_refused_and_no_errors(at: str) -> None:
     for path in ("/gradio_api/proxy=http://x%00", "/gradio_api/file=%00", "/gradio_api/proxy=%ff"):
         line = f"GET {path} HTTP/1.1"
         assert raw(at, line, f"X-API-Key: {KEY}")[0] in (400, 404), path
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("call/nope", {"data": []}),
+        ("run/nope", {"data": []}),
+        ("queue/join", {"data": [], "fn_index": 99_999, "session_hash": "x"}),
+        (
+            "component_server",
+            {"data": [], "session_hash": "x", "component_id": 99_999, "fn_name": "x"},
+        ),
+    ],
+)
+def test_an_endpoint_that_gradio_has_not_is_not_found(at: str, path: str, body) -> None:
+    answer = httpx.post(f"{at}/gradio_api/{path}", json=body, headers={"X-API-Key": KEY})
+    assert answer.status_code == 404 and answer.json()["error"]["type"] == "not_found"
 
 
 def test_a_browser_is_asked_for_the_key_and_a_program_is_told(at: str) -> None:

@@ -19,6 +19,17 @@ from voicelab.lab import VoiceLab
 TEXT = "The fjord was quiet, and a single boat drew a line across it. Then even that was gone."
 
 
+@pytest.mark.parametrize("name", ["a/b", "../x", "a\\b", "all-names"])
+def test_a_name_that_no_address_can_hold_is_refused(
+    client: TestClient, voice: Path, name: str
+) -> None:
+    assert uploaded(client, voice, name).status_code == 422
+    assert uploaded(client, voice, "Anna").status_code == 201
+    assert client.put("/voices/Anna", data={"new_name": name}).status_code == 422
+    assert client.post("/voices/Anna/aliases", data={"alias": name}).status_code == 422
+    assert client.get("/voices/all-names").json()["voice_names"] == ["Default", "Anna"]
+
+
 @pytest.mark.parametrize("prefix", ["", "/v1"])
 def test_the_memory_page_has_what_it_polls(client: TestClient, prefix: str) -> None:
     assert client.get(f"{prefix}/ping").json() == {"status": "ok", "message": "Server is running"}

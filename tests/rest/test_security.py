@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import anyio
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -298,3 +299,17 @@ def test_every_layer_lets_the_lifespan_through(lab) -> None:
 
 async def _never(*_: Any) -> Any:
     raise AssertionError("nothing is sent")
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_the_application_sees_a_forwarded_host_only_from_a_proxy(trusted: bool) -> None:
+    seen: list[dict[bytes, bytes]] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(dict(scope["headers"]))
+
+    guard = Guard(application, Credentials(None, []), frozenset(), trusted, trusted)
+    headers = [(b"host", b"a"), (b"x-forwarded-host", b"evil.example"), (b"origin", b"http://a")]
+    scope = {"type": "http", "method": "GET", "path": "/config", "headers": headers}
+    anyio.run(guard, scope, None, None)
+    assert (b"x-forwarded-host" in seen[0]) is trusted and b"origin" not in seen[0]

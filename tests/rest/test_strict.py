@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute
@@ -226,3 +227,40 @@ def test_address_and_headers_have_a_limit(
     client: TestClient, headers: dict[str, str], query: str
 ) -> None:
     assert "at most 32 KiB" in refused(client.get(f"/history?search={query}", headers=headers), 431)
+
+
+def unused(answer, *names: str) -> bool:
+    told = json.loads(answer.headers["x-warnings"])
+    return answer.is_success and f"Unknown fields, not used: {', '.join(map(repr, names))}." in told
+
+
+def test_a_field_that_a_form_or_body_has_not_is_told_at_every_route(
+    client: TestClient, voice: Path
+) -> None:
+    def sent(path: str, clip: str, **fields: str):
+        with voice.open("rb") as file:
+            return client.post(path, data={**fields, "zz": "1"}, files={clip: file})
+
+    assert unused(sent("/voices", "voice_file", voice_name="Anna"), "zz")
+    anna = client.get("/voices/Anna").json()["voice"]["id"]
+    told = {"reference_text": "Words."}
+    assert unused(sent(f"/profiles/{anna}/samples", "file", **told), "zz")
+    assert unused(sent("/generate/import", "file"), "zz")
+    assert unused(client.put("/voices/Anna", data={"new_name": "Eva", "zz": "1"}), "zz")
+    story = client.post("/stories", json={"name": "A story", "zz": 1, "yy": None})
+    assert unused(story, "zz", "yy")
+    chain = [{"type": "gain", "params": {"gain_db": -3}}]
+    preset = {"name": "Mine", "effects_chain": chain, "zz": 1}
+    assert unused(client.post("/effects/presets", json=preset), "zz")
+    refused(client.request("DELETE", "/history", json={"ids": [], "zz": 1}), 422)
+    refused(client.put("/storage/policy", json={"max_takse": 1}), 422)
+
+
+def test_what_a_route_cannot_do_is_told_or_refused(client: TestClient) -> None:
+    spoken = client.post("/v1/audio/speech", json={"input": "Hi.", "instructions": "whisper"})
+    assert any(
+        "instructions is kept as a note" in said
+        for said in json.loads(spoken.headers["x-warnings"])
+    )
+    events = {"input": "Hi.", "stream_format": "sse"}
+    assert "/v1/audio/speech" in refused(client.post("/v1/audio/speech/stream", json=events), 422)

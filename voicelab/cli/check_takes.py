@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from voicelab.audio import SILENCE, blocks
+from voicelab.audio import SILENCE, blocks, read_metadata
 from voicelab.cli.command import Command
 from voicelab.cli.opening import reading
 from voicelab.errors import NotFound, StorageError
@@ -33,6 +34,9 @@ QUIET = SILENCE * 2**15
 """Samples of 16 bits that are not above it are silence."""
 
 SHOWN_CHARS = 60
+YOUNG_S = 60
+"""A file may be there for so long before its record is."""
+
 Row = dict[str, Any]
 
 
@@ -193,6 +197,8 @@ def _listened(records: _Records, files: Files, bar: tqdm | None) -> Iterator[Mis
     for row, take, kind in named:
         rate = take["sample_rate"] if take and kind == "version" else None
         wrong = _heard(files, row["audio_path"], row.get("duration"), rate)
+        if wrong is None and take is not None and kind == "version":
+            wrong = _of_another(files.path(row["audio_path"]), take["text"])
         if bar is not None:
             bar.update()
         if wrong is None:
@@ -227,13 +233,21 @@ def _heard(files: Files, path: str | None, duration_s: Any, rate: Any) -> str | 
     return None if peak > QUIET else "the file is silent"
 
 
+def _of_another(path: Path, text: str) -> str | None:
+    """Whether the file says that another text is spoken in it, as the file of another take does."""
+    said = read_metadata(path).tags.get("comment")
+    if not said or said == text:
+        return None
+    return f"the file says that it is another take: {' '.join(said.split())[:SHOWN_CHARS]!r}"
+
+
 def _of_take(take: Mapping[str, Any], path: str | None, what: str, id: Any = None) -> Misfit:
     text = " ".join(take["text"].split())[:SHOWN_CHARS]
     return Misfit("take" if id is None else "version", take["id"], path, what, text, id)
 
 
 def _orphans(store: Store, files: Files) -> list[Misfit]:
-    found = Sweep(store, files, Versions(store, files)).orphans(files.audio_files())
+    found = Sweep(store, files, Versions(store, files)).orphans(files.audio_files(), YOUNG_S)
     return [Misfit("file", None, orphan["path"], "no record names it") for orphan in found]
 
 

@@ -6,8 +6,9 @@ or refused where it destroys: a misspelt filter must not delete everything.
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -15,6 +16,8 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import AliasChoices, BaseModel
+from pydantic.fields import FieldInfo
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -58,6 +61,7 @@ class _Route(APIRoute):
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
         known = set(_parameters(self.dependant))
+        fields = _body_fields(self.dependant)
 
         async def strict(request: Request) -> Response:
             warnings = _unknown(request, known)
@@ -67,6 +71,8 @@ class _Route(APIRoute):
             response = await handler(read)
             if _has_body(request) and not read.is_read:
                 warnings += (UNREAD,)
+            if fields:
+                warnings += unknown_fields(name for name in read.sent() if name not in fields)
             if warnings:
                 said = json.loads(response.headers.get(HEADER, "[]"))
                 response.headers.update(warning_header([*said, *warnings]))
@@ -81,6 +87,22 @@ def _parameters(dependant: Dependant) -> Iterator[str]:
         yield field.alias
     for inner in dependant.dependencies:
         yield from _parameters(inner)
+
+
+def _body_fields(dependant: Dependant) -> frozenset[str]:
+    """Names in the body that a route takes; none when it reads its body by hand."""
+    params = dependant.body_params
+    model = params[0].field_info.annotation if len(params) == 1 else None
+    if not (inspect.isclass(model) and issubclass(model, BaseModel)):
+        return frozenset(param.alias for param in params)
+    return frozenset(
+        str(choice) for name, field in model.model_fields.items() for choice in _names(name, field)
+    )
+
+
+def _names(name: str, field: FieldInfo) -> Sequence[Any]:
+    alias = field.validation_alias
+    return alias.choices if isinstance(alias, AliasChoices) else (alias or name,)
 
 
 def _unknown(request: Request, known: set[str]) -> tuple[str, ...]:
@@ -98,7 +120,8 @@ def _unknown(request: Request, known: set[str]) -> tuple[str, ...]:
     unknown = [name for name in dict.fromkeys(names) if name not in known]
     if unknown and request.method == "DELETE":
         raise InvalidInput(
-            f"There is no parameter {unknown[0][:40]!r}; there are: {', '.join(sorted(known))}.",
+            f"There is no parameter {unknown[0][:40]!r}; "
+            f"there are: {', '.join(sorted(known)) or 'none'}.",
             param=unknown[0][:40],
         )
     return unknown_fields(unknown)
@@ -119,6 +142,13 @@ class _Request(Request):
 
     is_read = False
     """Whether anything asked for the body."""
+
+    def sent(self) -> Iterable[str]:
+        """Names of the fields of the body, as far as it was read."""
+        if self._form is not None:
+            return self._form.keys()
+        read = getattr(self, "_strict", None)
+        return read if isinstance(read, dict) else ()
 
     async def json(self) -> Any:
         """The body. UTF-8 alone, no NaN, no half surrogate pairs, no deep nesting, no key twice."""

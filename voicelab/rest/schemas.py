@@ -24,6 +24,7 @@ __all__ = [
     "GenerateBody",
     "GenerationPatch",
     "Ids",
+    "Plain",
     "SeedBody",
     "SpeechBody",
     "Spoken",
@@ -33,6 +34,7 @@ __all__ = [
 FormatName = Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"]
 
 MAX_CHUNK_CHARS = 1000
+NOTED = "{} is kept as a note: no engine here follows it."
 
 
 Seed = Annotated[
@@ -174,6 +176,12 @@ class SpeechBody(Spoken):
     lang_code: str | None = Field(None, max_length=20, description="Kokoro's code of a language")
     volume_multiplier: float = Field(1.0, ge=0.01, le=100, description="a gain effect at the end")
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """As `Body.warnings`, and that no engine here takes instructions."""
+        said = super().warnings
+        return said if self.instructions is None else (*said, NOTED.format("instructions"))
+
     def request(self, clip: Path | None = None) -> GenerationRequest:
         """What the lab is asked for."""
         return GenerationRequest(
@@ -212,7 +220,7 @@ class GenerateBody(Spoken):
         if self.model_size is not None:
             said.append("model_size is not used: an engine here has one size.")
         if self.instruct is not None:
-            said.append("instruct is kept as a note: no engine here follows it.")
+            said.append(NOTED.format("instruct"))
         return tuple(said)
 
     def request(self) -> GenerationRequest:
@@ -231,13 +239,19 @@ class SeedBody(Body):
     seed: Seed = None
 
 
+class Plain(Body):
+    """A body whose unknown fields are told in X-Warnings alone: it makes no record."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
 class Strict(Body):
-    """A body with no field unknown: of routes that are ours alone, or that change many things."""
+    """A body with no field unknown: parts of lists, and what changes or deletes many things."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class GenerationPatch(Strict):
+class GenerationPatch(Plain):
     """PATCH /history/{id}: what is given is set."""
 
     is_favorited: bool | None = None

@@ -220,6 +220,10 @@ def _early(take: Take) -> tuple[list[Pcm], bool]:
 
 
 def _streamable(body: SpeechBody) -> str:
+    if body.stream_format == "sse":
+        raise InvalidInput(
+            "This route sends sound; events come from /v1/audio/speech.", param="stream_format"
+        )
     kind = body.response_format or "wav"
     if kind not in ("wav", "pcm"):
         raise InvalidInput(f"A stream is wav or pcm, not {kind}.", param="response_format")

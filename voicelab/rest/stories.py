@@ -19,7 +19,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.models import Message, Story, StoryItem, StoryLine
 from voicelab.rest.openapi import files
 from voicelab.rest.routing import resource
-from voicelab.rest.schemas import Strict
+from voicelab.rest.schemas import Plain, Strict
 from voicelab.rest.security.exposure import owner_only
 from voicelab.rest.streams import MadeResponse
 from voicelab.rest.uploads import attachment, made_file
@@ -31,21 +31,21 @@ Milliseconds = Annotated[int, Field(ge=0, le=43_200_000)]
 Id = Annotated[str, Field(max_length=100)]
 
 
-class StoryBody(Strict):
+class StoryBody(Plain):
     """POST /stories."""
 
     name: str = Field(min_length=1, max_length=100)
     description: str | None = Field(None, max_length=500)
 
 
-class StoryPatch(Strict):
+class StoryPatch(Plain):
     """PUT /stories/{id}: what is given is set."""
 
     name: str | None = Field(None, min_length=1, max_length=100)
     description: str | None = Field(None, max_length=500)
 
 
-class ItemBody(Strict):
+class ItemBody(Plain):
     """POST /stories/{id}/items."""
 
     generation_id: Id
@@ -59,14 +59,14 @@ class ItemBody(Strict):
     fade_out_ms: int | None = Field(None, ge=0, le=60_000)
 
 
-class MoveBody(Strict):
+class MoveBody(Plain):
     """PUT .../move."""
 
     start_time_ms: Milliseconds
     track: int | None = Field(None, ge=-32, le=31)
 
 
-class TrimBody(Strict):
+class TrimBody(Plain):
     """PUT .../trim: what is left out at either end, and fades."""
 
     trim_start_ms: Milliseconds | None = None
@@ -75,25 +75,25 @@ class TrimBody(Strict):
     fade_out_ms: int | None = Field(None, ge=0, le=60_000)
 
 
-class VolumeBody(Strict):
+class VolumeBody(Plain):
     """PUT .../volume."""
 
     volume: float = Field(ge=0, le=2, description="0 is silence")
 
 
-class VersionBody(Strict):
+class VersionBody(Plain):
     """PUT .../version: pin one, or follow the default with null."""
 
     version_id: Id | None
 
 
-class SplitBody(Strict):
+class SplitBody(Plain):
     """POST .../split."""
 
     split_time_ms: Milliseconds = Field(description="after the item's beginning")
 
 
-class ReorderBody(Strict):
+class ReorderBody(Plain):
     """PUT /stories/{id}/items/reorder."""
 
     item_ids: list[Id] | None = Field(None, min_length=1, max_length=2000)
@@ -109,7 +109,7 @@ class TimeBody(Strict):
     start_time_ms: Milliseconds
 
 
-class TimesBody(Strict):
+class TimesBody(Plain):
     """PUT /stories/{id}/items/times: takes and where they start."""
 
     updates: list[TimeBody] = Field(min_length=1, max_length=2000)
@@ -122,7 +122,7 @@ class LineBody(Strict):
     text: str
 
 
-class ScriptBody(Strict):
+class ScriptBody(Plain):
     """POST /stories/{id}/generate: lines, or a script of "Name: line" rows."""
 
     lines: list[LineBody] | None = Field(None, max_length=500)
@@ -199,8 +199,8 @@ def _items(routes: APIRouter, lab: VoiceLab) -> None:
         lab.library.stories.set_times(id, body.model_dump()["updates"])
         return Json({"message": "Item timecodes updated successfully"})
 
-    def change(kind: str, body_type: type[Strict], sentence: str) -> None:
-        def change_item(id: str, iid: str, body: Strict) -> Response:
+    def change(kind: str, body_type: type[Plain], sentence: str) -> None:
+        def change_item(id: str, iid: str, body: Plain) -> Response:
             fields = body.model_dump(exclude_unset=True)
             if kind != "version":
                 fields = {key: value for key, value in fields.items() if value is not None}

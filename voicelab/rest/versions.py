@@ -15,7 +15,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.models import Effects, Message, Preset, Version
 from voicelab.rest.openapi import files
 from voicelab.rest.routing import resource
-from voicelab.rest.schemas import Strict
+from voicelab.rest.schemas import Plain
 from voicelab.rest.security.exposure import owner_only
 
 __all__ = ["router"]
@@ -26,7 +26,7 @@ Chain = Annotated[
 ]
 
 
-class ApplyBody(Strict):
+class ApplyBody(Plain):
     """POST /generations/{id}/versions/apply-effects."""
 
     effects_chain: Chain
@@ -37,14 +37,14 @@ class ApplyBody(Strict):
     set_as_default: bool = True
 
 
-class PreviewBody(Strict):
+class PreviewBody(Plain):
     """POST /effects/preview/{id}."""
 
     effects_chain: Chain
     source_version_id: str | None = Field(None, max_length=100)
 
 
-class PresetBody(Strict):
+class PresetBody(Plain):
     """POST and PUT /effects/presets."""
 
     name: str = Field(min_length=1, max_length=100)

@@ -39,6 +39,12 @@ CONTROL = re.compile(
 )
 """Addresses of files that no file can have, and that the system refuses with an error."""
 
+HIDDEN = frozenset((b"origin",))
+FORWARDED = frozenset(
+    (b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port", b"x-gradio-server")
+)
+"""Headers that Gradio would believe."""
+
 
 class Guard:
     """Lets a request in, or answers it.
@@ -131,8 +137,13 @@ class Guard:
         )
 
     def _inner(self, visit: Visit) -> Scope:
-        """As the application sees it: Gradio's own CORS finds no origin and lets nobody in."""
-        headers = [pair for pair in visit.scope["headers"] if pair[0] != b"origin"]
+        """As the application sees it.
+
+        Gradio's own CORS finds no origin and lets nobody in; nor does it put a host into the page
+        that no proxy of ours has sent.
+        """
+        hidden = HIDDEN if self._proxy[0] else HIDDEN | FORWARDED
+        headers = [pair for pair in visit.scope["headers"] if pair[0] not in hidden]
         scope = {**visit.scope, "headers": headers}
         if self._proxy[0] and visit.secure:
             scope["scheme"] = "https" if scope["type"] == "http" else "wss"

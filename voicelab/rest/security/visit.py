@@ -12,7 +12,7 @@ from starlette.types import Scope
 __all__ = ["SAFE_METHODS", "Visit", "origin_parts"]
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
-CHANGING_GETS = frozenset(("/logout", "/gradio_api/deep_link", "/gradio_api/deep_link/"))
+CHANGING_GETS = frozenset(("/logout", "/memory", "/gradio_api/deep_link", "/gradio_api/deep_link/"))
 """Addresses that change something although they are asked with GET."""
 
 PLACE = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import File, Form, UploadFile
+from pydantic import AfterValidator
 from starlette.responses import Response
 
 from voicelab.audio import CLIP_RATE, to_pcm16, wav_bytes
@@ -20,7 +21,18 @@ from voicelab.rest.uploads import attachment, clip_file
 
 __all__ = ["add_routes"]
 
+ALL_NAMES = "all-names"
+"""Stands in the place of a voice's name in an address of this dialect."""
+
+
+def _reachable(name: str) -> str:
+    if "/" in name or "\\" in name or name.strip() == ALL_NAMES:
+        raise ValueError("a name here has no slash, and is not 'all-names'")
+    return name
+
+
 Name = Annotated[str, Form(min_length=1, max_length=100)]
+NewName = Annotated[Name, AfterValidator(_reachable)]
 Add = Callable[..., None]
 
 
@@ -71,7 +83,7 @@ def _default(lab: VoiceLab, add: Add) -> None:
 
 def _voices(lab: VoiceLab, add: Add) -> None:
     def add_voice(
-        voice_name: Name,
+        voice_name: NewName,
         voice_file: Annotated[UploadFile, File(description="2-30 s of one voice")],
         language: Annotated[str, Form(min_length=2, max_length=20)] = "en",
     ) -> Response:
@@ -99,7 +111,7 @@ def _one_voice(lab: VoiceLab, add: Add) -> None:
         """One voice, by name or alias."""
         return Json({"voice": _item(lab, lab.library.profiles.voice(voice_name))})
 
-    def rename_voice(voice_name: str, new_name: Name) -> Response:
+    def rename_voice(voice_name: str, new_name: NewName) -> Response:
         """Another name."""
         profile = lab.library.profiles.voice(voice_name)
         renamed = lab.library.profiles.update(profile["id"], {"name": new_name})
@@ -145,7 +157,7 @@ def _aliases(lab: VoiceLab, add: Add) -> None:
         """Further names of a voice."""
         return Json(alias_body(lab.library.profiles.voice(voice_name)))
 
-    def add_alias(voice_name: str, alias: Name) -> Response:
+    def add_alias(voice_name: str, alias: NewName) -> Response:
         """One more name."""
         id = lab.library.profiles.voice(voice_name)["id"]
         profile = lab.library.profiles.set_aliases(id, lambda known: [*known, alias])
