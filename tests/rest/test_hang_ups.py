@@ -79,7 +79,7 @@ def left(lab: VoiceLab, temporary: Path) -> list[Path]:
     """Files of clients: temporary ones, and what is kept."""
     return [
         path
-        for folder in (temporary, lab.files.root)
+        for folder in (temporary, lab.library.files.root)
         for path in folder.rglob("*")
         if path.is_file() and not path.name.startswith("db.")
     ]
@@ -113,7 +113,7 @@ def test_a_stream_that_nobody_hears_any_more_ends_its_take(
     (record,), total = lab.history.list()
     assert (total, record["status"], record["error"]) == (1, "failed", "cancelled")
     assert not [each for each in left(lab, temporary) if temporary in each.parents]
-    lab.delete(record["id"])
+    lab.library.delete(record["id"])
     lab.cache.clear()  # the chunk that was heard is kept for the next take of that text
     assert left(lab, temporary) == before
 
@@ -132,5 +132,5 @@ def test_a_form_that_breaks_off_leaves_nothing(
     assert caller.status in (0, 400)
     assert not [each for each in caplog.records if each.levelname == "ERROR"]
     assert lab.history.list()[1] == 0 and not lab.status.live()
-    assert [profile["name"] for profile in lab.profiles.list()] == ["Default"]
+    assert [profile["name"] for profile in lab.library.profiles.list()] == ["Default"]
     assert left(lab, temporary) == before

@@ -59,11 +59,11 @@ class StorySound:
         """Those whose sound is there."""
         found = []
         for item in self._items.of(id):
-            with missing.left_out(item["id"], "story item", take=item["generation_id"]):
+            with missing.skipping(item["id"], "story item", take=item["generation_id"]):
                 heard = self._items.heard(item)
                 self._files.path(heard.path)
                 found.append((item, heard))
-        missing.check_left(found)
+        missing.check_any_left(found)
         return found
 
     def _clip(self, item: Record, heard: Heard) -> Clip:
