@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from tests.conftest import MakeLab, samples, write_clip
@@ -244,6 +245,19 @@ def test_what_is_no_picture_is_refused(lab: VoiceLab, content: bytes) -> None:
     with pytest.raises(InvalidInput, match="picture"):
         lab.library.profiles.set_avatar(anna["id"], content)
     assert files(lab, "profiles") == []
+
+
+def test_a_clip_that_compresses_a_hundredfold_goes_out_and_comes_in(
+    lab: VoiceLab, tmp_path: Path
+) -> None:
+    """A square wave repeats itself to the sample."""
+    clip = tmp_path / "square.wav"
+    soundfile.write(clip, np.tile(np.repeat([0.3, -0.3], 60), 1200).astype("float32"), 24_000)
+    anna = lab.library.profiles.create("Anna")
+    lab.library.profiles.add_sample(anna["id"], clip)
+    _, content = lab.library.archives.export_profile(anna["id"])
+    back = lab.library.archives.import_profile(io.BytesIO(content))
+    assert back["sample_count"] == 1
 
 
 def test_a_profile_goes_out_and_comes_in(lab: VoiceLab, make_lab: MakeLab, voice: Path) -> None:

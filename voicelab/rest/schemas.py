@@ -37,8 +37,15 @@ MAX_CHUNK_CHARS = 1000
 NOTED = "{} is kept as a note: no engine here follows it."
 
 
+def _no_truth(given: Any) -> Any:
+    if isinstance(given, bool):
+        raise ValueError("a number is wanted, not true or false")
+    return given
+
+
 Seed = Annotated[
     int | None,
+    BeforeValidator(_no_truth),
     Field(ge=RANDOM_SEED, le=MAX_SEED, description="0 to 2**32 - 1; drawn if null or -1"),
 ]
 

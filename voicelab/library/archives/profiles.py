@@ -18,7 +18,7 @@ from pydantic import Field, RootModel
 from voicelab.audio import check_chain, prepare_clip
 from voicelab.errors import BadArchive, BadClip, InvalidInput, NotFound
 from voicelab.library.archives.missing import GONE, Missing
-from voicelab.library.archives.zips import Lenient, entry, manifest, opened
+from voicelab.library.archives.zips import Lenient, add_sound, entry, manifest, opened
 from voicelab.library.clips import written_avatar, written_sample
 from voicelab.library.files.local import Files
 from voicelab.library.pictures import check_picture
@@ -87,7 +87,7 @@ def export_profile(
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", orjson.dumps(described, option=orjson.OPT_INDENT_2))
         for id, audio in clips.items():
-            archive.writestr(f"samples/{id}.wav", audio)
+            add_sound(archive, f"samples/{id}.wav", audio)
         archive.writestr("samples.json", orjson.dumps(texts, option=orjson.OPT_INDENT_2))
         if picture is not None:
             archive.writestr("avatar.png", picture)

@@ -24,7 +24,15 @@ from voicelab.audio import read, wav_bytes, wav_chunks
 from voicelab.errors import BadArchive, Conflict
 from voicelab.library.archives.manifests import Manifest, ManifestVersion, PageManifest
 from voicelab.library.archives.missing import Missing
-from voicelab.library.archives.zips import Budget, Sound, decoded, entry, manifest, opened
+from voicelab.library.archives.zips import (
+    Budget,
+    Sound,
+    add_sound,
+    decoded,
+    entry,
+    manifest,
+    opened,
+)
 from voicelab.library.descriptions import described
 from voicelab.library.files.local import Files
 from voicelab.library.profiles import Profiles
@@ -92,7 +100,7 @@ def export_archive(record: Record, files: Files, missing: Missing | None = None)
         content = _manifest(record, entries) | {"missing": lost.entries}
         archive.writestr(MANIFEST, orjson.dumps(content, option=orjson.OPT_INDENT_2))
         for version, each in zip(versions, entries, strict=True):
-            archive.writestr(f"audio/{each['filename']}", audio[version["id"]])
+            add_sound(archive, f"audio/{each['filename']}", audio[version["id"]])
     return sink.getvalue()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, TypeVar
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from voicelab.audio import decode, to_pcm16
 from voicelab.errors import BadArchive, BadClip, TooLarge
 
-__all__ = ["Budget", "Lenient", "Sound", "decoded", "entry", "manifest", "opened"]
+__all__ = ["Budget", "Lenient", "Sound", "decoded", "entry", "manifest", "opened", "add_sound"]
 
 MAX_ENTRIES = 200
 MAX_UNPACKED_BYTES = 200 * 2**20
@@ -91,6 +92,13 @@ def opened(file: BinaryIO) -> zipfile.ZipFile:
             f"The archive unpacks to {unpacked >> 20} MiB; {MAX_UNPACKED_BYTES >> 20} are allowed."
         )
     return archive
+
+
+def add_sound(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """Add a file of sound: not compressed if an import would refuse it as too much compressed."""
+    ratio = len(content) / max(1, len(zlib.compress(content, 1)))
+    method = zipfile.ZIP_STORED if ratio * 2 > MAX_RATIO else zipfile.ZIP_DEFLATED
+    archive.writestr(name, content, method, compresslevel=1)  # more makes sound hardly smaller
 
 
 def _check_entry(info: zipfile.ZipInfo) -> None:
