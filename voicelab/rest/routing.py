@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
@@ -92,8 +92,12 @@ def _parameters(dependant: Dependant) -> Iterator[str]:
 def _body_fields(dependant: Dependant) -> frozenset[str]:
     """Names in the body that a route takes; none when it reads its body by hand."""
     params = dependant.body_params
-    model = params[0].field_info.annotation if len(params) == 1 else None
-    if not (inspect.isclass(model) and issubclass(model, BaseModel)):
+    kind = params[0].field_info.annotation if len(params) == 1 else None
+    kinds = (kind, *get_args(kind))  # a body that may be left out is `Model | None`
+    model = next(
+        (each for each in kinds if inspect.isclass(each) and issubclass(each, BaseModel)), None
+    )
+    if model is None:
         return frozenset(param.alias for param in params)
     return frozenset(
         str(choice) for name, field in model.model_fields.items() for choice in _names(name, field)
@@ -148,7 +152,8 @@ class _Request(Request):
         if self._form is not None:
             return self._form.keys()
         read = getattr(self, "_strict", None)
-        return read if isinstance(read, dict) else ()
+        given = read.items() if isinstance(read, dict) else ()
+        return (name for name, value in given if value is not None)
 
     async def json(self) -> Any:
         """The body. UTF-8 alone, no NaN, no half surrogate pairs, no deep nesting, no key twice."""
