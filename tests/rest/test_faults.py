@@ -41,6 +41,14 @@ def test_deleting_a_profile_does_not_leave_its_takes_in_the_statistics(client) -
     assert names == {"Default"}
 
 
+def test_a_range_that_is_there_is_sent_without_one_that_is_not(client: TestClient) -> None:
+    id = client.post("/v1/audio/speech", json={"input": "A take."}).headers["x-generation-id"]
+    whole = client.get(f"/audio/{id}").content
+    for header in ("bytes=0-1,99999999-", "bytes=99999999-,0-1"):
+        answer = client.get(f"/audio/{id}", headers={"Range": header})
+        assert answer.status_code == 206 and answer.content == whole[:2]
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=501", "offset=-1", "limit=x"])
 def test_a_limit_of_zero_is_not_a_crash(client, query: str) -> None:
     answer = client.get(f"/history?{query}")

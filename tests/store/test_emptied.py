@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,12 @@ def test_an_empty_file_is_never_a_new_store(tmp_path: Path, content: bytes) -> N
 
 def test_a_folder_of_that_name_is_no_new_store(tmp_path: Path) -> None:
     (tmp_path / "db.json").mkdir()
-    refused(tmp_path, r"db\.json is a folder")
+    refused(tmp_path, r"db\.json is no file of records")
+
+
+def test_a_pipe_of_that_name_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "db.json")
+    refused(tmp_path, r"db\.json is no file of records")
 
 
 @pytest.mark.parametrize("content", [None, b"{}", b'{"_default": {}}', b'{"t": {}, "u": {}}'])
@@ -66,7 +72,7 @@ def test_no_records_beside_takes_are_no_new_store(kept: Path, content: bytes | N
         (kept / "db.json").write_bytes(content)
     refused(
         kept,
-        r"db\.json (is gone|holds no records), .* clips of voices, owner\.txt in it",
+        r"db\.json (is gone|holds no records), .* clips of voices, owner\.txt\.",
     )
 
 
@@ -86,7 +92,7 @@ def test_no_records_beside_takes_are_no_new_store(kept: Path, content: bytes | N
 def test_each_trace_of_records_is_enough(tmp_path: Path, name: str, told: str) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("process 1 on host since 2026-01-01 00:00:00 UTC (app.py)")
-    refused(tmp_path, f"there are {told} in it")
+    refused(tmp_path, f"it has {told}")
 
 
 def test_a_journal_without_its_base_is_refused(opened: Opened, tmp_path: Path) -> None:
@@ -110,7 +116,7 @@ def test_a_new_folder_opens_whatever_a_killed_first_start_left(tmp_path: Path) -
     assert store.count("t") == 0 and not (tmp_path / OWNER).read_text().endswith(NEW_FOLDER)
     store.abandon()
     (tmp_path / "db.json").unlink()
-    refused(tmp_path, r"there are owner\.txt in it")
+    refused(tmp_path, r"it has owner\.txt\.")
 
 
 def test_plain_tinydb_that_has_nothing_is_taken_in(tmp_path: Path) -> None:

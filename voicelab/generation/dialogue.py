@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from voicelab.errors import InvalidInput, Unavailable, VoicelabError
+from voicelab.errors import Interrupted, InvalidInput, Unavailable, VoicelabError
 from voicelab.generation.take import Take
 from voicelab.records import GenerationRequest
 
@@ -77,6 +77,7 @@ class Dialogue:
             InvalidInput, UnknownVoice: a line cannot be spoken; it is named, nothing was made.
             SpeechFailed, StoreFull, Cancelled...: a line failed; it is named, the other takes
                 made here are gone again, the story is as it was.
+            Interrupted: the app ends; all takes made here are gone.
         """
         self._check()
         total = len(self._requests)
@@ -89,8 +90,14 @@ class Dialogue:
                 done += 1
                 progress(done, total)
             self._lab.library.stories.append(self._story_id, [take.id for take in self._begun])
-        except BaseException:
-            failed = [take.id for take in self._begun[done:] if take.live.ended]
+        except BaseException as error:
+            # A line that failed stays, to be looked at. One that was interrupted would be resumed
+            # at the next start, alone and in no story; its chunks are in the cache.
+            failed = (
+                []
+                if isinstance(error, Interrupted)
+                else [take.id for take in self._begun[done:] if take.live.ended]
+            )
             for take in self._begun:
                 take.close()
             self._lab.library.delete_many(

@@ -9,10 +9,11 @@ from uuid import uuid4
 from voicelab.audio import decode, to_pcm16
 from voicelab.errors import BadClip
 from voicelab.library.files.local import Files
-from voicelab.library.profiles import CONTROLS, Profiles
+from voicelab.library.profiles import Profiles
 from voicelab.library.versions import GENERATIONS, VERSIONS, version_row
 from voicelab.records import Generation, now
 from voicelab.store import Store
+from voicelab.text import clean_name
 
 __all__ = ["import_audio"]
 
@@ -49,7 +50,7 @@ def import_audio(
     record = Generation(
         id=str(uuid4()),
         profile_id=profile["id"],
-        text=CONTROLS.sub("", Path(name).stem)[:200].strip() or IMPORTED,
+        text=clean_name(Path(name).stem[:200], IMPORTED),
         language="en",
         audio_path=files.take_path(version_id),
         duration=round(len(pcm) / rate, 4),

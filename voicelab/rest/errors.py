@@ -121,7 +121,7 @@ async def _validation(request: Request, error: RequestValidationError) -> Respon
         return Json(envelope(unreadable, request.scope["path"]), 422)
     where = [str(part) for part in first["loc"]]
     name = ".".join(where[1:]) or where[0]
-    message = first["msg"]
+    message = "send a file" if "Expected UploadFile" in first["msg"] else first["msg"]
     given = first.get("input")
     if isinstance(given, int | float | str | bool):
         message += f"; it was '{str(given)[:60]}'"

@@ -258,7 +258,7 @@ class Strict(Body):
     model_config = ConfigDict(extra="forbid")
 
 
-class GenerationPatch(Plain):
+class GenerationPatch(Strict):
     """PATCH /history/{id}: what is given is set."""
 
     is_favorited: bool | None = None

@@ -154,7 +154,7 @@ def _info(lab: VoiceLab) -> Callable[..., Any]:
             {
                 "api_name": "Chatterbox TTS API",
                 "version": voicelab.__version__,
-                "status": "operational",
+                "status": (lab.library.storage.trouble() or ("operational",))[0],
                 "tts_status": lab.status.current(),
                 "statistics": statistics,
                 "memory_info": memory_info(),

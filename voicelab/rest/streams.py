@@ -35,15 +35,16 @@ class AudioFile(FileResponse):
         if wanted is not None:
             ranges = _ranges(wanted)
             size = (await to_thread.run_sync(os.stat, self.path)).st_size
-            if ranges and not any(_satisfiable(*each, size) for each in ranges):
+            within = [each for each in ranges if _satisfiable(*each, size)]
+            if ranges and not within:
                 raise HTTPException(
                     416,
                     f"The file has {size:,} bytes, and none of that range.",
                     {"Content-Range": f"bytes */{size}"},
                 )
-            if not ranges:
+            if within != ranges or not ranges:
                 kept = [pair for pair in scope["headers"] if pair[0].lower() != b"range"]
-                scope = {**scope, "headers": kept}
+                scope = {**scope, "headers": [*kept, *_range_header(within)]}
         await super().__call__(scope, receive, send)
 
 
@@ -62,6 +63,12 @@ def _sound(first: int | None, last: int | None) -> bool:
     if first is None or last is None:
         return first is not last
     return first <= last
+
+
+def _range_header(ranges: list[tuple[int | None, int | None]]) -> list[tuple[bytes, bytes]]:
+    """As a header; none for no ranges."""
+    told = ("-".join("" if end is None else str(end) for end in each) for each in ranges)
+    return [(b"range", f"bytes={','.join(told)}".encode())] if ranges else []
 
 
 def _satisfiable(first: int | None, last: int | None, size: int) -> bool:

@@ -6,6 +6,7 @@ it about (U+202E). Joiners stay where a script or an emoji is written with them.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any
 
@@ -18,6 +19,12 @@ UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 
 BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 """Letters, marks and symbols that are drawn as nothing."""
+
+PLANES = range(0, 0x110000, 0x10000)
+NONCHARACTERS = re.compile(
+    "[\ufdd0-\ufdef" + "".join(chr(p + 0xFFFE) + chr(p + 0xFFFF) for p in PLANES) + "]"
+)
+"""Code points that are never characters."""
 
 JOINERS = frozenset("\u200c\u200d")
 VIRAMA = 9
@@ -59,7 +66,11 @@ def _seen(name: str, index: int) -> bool:
     character = name[index]
     if character in JOINERS:
         return 0 < index < len(name) - 1 and _joined(name[index - 1], name[index + 1])
-    return unicodedata.category(character) not in UNSEEN and character not in BLANK
+    return (
+        unicodedata.category(character) not in UNSEEN
+        and character not in BLANK
+        and not NONCHARACTERS.match(character)
+    )
 
 
 def _joined(before: str, after: str) -> bool:

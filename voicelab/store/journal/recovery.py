@@ -71,10 +71,10 @@ def recover(system: System, path: Path, anew: bool = False) -> Recovered:
         OSError: it cannot be read.
     """
     found = segments(system, path)
+    if path.exists() and not path.is_file():
+        raise StoreCorrupt(f"{path} is no file of records: move it away. {advice(path)}")
     try:
         content = system.read(path)
-    except IsADirectoryError as error:
-        raise StoreCorrupt(f"{path} is a folder, not a file of records. {advice(path)}") from error
     except FileNotFoundError:
         if found:
             message = f"{path} is gone, but its journal is there. {advice(path)}"
@@ -131,8 +131,7 @@ def segments(system: System, path: Path) -> list[int]:
 def _check_is_new(system: System, path: Path, state: str, anew: bool) -> None:
     if not anew and (found := traces(system, path)):
         raise StoreCorrupt(
-            f"{path} {state}, but this is no new folder: there are {', '.join(found)} in it. "
-            f"{advice(path)}"
+            f"{path} {state}, but this is no new folder: it has {', '.join(found)}. {advice(path)}"
         )
 
 
