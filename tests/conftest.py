@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 MakeLab = Callable[..., "VoiceLab"]
 
-FAST = {"house", "audio", "text", "generation", "library", "lab", "rest/test_routes.py"}
-HEAVY = {"generation/test_reproducible.py", "lab/test_disk.py"}
-"""Folders and files of `--fast`, and what is left out of them: together 85 s of processor time."""
+FAST = {"house", "audio", "text", "generation", "library", "lab", "rest/test_strict.py"}
+HEAVY = {
+    *("generation/test_reproducible.py", "generation/test_resumption.py"),
+    *("lab/test_disk.py", "library/test_storage_faults.py"),
+}
+"""Folders and files of `--fast`, and what is left out of them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
