@@ -330,6 +330,17 @@ def test_clips_of_a_lost_profile_get_one(lab: VoiceLab, voice: Path) -> None:
     assert lab.library.profiles.reference(profile) is not None
 
 
+def test_a_clip_that_no_record_names_is_told(make_lab: MakeLab, voice: Path, capsys) -> None:
+    lab = make_lab()
+    anna = lab.library.profiles.create("Anna")
+    lab.library.profiles.add_sample(anna["id"], voice)
+    for sample in lab.library.profiles.samples(anna["id"]):
+        lab.library.store.delete("samples", sample["id"])
+    lab.close()
+    assert main(["db", "check", "--data-dir", str(lab.settings.data_dir)]) == 1
+    assert "1 of 1 sounds are in no record" in capsys.readouterr().out
+
+
 def test_the_commands_check_and_repair_what_dangles(
     make_lab: MakeLab, tmp_path: Path, capsys
 ) -> None:

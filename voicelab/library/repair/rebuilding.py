@@ -126,8 +126,10 @@ def rebuild(
 
 
 def unnamed_files(store: Store, files: Files) -> tuple[int, int]:
-    """How many files of takes no record names, and how many there are."""
-    named, sounds = _named(store), _sounds(files, TAKES)
+    """How many files of takes and of voices' clips no record names, and how many there are."""
+    clips = {path for (path,) in store.values(SAMPLES, ("audio_path",))}
+    named = _named(store) | clips
+    sounds = [*_sounds(files, TAKES), *_sounds(files, PROFILES)]
     return sum(path not in named for path, _, _ in sounds), len(sounds)
 
 
