@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from voicelab.engines import engine_names
 from voicelab.settings import Settings
 
 __all__ = ["Command", "add_commands"]
@@ -30,12 +29,16 @@ class Command:
 
 
 def add_commands(
-    parser: argparse.ArgumentParser, commands: Mapping[str, Command], dest: str
+    parser: argparse.ArgumentParser,
+    commands: Mapping[str, Command],
+    dest: str,
+    engines: Sequence[str] = (),
 ) -> None:
     """Let a parser take the name of a command and its options.
 
     Args:
         dest: the name under which the parsed options have the chosen `Command`.
+        engines: see `Settings.add_options`.
     """
     words = parser.add_subparsers(
         title="Commands", prog=parser.prog, metavar="COMMAND", required=True
@@ -45,6 +48,6 @@ def add_commands(
         word = words.add_parser(name, help=text.splitlines()[0], description=text)
         if command.settings is None:
             word.usage = "%(prog)s [OPTION ...]"
-        Settings.add_options(word, command.settings, engine_names())
+        Settings.add_options(word, command.settings, engines)
         command.options(word)
         word.set_defaults(**{dest: command})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from voicelab.cli import check_takes, db, doctor, say, serve, storage
@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if not words or (words[0].startswith("-") and words[0] not in HELP):
         words = [SERVE, *words]
-    parser = _parser()
+    # Read for the help alone: the packages that bring engines are imported for it.
+    parser = _parser(engine_names() if any(word in HELP for word in words) else ())
     chosen = parser.parse_args(words)
     settings = Settings.from_options(parser, chosen)
     _log(logging.INFO if chosen.command is serve.COMMAND else logging.WARNING)
@@ -54,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> OptionParser:
+def _parser(engines: Sequence[str]) -> OptionParser:
     parser = OptionParser(
         prog="voicelab",
         usage="%(prog)s [COMMAND] [OPTION ...]",
@@ -62,8 +63,8 @@ def _parser() -> OptionParser:
         epilog="Each command has a --help of its own. Each option here can also be set in the "
         "environment: --data-dir as VOICELAB_DATA_DIR.",
     )
-    add_commands(parser, COMMANDS, "command")
-    Settings.add_options(parser, engines=engine_names())  # for the help: `serve` has them, too
+    add_commands(parser, COMMANDS, "command", engines)
+    Settings.add_options(parser, engines=engines)  # for the help: `serve` has them, too
     return parser
 
 

@@ -18,14 +18,13 @@ from voicelab.library.files.local import TAKES, Files
 from voicelab.library.files.remote import open_files
 from voicelab.library.filters import Filters
 from voicelab.library.library import Library
-from voicelab.library.presets import Presets
 from voicelab.library.profiles import PROFILES, Profiles
 from voicelab.library.repair.rebuilding import rebuild, unnamed_files
 from voicelab.library.repair.references import References
 from voicelab.library.replicas import Replicas
 from voicelab.library.retention.policy import Policy
 from voicelab.library.retention.storage import Storage
-from voicelab.library.retention.sweep import YOUNG_S, Sweep, open_known
+from voicelab.library.retention.sweep import YOUNG_S, Sweep
 from voicelab.library.stories import Stories
 from voicelab.library.story_items import MAX_TRACKS
 from voicelab.library.takes import INTERRUPTED, History
@@ -49,7 +48,6 @@ __all__ = [
     "OPENAI_VOICES",
     "PROFILES",
     "Policy",
-    "Presets",
     "Profiles",
     "References",
     "Replicas",
@@ -65,7 +63,6 @@ __all__ = [
     "import_audio",
     "library_item",
     "open_files",
-    "open_known",
     "processed",
     "rebuild",
     "unnamed_files",

@@ -12,6 +12,7 @@ from starlette.formparsers import MultiPartException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicelab.errors import InvalidInput
+from voicelab.rest.asgi import HttpMiddleware
 from voicelab.rest.forms import MAX_PART_HEADER_BYTES, Parts, check_of
 from voicelab.rest.security.visit import Visit
 from voicelab.text import check_name
@@ -21,7 +22,7 @@ __all__ = ["UPLOAD", "Uploads"]
 UPLOAD = "/gradio_api/upload"
 
 
-class Uploads:
+class Uploads(HttpMiddleware):
     """Looks through each upload while Gradio reads it.
 
     Args:
@@ -30,12 +31,12 @@ class Uploads:
     """
 
     def __init__(self, app: ASGIApp, proxy: tuple[bool, bool]):
-        self.app = app
+        super().__init__(app)
         self._proxy = proxy
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         visit = Visit(scope, *self._proxy)
-        if scope["type"] != "http" or visit.path != UPLOAD or visit.method != "POST":
+        if visit.path != UPLOAD or visit.method != "POST":
             await self.app(scope, receive, send)
             return
         upload = _Upload(visit.header("content-type"), receive)
