@@ -74,6 +74,7 @@ class Guard:
         self._origins = origins
         self._proxy = (behind_proxy, addresses)
         self._throttle = Throttle()
+        self._hidden = HIDDEN if behind_proxy else HIDDEN | FORWARDED
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -142,8 +143,7 @@ class Guard:
         Gradio's own CORS finds no origin and lets nobody in; nor does it put a host into the page
         that no proxy of ours has sent.
         """
-        hidden = HIDDEN if self._proxy[0] else HIDDEN | FORWARDED
-        headers = [pair for pair in visit.scope["headers"] if pair[0] not in hidden]
+        headers = [pair for pair in visit.scope["headers"] if pair[0] not in self._hidden]
         scope = {**visit.scope, "headers": headers}
         if self._proxy[0] and visit.secure:
             scope["scheme"] = "https" if scope["type"] == "http" else "wss"

@@ -36,7 +36,7 @@ class Uploads(HttpMiddleware):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         visit = Visit(scope, *self._proxy)
-        if visit.path != UPLOAD or visit.method != "POST":
+        if visit.method != "POST" or visit.path != UPLOAD:
             await self.app(scope, receive, send)
             return
         upload = _Upload(visit.header("content-type"), receive)
