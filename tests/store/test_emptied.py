@@ -26,9 +26,12 @@ def take(folder: Path, name: str = "take.wav", place: str = "generations") -> Pa
 
 @pytest.fixture
 def kept(opened: Opened, tmp_path: Path) -> Path:
-    """The folder of a store that was closed, with the clip of a voice in it."""
+    """The folder of a store that was closed: three records, a voice and its clip."""
     store = opened()
     fill(store, 3)
+    clip = {"profile_id": "p", "audio_path": "profiles/take.wav"}
+    store.insert("profiles", {"id": "p", "created_at": "0", "name": "Anna"})
+    store.insert("samples", {"id": "s", "created_at": "0"} | clip)
     store.close()
     take(tmp_path, place="profiles")
     return tmp_path
@@ -136,7 +139,7 @@ def test_check_tells_and_restore_brings_back(kept: Path, content: bytes | None, 
     assert command(kept, "check") == 1
     assert "db restore" in capsys.readouterr().out
     assert command(kept, "restore", "--list") == 0
-    assert "3 records" in capsys.readouterr().out
+    assert "5 records" in capsys.readouterr().out
     assert command(kept, "restore") == 0
     if content is not None:
         (aside,) = kept.glob("db.json.replaced-*")
