@@ -12,17 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Both are read when gradio is imported.
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-os.environ.setdefault("GRADIO_RUN_HISTORY", "False")
+from voicelab import ui  # first: it decides how gradio is imported
 
+# isort: split
 import gradio as gr
 from gradio.route_utils import FnIndexInferError
 from gradio.tunneling import CURRENT_TUNNELS
 from gradio.utils import get_upload_folder
 from pydantic import SecretStr
 
-from voicelab import rest, ui
+from voicelab import rest
 from voicelab.cli import end_in_order
 from voicelab.errors import InvalidInput, NotFound, Unavailable
 from voicelab.lab import VoiceLab

@@ -144,6 +144,18 @@ def test_importing_voicelab_is_light() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_starting_writes_no_type_stubs() -> None:
+    code = """if True:
+        import sys
+        opened = []
+        sys.addaudithook(lambda name, args: opened.append(args[0]) if name == "open" else None)
+        import voicelab.server
+        print([path for path in opened if str(path).endswith(".pyi")])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_help_explains_every_option() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "voicelab", "--help"], capture_output=True, text=True, check=True

@@ -1,7 +1,10 @@
 """The page: one file a tab."""
 
+from voicelab.ui import importing  # first: it decides how gradio is imported
+
+# isort: split
 from voicelab.ui import tools
 from voicelab.ui.appearance import appearance
 from voicelab.ui.page import build
 
-__all__ = ["appearance", "build", "tools"]
+__all__ = ["appearance", "build", "importing", "tools"]
