@@ -59,6 +59,31 @@ def test_page_and_routes_share_a_port(url: str) -> None:
     assert missing.status_code == 404 and is_envelope(missing)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "detail"),
+    [
+        ("GET", "/gradio_api/none", 404, "Not Found"),
+        ("PUT", "/gradio_api/queue/join", 405, "Method Not Allowed"),
+    ],
+)
+def test_gradios_errors_have_our_shape_beside_theirs(
+    url: str, method: str, path: str, status: int, detail: str
+) -> None:
+    refused = httpx.request(method, f"{url}{path}")
+    assert refused.status_code == status
+    body = refused.json()
+    assert body["detail"] == detail
+    assert path in body["error"]["message"] and body["error"]["type"]
+
+
+def test_events_of_an_unknown_session_end_without_a_traceback(url: str, caplog) -> None:
+    caplog.set_level("INFO", "voicelab")
+    with httpx.stream("GET", f"{url}/gradio_api/queue/data?session_hash=nobody") as events:
+        assert '"session_not_found":true' in events.read().decode()
+    wait_for(lambda: "Not Found" in caplog.text or None)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def test_takes_are_heard_wherever_their_folder_is(url, page_lab, tmp_path, monkeypatch) -> None:
     """Gradio gives out files of its temporary folder by itself; takes need not lie there."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

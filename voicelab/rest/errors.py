@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any
 
 from fastapi import Request
-from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -133,8 +132,6 @@ async def _validation(request: Request, error: RequestValidationError) -> Respon
 
 async def _http(request: Request, error: HTTPException) -> Response:
     path = request.scope["path"]
-    if path == "/" or path.startswith(GRADIO_PATHS):
-        return await http_exception_handler(request, error)
     kinds = {404: "not_found", 405: "method_not_allowed", 401: "authentication_error"}
     sentences = {
         404: f"There is nothing at {path[:80]}.",
@@ -142,8 +139,14 @@ async def _http(request: Request, error: HTTPException) -> Response:
     }
     message = sentences.get(error.status_code, str(error.detail))
     kind = kinds.get(error.status_code, "invalid_request_error")
-    body = {"message": message, "type": kind, "code": None, "param": None}
-    return Json(_with_detail({"error": body}, path), error.status_code, headers=error.headers)
+    body: dict[str, Any] = {
+        "error": {"message": message, "type": kind, "code": None, "param": None}
+    }
+    if path == "/" or path.startswith(GRADIO_PATHS):
+        body["detail"] = error.detail  # Gradio's page and client read it as Gradio wrote it
+    else:
+        body = _with_detail(body, path)
+    return Json(body, error.status_code, headers=error.headers)
 
 
 class ErrorShield(HttpMiddleware):
@@ -167,7 +170,12 @@ class ErrorShield(HttpMiddleware):
                 await answer(error, scope["path"])(scope, receive, send)
         except ClientDisconnect:
             log.debug("the client of %s hung up before its body's end", scope["path"])
-        except Exception:
+        except Exception as error:
+            if started and isinstance(error.__cause__, HTTPException):
+                # Gradio's stream of events has told its client; FastAPI had it answered again.
+                log.info("the events of %s ended: %s", scope["path"], error.__cause__.detail)
+                await send({"type": "http.response.body", "body": b""})
+                return
             log.exception("unexpected error at %s", scope["path"])
             if not started:
                 failure = errors.VoicelabError("Something went wrong on the server; see its log.")
