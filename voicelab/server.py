@@ -86,7 +86,7 @@ class Lab(gr.Blocks):
         # From what was configured: arguments of an earlier launch are over.
         settings = self.lab.settings = _settled(self.lab.configured, arguments)
         application = rest.build(self.lab)
-        layers = rest.middleware(settings, share=settings.share, kept=self._kept())
+        layers = rest.middleware(settings, share=settings.share, gradio_files=self._gradio_files())
         defaults = {
             "server_name": settings.host,
             "server_port": settings.port or _free_port(settings.host),
@@ -113,7 +113,7 @@ class Lab(gr.Blocks):
                     KeyError: _no_endpoint,
                 },
                 "openapi_url": None,
-                **rest.outermost(layers),
+                **rest.application_arguments(layers),
             },
         }
         _warn_when_open(settings)
@@ -141,9 +141,9 @@ class Lab(gr.Blocks):
             for tunnel in CURRENT_TUNNELS:
                 tunnel.kill()
 
-    def _kept(self) -> rest.Kept:
+    def _gradio_files(self) -> rest.GradioFiles:
         takes = self.lab.library.files.target(TAKES)
-        return rest.Kept(Path(get_upload_folder()), takes, self.upload_file_set.__contains__)
+        return rest.GradioFiles(Path(get_upload_folder()), takes, self.upload_file_set.__contains__)
 
 
 async def _no_endpoint(request: Any, error: Exception) -> Any:
@@ -151,7 +151,9 @@ async def _no_endpoint(request: Any, error: Exception) -> Any:
     path: str = request.scope["path"]
     if isinstance(error, KeyError) and not path.endswith(BY_NUMBER):
         raise error
-    return rest.answer(NotFound("There is no endpoint or component of that name or number."))
+    return rest.error_response(
+        NotFound("There is no endpoint or component of that name or number.")
+    )
 
 
 def _settled(settings: Settings, arguments: dict[str, Any]) -> Settings:

@@ -16,19 +16,21 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tests.conftest import MakeLab
 from voicelab.errors import TooManyAttempts
-from voicelab.rest import build, middleware, outermost
+from voicelab.rest import application_arguments, build, middleware
+from voicelab.rest.security.connection import Connection, origin_parts
 from voicelab.rest.security.credentials import LIFETIME_S, Credentials
 from voicelab.rest.security.guard import Guard, is_open
 from voicelab.rest.security.headers import Headers
 from voicelab.rest.security.throttle import ADDRESSES, ATTEMPTS, WINDOW_S, Throttle
-from voicelab.rest.security.visit import Visit, origin_parts
 from voicelab.settings import Settings
 
 
-def visit(path: str = "/", method: str = "POST", proxy: bool = False, **headers: str) -> Visit:
+def connection(
+    path: str = "/", method: str = "POST", proxy: bool = False, **headers: str
+) -> Connection:
     named = [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
     scope: dict[str, Any] = {"type": "http", "method": method, "path": path, "headers": named}
-    return Visit({"scheme": "http", "client": ("10.0.0.1", 5), **scope}, proxy, proxy)
+    return Connection({"scheme": "http", "client": ("10.0.0.1", 5), **scope}, proxy, proxy)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def visit(path: str = "/", method: str = "POST", proxy: bool = False, **headers:
     ],
 )
 def test_an_origin_is_own_when_its_host_and_port_are(host: str, origin: str, own: bool) -> None:
-    assert visit(host=host, origin=origin).is_own is own
+    assert connection(host=host, origin=origin).is_own is own
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_an_origin_is_own_when_its_host_and_port_are(host: str, origin: str, own
     ],
 )
 def test_what_the_browser_says_of_the_site_counts(headers: dict[str, str], own: bool) -> None:
-    assert visit(host="x.org", **headers).is_own is own
+    assert connection(host="x.org", **headers).is_own is own
 
 
 def test_forwarded_headers_count_when_they_are_trusted_alone() -> None:
@@ -74,10 +76,10 @@ def test_forwarded_headers_count_when_they_are_trusted_alone() -> None:
         **{"host": "localhost:7860", "origin": "https://x.org", "x_forwarded_host": "x.org"},
         **{"x_forwarded_proto": "https", "x_forwarded_for": "1.1.1.1, 2.2.2.2"},
     }
-    direct, behind = visit(**headers), visit(proxy=True, **headers)
+    direct, behind = connection(**headers), connection(proxy=True, **headers)
     assert (direct.is_own, direct.secure, direct.address) == (False, False, "10.0.0.1")
     assert (behind.is_own, behind.secure, behind.address) == (True, True, "2.2.2.2")
-    assert not visit(proxy=True, **{**headers, "x_forwarded_proto": "http"}).is_own
+    assert not connection(proxy=True, **{**headers, "x_forwarded_proto": "http"}).is_own
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_forwarded_headers_count_when_they_are_trusted_alone() -> None:
     ],
 )
 def test_addresses_are_told_apart_as_households_are(told: str, address: str) -> None:
-    assert visit(proxy=True, x_forwarded_for=told).address == address
+    assert connection(proxy=True, x_forwarded_for=told).address == address
 
 
 def test_an_origin_has_three_parts_or_none() -> None:
@@ -106,8 +108,8 @@ def test_a_path_is_what_the_router_sees(root: str) -> None:
     for path, open_to_all in (("/health", True), ("/history", False), ("/labhealth", False)):
         scope = {"type": "http", "method": "GET", "headers": [], "root_path": root}
         prefix = root.rstrip("/")
-        assert is_open(Visit({**scope, "path": prefix + path})) is open_to_all
-        assert is_open(Visit({**scope, "path": path})) is open_to_all
+        assert is_open(Connection({**scope, "path": prefix + path})) is open_to_all
+        assert is_open(Connection({**scope, "path": path})) is open_to_all
 
 
 @pytest.mark.parametrize(
@@ -115,9 +117,11 @@ def test_a_path_is_what_the_router_sees(root: str) -> None:
     ["/static/", "/static", "/static//x", "/static/../config", "/static/.git", "/assets/a\\b"],
 )
 def test_nothing_but_plain_names_is_a_static_file(path: str) -> None:
-    assert not is_open(visit(path, "GET"))
-    assert is_open(visit("/static/js/x-1.2_3@4.js", "GET")) and is_open(visit("/health", "HEAD"))
-    assert not is_open(visit("/health", "POST"))
+    assert not is_open(connection(path, "GET"))
+    assert is_open(connection("/static/js/x-1.2_3@4.js", "GET")) and is_open(
+        connection("/health", "HEAD")
+    )
+    assert not is_open(connection("/health", "POST"))
 
 
 @pytest.mark.parametrize("key", ["secret", "schlüssel", "ключ", "🗝", " padded ", "a" * 5000])
@@ -138,21 +142,21 @@ def test_logins_are_compared_as_a_whole() -> None:
     ):
         assert lock.is_login(name.encode(), password.encode()) is right
         token = base64.b64encode(f"{name}:{password}".encode()).decode()
-        assert lock.sent_login(visit(authorization=f"Basic {token}")) is right
+        assert lock.sent_login(connection(authorization=f"Basic {token}")) is right
     for broken in ("!!!", "", "YQ", "YQ=="):
-        assert lock.sent_login(visit(authorization=f"basic {broken}")) is False
-    assert lock.sent_login(visit(authorization="Bearer x")) is None
+        assert lock.sent_login(connection(authorization=f"basic {broken}")) is False
+    assert lock.sent_login(connection(authorization="Bearer x")) is None
     assert not Credentials(None, []) and not Credentials("", [])
 
 
 def test_a_cookie_ends_and_is_void_when_the_key_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     lock = Credentials("key", [("ann", "pw")])
     value = lock.cookie()
-    sent = visit(cookie=f"other=1; {lock.cookie_name}={value}")
+    sent = connection(cookie=f"other=1; {lock.cookie_name}={value}")
     assert lock.sent_cookie(sent) and Credentials("key", [("ann", "pw")]).sent_cookie(sent)
     for other in (Credentials("other", [("ann", "pw")]), Credentials("key", [("ann", "other")])):
         assert other.cookie_name != lock.cookie_name
-        assert not other.sent_cookie(visit(cookie=f"{other.cookie_name}={value}"))
+        assert not other.sent_cookie(connection(cookie=f"{other.cookie_name}={value}"))
     assert lock.cookie() != value
     later = int(value.split(".")[1])
     monkeypatch.setattr("time.time", lambda: later + 1)
@@ -239,7 +243,7 @@ def test_a_websocket_is_locked_as_everything_else(make_lab: MakeLab) -> None:
 def test_an_application_that_never_started_lets_nobody_in(make_lab: MakeLab) -> None:
     lab = make_lab(api_key="key")
     layers = middleware(lab.settings, any_host=True)
-    application = FastAPI(routes=build(lab).routes, **outermost(layers))
+    application = FastAPI(routes=build(lab).routes, **application_arguments(layers))
     bare = TestClient(application)
     for headers in ({}, {"x-api-key": "key"}):
         assert bare.get("/history", headers=headers).status_code == 503

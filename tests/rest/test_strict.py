@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from voicelab.lab import VoiceLab
 from voicelab.rest import application
 from voicelab.rest.forms import MAX_PARTS
-from voicelab.rest.routing import MAX_DEPTH, UNREAD, Router
+from voicelab.rest.routing import BODY_NOT_USED, MAX_DEPTH, Router
 
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "multipart/form-data; boundary=B"}
@@ -178,7 +178,7 @@ def test_a_body_that_a_route_does_not_take_is_told_or_refused(
     take = lab.generate("It stays.", progress=False)
     told = client.post("/storage/cleanup", json={"dry_run": False})
     assert told.json()["dry_run"] is True
-    assert told.headers["x-warnings"] == json.dumps([UNREAD])
+    assert told.headers["x-warnings"] == json.dumps([BODY_NOT_USED])
     assert "x-warnings" not in client.post("/storage/cleanup", json={}).headers
     refused(client.request("DELETE", f"/history/{take.id}", json={"ids": []}), 422)
     assert client.get(f"/history/{take.id}").status_code == 200

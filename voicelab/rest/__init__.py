@@ -1,13 +1,13 @@
-"""The documented routes, as an application of their own; `server.py` grafts it on Gradio's."""
+"""The documented REST routes as a FastAPI application; `server.py` adds its routes to Gradio's."""
 
 from voicelab.rest.application import build
-from voicelab.rest.errors import answer
-from voicelab.rest.security.layers import Kept, middleware, outermost
+from voicelab.rest.errors import error_response
+from voicelab.rest.security.layers import GradioFiles, application_arguments, middleware
 
 __all__ = [
-    "answer",
-    "Kept",
+    "GradioFiles",
     "build",
+    "error_response",
     "middleware",
-    "outermost",
+    "application_arguments",
 ]

@@ -1,4 +1,4 @@
-"""All routers in one FastAPI application."""
+"""The FastAPI application with all routers."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ from voicelab.rest import (
 from voicelab.rest.dialects import chatterbox, chatterbox_server, openai, studio
 from voicelab.rest.errors import exception_handlers
 from voicelab.rest.openapi import describe
-from voicelab.rest.polls import polls
+from voicelab.rest.progress import progress_routes
 from voicelab.rest.security.layers import middleware
 
 __all__ = ["build"]
 
 
 def build(lab: VoiceLab) -> FastAPI:
-    """The REST application over a lab; works alone (TestClient) and grafted."""
+    """The REST application of a lab.
+
+    It can be served alone, as tests do with TestClient, or have its routes added to Gradio's.
+    """
     application = FastAPIOffline(
         title="voicelab",
         version=voicelab.__version__,
         description="Speech, its live status and every take kept.",
-        # For itself alone: within Gradio's application only its routes are used.
+        # Used when it is served alone; Gradio's application takes over its routes only.
         middleware=middleware(lab.settings, any_host=True),
         exception_handlers=exception_handlers(),
     )
@@ -56,7 +59,7 @@ def build(lab: VoiceLab) -> FastAPI:
         chatterbox_server,
     ):
         application.include_router(module.router(lab))
-    # Before all others: a hundred pollers are answered without FastAPI's machinery.
-    application.router.routes[:0] = polls(lab)
+    # Before all others, so that many polling clients are answered without FastAPI's overhead.
+    application.router.routes[:0] = progress_routes(lab)
     describe(application)
     return application

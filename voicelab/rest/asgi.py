@@ -1,4 +1,4 @@
-"""What middleware has in common."""
+"""The base class of ASGI middleware that handles HTTP requests only."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ __all__ = ["HttpMiddleware"]
 
 
 class HttpMiddleware:
-    """Middleware that looks at HTTP alone, in `handle`; all else goes on as it is.
+    """ASGI middleware that passes everything but HTTP requests (websockets, lifespan) on.
+
+    Subclasses implement `handle`.
 
     Args:
-        app: what comes behind it.
+        app: the ASGI application that is wrapped.
     """
 
     def __init__(self, app: ASGIApp):
@@ -24,5 +26,5 @@ class HttpMiddleware:
             await self.app(scope, receive, send)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Answer an HTTP request, or pass it on to `self.app`."""
         raise NotImplementedError

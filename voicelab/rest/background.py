@@ -1,4 +1,4 @@
-"""Long work for a client that waits for it: in threads of its own, stopped when it hangs up."""
+"""Worker threads for requests that take long, with cancellation when the client disconnects."""
 
 from __future__ import annotations
 
@@ -19,21 +19,35 @@ T = TypeVar("T")
 
 
 class Background:
-    """The threads of some routes; waiting takes would use up the server's worker threads.
+    """A thread pool of its own for slow routes.
+
+    The server's shared worker threads would be used up by takes that wait for an engine.
 
     Args:
-        settings: how many requests may wait or run at once.
+        settings: `max_queue` + 1 calls may run at once.
     """
 
     def __init__(self, settings: Settings):
         self._threads = CapacityLimiter(settings.max_queue + 1)
 
     async def run(self, work: Callable[[], T], abandon: bool = False) -> T:
-        """Call in one of the threads, which goes on alone when it is to be abandoned."""
+        """Call `work` in one of the threads and return its result.
+
+        Args:
+            work: the function to call.
+            abandon: if the calling task is cancelled, return at once; the thread finishes by
+                itself.
+        """
         return await to_thread.run_sync(work, limiter=self._threads, abandon_on_cancel=abandon)
 
     async def wait(self, request: Request, work: Callable[[], T], cancel: Callable[[], None]) -> T:
-        """What the work gives; `cancel` is to end it soon when the client hangs up."""
+        """The result of `work`, called in one of the threads.
+
+        Args:
+            request: checked every HANG_UP_POLL_S seconds for a client that has disconnected.
+            work: the function to call.
+            cancel: called when the client disconnects; it must make `work` end soon.
+        """
         running = asyncio.ensure_future(self.run(work))
         try:
             while not running.done():

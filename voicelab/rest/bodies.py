@@ -1,4 +1,4 @@
-"""How long a request may take to send its body."""
+"""A time limit for receiving the body of a request."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from voicelab.rest.asgi import HttpMiddleware
 
 __all__ = ["BodyTimeout"]
 
-LEAST_RATE = 32 * 1024
-"""In bytes a second: what was sent gives more time, so that a slow line may send a large file."""
+MIN_BYTES_PER_S = 32 * 1024
+"""Each so many bytes received extend the limit by a second, for large files over slow lines."""
 
 
 class BodyTimeout(HttpMiddleware):
-    """Ends requests whose body trickles in: each holds a connection, and an upload a file.
+    """Refuses requests whose body arrives too slowly; each would occupy a connection and a file.
 
     Args:
-        app: what reads the bodies.
-        timeout_s: from the first look at a body to its end, beside a second for each LEAST_RATE.
+        app: the ASGI application that reads the bodies.
+        timeout_s: seconds from the first read of a body to its end, plus one second for each
+            MIN_BYTES_PER_S bytes received.
     """
 
     def __init__(self, app: ASGIApp, timeout_s: float):
@@ -30,19 +31,19 @@ class BodyTimeout(HttpMiddleware):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(receive, self._timeout_s)
 
-        async def unless_late(message: Message) -> None:
-            # FastAPI makes a 400 of whatever goes wrong while it reads a body.
+        async def send_in_time(message: Message) -> None:
+            # FastAPI answers any error while it reads a body with 400; TooSlow is 408.
             if not body.late or body.answered:
                 body.answered = True
                 await send(message)
 
-        await self.app(scope, body.receive, unless_late)
+        await self.app(scope, body.receive, send_in_time)
         if body.late and not body.answered:
             raise body.error()
 
 
 class _Body:
-    """The body of one request as it comes."""
+    """The body of one request while it is received."""
 
     def __init__(self, receive: Receive, timeout_s: float):
         self._receive = receive
@@ -54,12 +55,12 @@ class _Body:
         self.answered = False
 
     async def receive(self) -> Message:
-        """The next message; after the body's end they may take as long as they like.
+        """The next ASGI message. There is no limit after the end of the body.
 
         Raises:
             TooSlow: the time is over.
         """
-        # Who answers before the body's end only listens whether the client has gone.
+        # After the answer has begun, `receive` is only called to notice a disconnect.
         if self._ended or self.answered:
             return await self._receive()
         try:
@@ -75,7 +76,7 @@ class _Body:
     def _left_s(self) -> float:
         now = asyncio.get_running_loop().time()
         self._began = now if self._began is None else self._began
-        return self._began + self._timeout_s + self._size / LEAST_RATE - now
+        return self._began + self._timeout_s + self._size / MIN_BYTES_PER_S - now
 
     def error(self) -> TooSlow:
         return TooSlow(

@@ -1,4 +1,4 @@
-"""What there is: voices, engines, languages, configuration."""
+"""Routes that list voices, engines, languages and the configuration."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ OBJECT = {"object": "voice"}
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     routes = Router(tags=["catalog"])
 
     def voices() -> Response:
-        """The profiles, in the shapes of both servers."""
+        """List the profiles as voices, in the shapes of both documented servers."""
         profiles = [
             profile | library_item(profile, lab.library.profiles.samples(profile["id"])) | OBJECT
             for profile in lab.library.profiles.list()
@@ -44,11 +44,11 @@ def router(lab: VoiceLab) -> APIRouter:
         )
 
     async def config() -> Response:
-        """Defaults and limits."""
+        """Return the defaults and limits of this server."""
         return Json(_config(lab))
 
     async def languages() -> Response:
-        """Of the default engine."""
+        """List the languages of the default engine."""
         spoken = lab.registry.info().languages
         items = [{"code": code, "name": name} for code, name in spoken.items()]
         kind = "multilingual" if len(items) > 1 else "standard"
@@ -56,7 +56,7 @@ def router(lab: VoiceLab) -> APIRouter:
         return Json(body | {"model_type": kind})
 
     def engines() -> Response:
-        """Each engine, what it can, and whether it can be used here."""
+        """List the engines, their parameters, and whether each can be used here."""
         return Json([_engine(lab, name) for name in lab.registry.names])
 
     table = (

@@ -1,4 +1,4 @@
-"""Every error as {"error": {message, type, code, param}}, and the only table of statuses."""
+"""The JSON body of errors, {"error": {message, type, code, param}}, and their HTTP statuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voicelab import errors
 from voicelab.rest.asgi import HttpMiddleware
 from voicelab.rest.json import Json
 
-__all__ = ["ErrorShield", "answer", "envelope", "exception_handlers", "status_code"]
+__all__ = ["ErrorShield", "error_body", "error_response", "exception_handlers", "status_code"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ STUDIO_PATHS = (
     *("/history", "/generate", "/generations", "/audio", "/effects", "/profiles", "/samples"),
     *("/stories", "/models/status", "/tasks", "/settings"),
 )
-"""Routes of the voice studio's clients: they show the text at `detail`."""
+"""Routes of the voice studio, whose clients read the message at `detail`."""
 
 GRADIO_PATHS = (
     *("/login", "/logout", "/config", "/static", "/assets", "/svelte", "/favicon.ico"),
@@ -65,29 +65,34 @@ GRADIO_PATHS = (
 
 
 def status_code(error: errors.VoicelabError) -> int:
-    """Of the nearest class in the table."""
+    """The HTTP status of an error: that of the nearest class in STATUS."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def envelope(error: errors.VoicelabError, path: str = "") -> dict[str, Any]:
-    """The body of an error.
+def error_body(error: errors.VoicelabError, path: str = "") -> dict[str, Any]:
+    """The JSON body of an error.
 
     Args:
         error: what went wrong.
-        path: of the request; the routes of the voice studio have the text at `detail` too.
+        path: of the request; routes of the voice studio have the message at `detail` as well.
     """
     body = {"message": error.message, "type": error.type, "code": error.code, "param": error.param}
     return _with_detail({"error": body}, path)
 
 
 def _with_detail(body: dict[str, Any], path: str) -> dict[str, Any]:
-    studio = any(path == known or path.startswith(f"{known}/") for known in STUDIO_PATHS)
+    studio = any(path == prefix or path.startswith(f"{prefix}/") for prefix in STUDIO_PATHS)
     return body | {"detail": body["error"]["message"]} if studio else body
 
 
-def answer(error: errors.VoicelabError, path: str = "") -> Response:
-    """The whole response; `path` as in `envelope`."""
-    return Json(envelope(error, path), status_code(error), headers=_headers(error))
+def error_response(error: errors.VoicelabError, path: str = "") -> Response:
+    """The response for an error: body, status and headers.
+
+    Args:
+        error: what went wrong.
+        path: of the request, as in `error_body`.
+    """
+    return Json(error_body(error, path), status_code(error), headers=_headers(error))
 
 
 def _headers(error: errors.VoicelabError) -> dict[str, str]:
@@ -95,42 +100,42 @@ def _headers(error: errors.VoicelabError) -> dict[str, str]:
         return {"WWW-Authenticate": error.challenge}
     if isinstance(error, errors.TooManyAttempts):
         return {"Retry-After": str(error.retry_after_s)}
-    # The rest of a slow body is not waited for.
+    # Close the connection instead of reading the rest of a slow body.
     return {"Connection": "close"} if isinstance(error, errors.TooSlow) else {}
 
 
 def exception_handlers() -> dict[Any, Callable[..., Any]]:
-    """For FastAPI and, grafted, for Gradio's application."""
+    """Exception class -> handler, for FastAPI's application and for Gradio's."""
     return {
-        errors.VoicelabError: _known,
-        RequestValidationError: _validation,
-        HTTPException: _http,
+        errors.VoicelabError: _handle_voicelab_error,
+        RequestValidationError: _handle_validation_error,
+        HTTPException: _handle_http_error,
     }
 
 
-async def _known(request: Request, error: errors.VoicelabError) -> Response:
-    return answer(error, request.scope["path"])
+async def _handle_voicelab_error(request: Request, error: errors.VoicelabError) -> Response:
+    return error_response(error, request.scope["path"])
 
 
-async def _validation(request: Request, error: RequestValidationError) -> Response:
+async def _handle_validation_error(request: Request, error: RequestValidationError) -> Response:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         reason = str(first.get("ctx", {}).get("error", ""))[:80]
         unreadable = errors.InvalidInput(f"The body is not JSON: {reason}.")
-        return Json(envelope(unreadable, request.scope["path"]), 422)
+        return Json(error_body(unreadable, request.scope["path"]), 422)
     where = [str(part) for part in first["loc"]]
     name = ".".join(where[1:]) or where[0]
     message = "send a file" if "Expected UploadFile" in first["msg"] else first["msg"]
     given = first.get("input")
     if isinstance(given, int | float | str | bool):
         message += f"; it was '{str(given)[:60]}'"
-    known = errors.InvalidInput(f"{name[:80]}: {message}.", param=name[:80])
-    # The documents' rule: a bad query or path is 400, a bad body 422.
+    prefix = errors.InvalidInput(f"{name[:80]}: {message}.", param=name[:80])
+    # As documented: a wrong query or path is 400, a wrong body 422.
     code = 422 if where[0] == "body" else 400
-    return Json(envelope(known, request.scope["path"]), code)
+    return Json(error_body(prefix, request.scope["path"]), code)
 
 
-async def _http(request: Request, error: HTTPException) -> Response:
+async def _handle_http_error(request: Request, error: HTTPException) -> Response:
     path = request.scope["path"]
     kinds = {404: "not_found", 405: "method_not_allowed", 401: "authentication_error"}
     sentences = {
@@ -150,24 +155,24 @@ async def _http(request: Request, error: HTTPException) -> Response:
 
 
 class ErrorShield(HttpMiddleware):
-    """Pure ASGI, outside of everything of ours: no traceback ever reaches a client.
+    """ASGI middleware that turns every exception into an error response without a traceback.
 
-    Gradio 6.8 runs FastAPI in debug mode, so an exception handler is not enough.
+    An exception handler is not enough: Gradio 6.8 runs FastAPI in debug mode.
     """
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
-        async def watched(message: Message) -> None:
+        async def watched_send(message: Message) -> None:
             nonlocal started
             started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, receive, watched_send)
         except errors.VoicelabError as error:
             if not started:
-                await answer(error, scope["path"])(scope, receive, send)
+                await error_response(error, scope["path"])(scope, receive, send)
         except ClientDisconnect:
             log.debug("the client of %s hung up before its body's end", scope["path"])
         except Exception as error:
@@ -179,4 +184,4 @@ class ErrorShield(HttpMiddleware):
             log.exception("unexpected error at %s", scope["path"])
             if not started:
                 failure = errors.VoicelabError("Something went wrong on the server; see its log.")
-                await answer(failure, scope["path"])(scope, receive, send)
+                await error_response(failure, scope["path"])(scope, receive, send)

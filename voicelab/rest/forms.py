@@ -1,4 +1,4 @@
-"""Forms as they come, looked through on the way: UTF-8, not too many fields, and whole."""
+"""Checks of form bodies while they are received: UTF-8, number of fields, completeness."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from urllib.parse import unquote_to_bytes
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 
-__all__ = ["MAX_PARTS", "MAX_PART_HEADER_BYTES", "Check", "Parts", "check_of", "is_text"]
+__all__ = [
+    "MAX_PARTS",
+    "MAX_PART_HEADER_BYTES",
+    "BodyCheck",
+    "MultipartCheck",
+    "body_check",
+    "is_text",
+]
 
 MAX_PARTS = 100
 MAX_PART_HEADER_BYTES = 4096
 MAX_FORM_BYTES = 1 << 20
-"""Of a form that is not multipart, which holds no file."""
+"""Largest urlencoded form, in bytes; it cannot hold a file."""
 
 
 def is_text(content: bytes) -> bool:
-    """Whether it is UTF-8."""
+    """Whether the bytes are valid UTF-8."""
     try:
         content.decode()
     except UnicodeDecodeError:
@@ -26,30 +33,38 @@ def is_text(content: bytes) -> bool:
     return True
 
 
-class Check:
-    """Anything may come."""
+class BodyCheck:
+    """Checks a body while it is received. This base class accepts every body."""
 
     def feed(self, part: bytes) -> None:
-        """Look at what came."""
+        """Check the next part of the body; raises HTTPException."""
 
     def end(self) -> None:
-        """Look at the whole; raises HTTPException."""
+        """Check that the body is complete and valid as a whole; raises HTTPException."""
 
 
-def check_of(content_type: str, parts: type[Parts] | None = None) -> Check:
-    """The check of a body of that type, by `parts` where it is multipart; raises HTTPException."""
+def body_check(content_type: str, parts: type[MultipartCheck] | None = None) -> BodyCheck:
+    """The check for a body of this content type.
+
+    Args:
+        content_type: value of the Content-Type header.
+        parts: class of the check of multipart bodies; MultipartCheck when None.
+
+    Raises:
+        HTTPException: a form in another charset than UTF-8.
+    """
     kind, options = parse_options_header(content_type)
     if kind == b"application/x-www-form-urlencoded":
-        return _Fields()
+        return _UrlencodedCheck()
     if kind != b"multipart/form-data" or b"boundary" not in options:
-        return Check()
+        return BodyCheck()
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8", b"us-ascii"):
         raise HTTPException(422, "A form is read as UTF-8 alone.")
-    return (parts or Parts)(options[b"boundary"])
+    return (parts or MultipartCheck)(options[b"boundary"])
 
 
-class _Fields(Check):
-    """name=value&name=value: all UTF-8, not too many."""
+class _UrlencodedCheck(BodyCheck):
+    """A urlencoded form: UTF-8, fewer than MAX_PARTS fields, at most MAX_FORM_BYTES."""
 
     def __init__(self) -> None:
         self._content = bytearray()
@@ -66,8 +81,8 @@ class _Fields(Check):
             raise HTTPException(422, "The form is not UTF-8.")
 
 
-class Parts(Check):
-    """Multipart: names and texts are UTF-8, not too many parts, and the last one is there."""
+class MultipartCheck(BodyCheck):
+    """A multipart form: names and texts in UTF-8, at most MAX_PARTS parts, and a final boundary."""
 
     def __init__(self, boundary: bytes):
         self._count = 0
@@ -99,8 +114,8 @@ class Parts(Check):
         if not self._ended:
             raise HTTPException(400, "The form ends before its last boundary.")
 
-    def begun(self, disposition: bytes) -> None:
-        """A part begins: what its Content-Disposition says. Raises HTTPException."""
+    def on_part(self, disposition: bytes) -> None:
+        """Called with the Content-Disposition of each part; may raise HTTPException."""
 
     def _begin(self) -> None:
         self._count += 1
@@ -131,7 +146,7 @@ class Parts(Check):
     def _headers(self) -> None:
         self._header_bytes.decode()
         self._is_file = b"filename" in self._disposition.lower()
-        self.begun(self._disposition)
+        self.on_part(self._disposition)
 
     def _data(self, content: bytes, start: int, end: int) -> None:
         if not self._is_file:

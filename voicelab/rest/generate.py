@@ -1,4 +1,4 @@
-"""Takes in the background: made, made again, resumed; a record at once."""
+"""Routes that make takes in the background and return the record at once."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from voicelab.rest.schemas import GenerateBody, SeedBody
 __all__ = ["router"]
 
 POLL_S = 0.5
-"""Between two looks at the record of a take that another replica makes."""
+"""Seconds between two reads of the record of a take that another replica makes."""
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     routes = Router(tags=["generate"])
     listeners = Listeners(lab.status)
 
     def generate(body: GenerateBody) -> Response:
-        """Start a take; its pending record."""
+        """Start a take in the background and return its pending record."""
         record = lab.submit(body.request())
         return Json(record, warnings=record["warnings"])
 
@@ -44,7 +44,7 @@ def router(lab: VoiceLab) -> APIRouter:
 
     @routes.get("/generate/{id}/status", **files("text/event-stream"))
     async def generation_status(id: str) -> Response:
-        """Server-sent events with the record's status until it is completed or failed."""
+        """Stream the status of a take as server-sent events until it is completed or failed."""
         await to_thread.run_sync(lab.history.get, id)
         events = _events(lab, listeners, id)
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -52,7 +52,7 @@ def router(lab: VoiceLab) -> APIRouter:
 
     @routes.post("/generate/{id}/cancel", response_model=Message)
     def cancel_generation(id: str) -> Response:
-        """Stop a take that is being made; 409 when it is finished."""
+        """Cancel a take that is being made; 409 when it has ended."""
         live = _request_id(lab, id)
         if live is None:
             elsewhere = lab.history.get(id)["status"] == "pending"
@@ -64,36 +64,36 @@ def router(lab: VoiceLab) -> APIRouter:
         lab.cancel(live)
         return Json({"message": "Generation is being cancelled.", "id": id})
 
-    _again(lab, routes)
+    _add_remake_routes(lab, routes)
     return routes
 
 
-def _again(lab: VoiceLab, routes: Router) -> None:
-    """Routes that speak a take once more, or its rest."""
+def _add_remake_routes(lab: VoiceLab, routes: Router) -> None:
+    """Add the routes that speak an existing take again, wholly or in part."""
 
-    def again(take: Take, body: SeedBody | None = None) -> Response:
+    def start_take(take: Take, body: SeedBody | None = None) -> Response:
         warnings = (*take.warnings, *(body.warnings if body else ()))
         return Json(lab.submit(take), warnings=warnings)
 
     def regenerate(id: str, body: Annotated[SeedBody | None, Body()] = None) -> Response:
-        """The same text and settings with a new seed, as a new version, in the background."""
-        return again(lab.regenerate(id, body.seed if body else None), body)
+        """Speak a take again with a new seed, as a new version, in the background."""
+        return start_take(lab.regenerate(id, body.seed if body else None), body)
 
     def regenerate_chunk(
         id: str,
         index: Annotated[int, PathParameter(ge=0, le=2**31)],
         body: Annotated[SeedBody | None, Body()] = None,
     ) -> Response:
-        """One sentence with a new seed, the others as they are, as a new version."""
-        return again(lab.regenerate_chunk(id, index, body.seed if body else None), body)
+        """Speak one chunk again with a new seed and keep the others, as a new version."""
+        return start_take(lab.regenerate_chunk(id, index, body.seed if body else None), body)
 
     def retry(id: str) -> Response:
-        """The same text, settings and seeds spoken again: the same sound."""
-        return again(lab.retry(id))
+        """Speak a take again with the same text, settings and seeds, for the same sound."""
+        return start_take(lab.retry(id))
 
     def resume(id: str) -> Response:
-        """A failed or interrupted take, made whole from the chunks there are."""
-        return again(lab.resume(id))
+        """Complete a failed or interrupted take, reusing the chunks already spoken."""
+        return start_take(lab.resume(id))
 
     for family in ("/generate", "/history"):
         for endpoint in (regenerate, retry, resume):
@@ -117,28 +117,28 @@ async def _events(lab: VoiceLab, listeners: Listeners, id: str) -> AsyncIterator
         try:
             record = await to_thread.run_sync(lab.history.get, id)
         except NotFound as error:  # deleted meanwhile: the stream is open, so say it there
-            gone = {"id": id, "status": "failed", "duration": None, "error": error.message}
-            yield b"data: " + orjson.dumps(gone) + b"\n\n"
+            deleted = {"id": id, "status": "failed", "duration": None, "error": error.message}
+            yield b"data: " + orjson.dumps(deleted) + b"\n\n"
             return
-        # A finished take of which a further version is being made is on its way, too.
-        made = lab.status.is_live(record["request_id"])
+        # A finished take counts as pending while a further version of it is made.
+        is_live = lab.status.is_live(record["request_id"])
         keys = ("id", "status", "duration", "error")
-        event = {key: record[key] for key in keys} | ({"status": "pending"} if made else {})
+        event = {key: record[key] for key in keys} | ({"status": "pending"} if is_live else {})
         yield b"data: " + orjson.dumps(event) + b"\n\n"
         if event["status"] != "pending":
             return
-        if not made:  # another replica makes it: only the record tells of it
+        if not is_live:  # another replica makes it: only the record shows it
             await asyncio.sleep(POLL_S)
-        async for beat in _until_ended(lab, listeners, record["request_id"]):
-            yield beat
+        async for heartbeat in _until_ended(lab, listeners, record["request_id"]):
+            yield heartbeat
 
 
 async def _until_ended(
     lab: VoiceLab, listeners: Listeners, request_id: str
 ) -> AsyncIterator[bytes]:
-    """Heartbeats while a request is running."""
+    """Heartbeats until a request has ended."""
     while True:
-        version = lab.status.version  # before the question: a change after it is not missed
+        version = lab.status.version  # read before the check, so that no later change is missed
         if not lab.status.is_live(request_id):
             return
         if not await listeners.wait(version):

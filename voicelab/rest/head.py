@@ -1,4 +1,4 @@
-"""HEAD at every route that answers GET: the same headers, and no body."""
+"""HEAD for every route that answers GET: the same headers, and no body."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 __all__ = ["Head"]
 
 
-class _Answered(OSError):
-    """The headers are out: whatever else the route has to say, nobody listens."""
+class _HeadersSent(OSError):
+    """Raised out of a streaming route once the headers of a HEAD request are sent."""
 
 
 class Head:
-    """Pure ASGI. A route that would stream for ever ends at its first part."""
+    """ASGI middleware that runs a HEAD request as GET and sends its headers only.
+
+    A route that streams without end is stopped at its first part.
+    """
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -21,20 +24,20 @@ class Head:
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self.app(scope, receive, send)
             return
-        answered = False
+        headers_sent = False
 
-        async def bodiless(message: Message) -> None:
-            nonlocal answered
+        async def send_without_body(message: Message) -> None:
+            nonlocal headers_sent
             if message["type"] != "http.response.body":
                 await send(message)
                 return
-            answered = True
+            headers_sent = True
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             if message.get("more_body"):
-                raise _Answered
+                raise _HeadersSent
 
         try:
-            await self.app({**scope, "method": "GET"}, receive, bodiless)
+            await self.app({**scope, "method": "GET"}, receive, send_without_body)
         except Exception:
-            if not answered:
+            if not headers_sent:
                 raise

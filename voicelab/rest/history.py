@@ -1,4 +1,4 @@
-"""Takes: list, search, stats, one, delete, favourite, export, import, audio."""
+"""Routes for takes: list, search, change, delete, export, import, audio."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from voicelab.library import Filters, Missing, archive_name
 from voicelab.rest.background import Background
 from voicelab.rest.json import Json
 from voicelab.rest.models import Changed, Deleted, Favorite, Imported, Message, TakePage, TakeRecord
-from voicelab.rest.openapi import SOUNDS, files
+from voicelab.rest.openapi import AUDIO_TYPES, files
 from voicelab.rest.routing import resource
 from voicelab.rest.schemas import BulkPatch, GenerationPatch, Ids
 from voicelab.rest.security.exposure import owner_only
 from voicelab.rest.storage_reports import TakeTotals
-from voicelab.rest.streams import AudioFile, MadeResponse
-from voicelab.rest.uploads import attachment, made_file
+from voicelab.rest.streams import AudioFile, IteratorResponse
+from voicelab.rest.uploads import attachment, temporary_download
 from voicelab.rest.warnings import missing_header
 
-__all__ = ["download", "router", "utc"]
+__all__ = ["download", "router", "utc_string"]
 
 FormatName = Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"]
 Text = Annotated[str | None, Query(max_length=1000)]
@@ -70,7 +70,7 @@ def filters(
     max_duration: Seconds = None,
     sort: Sort = "-created_at",
 ) -> Filters:
-    """The query of a list, as the library takes it."""
+    """The query parameters of a list as `Filters`."""
     return Filters(
         profile_id=profile_id,
         search=search,
@@ -80,8 +80,8 @@ def filters(
         favorite=favorite,
         source=source,
         tag=tag,
-        created_after=utc(created_after),
-        created_before=utc(created_before),
+        created_after=utc_string(created_after),
+        created_before=utc_string(created_before),
         min_duration_s=min_duration,
         max_duration_s=max_duration,
         sort=sort,
@@ -89,12 +89,12 @@ def filters(
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     return resource("history", lab, _lists, _many, _deletion, _one, _archives, _sound_files, _audio)
 
 
-def utc(moment: datetime | None) -> str | None:
-    """ISO 8601 with Z, as records have it; a time without a zone is UTC."""
+def utc_string(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with Z, as in records; a time without a zone is taken as UTC."""
     if moment is None:
         return None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -108,14 +108,14 @@ def _lists(routes: APIRouter, lab: VoiceLab) -> None:
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         offset: Annotated[int, Query(ge=0, le=2**53)] = 0,
     ) -> Response:
-        """Takes, newest first; the keys of /status/history stand beside them."""
+        """List takes, newest first, with the keys of /status/history beside them."""
         items, total = lab.history.list(chosen, limit=limit, offset=offset)
         requests = lab.status.history(min(limit, 50))
         return Json({"items": items, "total": total} | requests | {"limit": limit})
 
     @routes.get("/history/stats", response_model=TakeTotals)
     def history_stats() -> Response:
-        """Totals of all takes."""
+        """Return totals of all takes."""
         return Json(lab.history.stats())
 
 
@@ -125,7 +125,7 @@ def _many(routes: APIRouter, lab: VoiceLab) -> None:
         chosen: Annotated[Filters, Depends(filters)],
         format: Annotated[Literal["csv", "jsonl"], Query(description="of the table")] = "csv",
     ) -> Response:
-        """All matching takes as a table, without audio."""
+        """Export all matching takes as a table (CSV or JSON lines), without audio."""
         rows = lab.history.each(chosen)
         lines = _csv(rows) if format == "csv" else (orjson.dumps(row) + b"\n" for row in rows)
         kind = "text/csv; charset=utf-8" if format == "csv" else "application/jsonl"
@@ -134,23 +134,23 @@ def _many(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.post("/history/export", **files("application/zip"))
     def export_takes(body: Ids) -> Response:
-        """Many takes in one ZIP; X-Missing names what has no file."""
+        """Export many takes as one ZIP; X-Missing lists takes without an audio file."""
 
         def write(path: Path) -> Missing:
             with path.open("wb") as sink:
                 return lab.library.archives.export_takes(body.ids, sink)
 
-        return made_file(write, "takes.voicebox.zip", "application/zip")
+        return temporary_download(write, "takes.voicebox.zip", "application/zip")
 
     @routes.patch("/history", response_model=Changed)
     def change_many(body: BulkPatch) -> Response:
-        """Favourite, tag or move many takes."""
+        """Set favourite, add tags, or set the profile of many takes."""
         fields = body.model_dump(exclude={"ids"}, exclude_none=True)
         return Json({"changed": lab.history.change_many(body.ids, **fields)})
 
 
 def _csv(rows: Iterator[dict[str, Any]]) -> Iterator[str]:
-    """A line a take, below the names of the columns."""
+    """The lines of the table: a header, then one line for each take."""
     sink = io.StringIO()
     writer = csv.writer(sink)
     writer.writerow(CSV_COLUMNS)
@@ -176,7 +176,7 @@ def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.delete("/history/failed", response_model=Deleted, dependencies=owner)
     def delete_failed() -> Response:
-        """Delete every failed take."""
+        """Delete all failed takes."""
         return Json({"deleted": lab.library.delete_many(filters=Filters(status="failed"))})
 
     @routes.delete("/history", response_model=Deleted, dependencies=owner)
@@ -185,7 +185,7 @@ def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
         confirm: bool = False,
         body: Annotated[Ids | None, Body()] = None,
     ) -> Response:
-        """Delete by ids, or all that match the filters with confirm=true."""
+        """Delete takes by ids, or all that match the filters with confirm=true."""
         if body is not None:
             return Json({"deleted": lab.library.delete_many(ids=body.ids)})
         if not confirm:
@@ -194,7 +194,7 @@ def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.delete("/history/{id}", response_model=Message, dependencies=owner)
     def delete_generation(id: str) -> Response:
-        """The take and all its files; a running one is cancelled first."""
+        """Delete a take with its files; a running one is cancelled first."""
         lab.library.delete(id)
         return Json({"message": "Generation deleted successfully"})
 
@@ -202,24 +202,24 @@ def _deletion(routes: APIRouter, lab: VoiceLab) -> None:
 def _one(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/history/{id}", response_model=TakeRecord)
     def get_generation(id: str) -> Response:
-        """One take with its versions."""
+        """Return a take with its versions."""
         return Json(lab.history.get(id))
 
     @routes.patch("/history/{id}", response_model=TakeRecord)
     def change_generation(id: str, body: GenerationPatch) -> Response:
-        """Set favourite, tags or label."""
+        """Set favourite, tags or label of a take."""
         return Json(lab.history.change(id, **body.model_dump(exclude_unset=True)))
 
     @routes.post("/history/{id}/favorite", response_model=Favorite)
     def toggle_favorite(id: str) -> Response:
-        """Favourite, or no longer."""
+        """Mark a take as favourite, or remove the mark."""
         return Json({"is_favorited": lab.history.toggle_favorite(id)})
 
 
 def _archives(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/history/{id}/export", **files("application/zip"))
     def export_generation(id: str) -> Response:
-        """The take as a ZIP that the studio and we can import."""
+        """Export a take as a ZIP that this server and the voice studio can import."""
         record = lab.history.get(id)
         missing = Missing()
         content = lab.library.archives.export_take(id, missing)
@@ -229,7 +229,7 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.post("/history/import", response_model=Imported)
     def import_generation(file: Annotated[UploadFile, File()]) -> Response:
-        """Add the take of a ZIP."""
+        """Import the takes of a ZIP."""
         records = lab.library.archives.import_takes(file.file)
         keys = ("id", "profile_id", "profile_name", "text")
         rows = [{key: record[key] for key in keys} for record in records]
@@ -239,12 +239,12 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
 def _sound_files(routes: APIRouter, lab: VoiceLab) -> None:
     background = Background(lab.settings)
 
-    @routes.get("/history/{id}/export-audio", **files(*SOUNDS))
+    @routes.get("/history/{id}/export-audio", **files(*AUDIO_TYPES))
     def export_audio(
         id: str,
         format: Annotated[FormatName, Query(description="of the file")] = "wav",
     ) -> Response:
-        """The default version's audio as a download; other formats are sent as they are made."""
+        """Download the default version in any format, converted while it is sent."""
         return download(lab, background, lab.history.get(id), format)
 
 
@@ -257,22 +257,27 @@ def _audio(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.get("/audio/{id}", **files("audio/wav", "audio/flac"))
     def audio(id: str) -> Response:
-        """The default version; Range works."""
+        """Return the audio of a take's default version; Range requests are supported."""
         return file(lab.history.get(id)["audio_path"])
 
     @routes.get("/audio/version/{version_id}", **files("audio/wav", "audio/flac"))
     def version_audio(version_id: str) -> Response:
-        """One version; Range works."""
+        """Return the audio of a version; Range requests are supported."""
         return file(lab.library.versions.get(version_id)["audio_path"])
 
 
 def download(
     lab: VoiceLab, background: Background, record: dict[str, Any], format: str
 ) -> Response:
-    """The sound of a take as a file of that format, named after its text.
+    """The default version of a take as a download in that format, named after its text.
+
+    Args:
+        lab, background: for the files, and for the threads that encode.
+        record: of the take.
+        format: a key of `FORMATS`.
 
     Raises:
-        NotFound: it has none yet.
+        NotFound: the take has no audio yet.
     """
     path = _path(lab, record["audio_path"])
     form = FORMATS[format]
@@ -285,7 +290,7 @@ def download(
     sound, rate, frames = blocks(path)
     headers["X-Audio-Seconds"] = str(round(frames / rate, 3))
     parts = encoded(sound, rate, format, frames=frames)
-    return MadeResponse(background, parts, form.content_type, headers)
+    return IteratorResponse(background, parts, form.content_type, headers)
 
 
 def _path(lab: VoiceLab, relative: str | None) -> Path:

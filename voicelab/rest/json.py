@@ -1,4 +1,4 @@
-"""JSON answers by orjson."""
+"""JSON responses written with orjson."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ __all__ = ["Json"]
 
 
 class Json(JSONResponse):
-    """What a route returns, written without a detour through validation.
+    """A JSON response, written without pydantic's validation.
 
     Args:
         content: strings, numbers, lists and dictionaries.
-        status_code, headers: of the answer.
-        warnings: sentences; see `voicelab.rest.warnings`.
+        status_code, headers: of the response.
+        warnings: sentences for the header X-Warnings, and for `warnings` of a JSON object; see
+            `voicelab.rest.warnings`.
     """
 
     def __init__(
@@ -33,12 +34,12 @@ class Json(JSONResponse):
         if warnings:
             headers = {**(headers or {}), **warning_header(warnings)}
         if warnings and isinstance(content, dict):
-            said = dict.fromkeys((*content.get("warnings", ()), *warnings))
-            content = content | {"warnings": list(said)}
+            sentences = dict.fromkeys((*content.get("warnings", ()), *warnings))
+            content = content | {"warnings": list(sentences)}
         super().__init__(content, status_code, headers)
 
     def render(self, content: Any) -> bytes:
-        """UTF-8; half a surrogate pair, which a client may have sent, becomes U+FFFD."""
+        """The content in UTF-8; a lone surrogate, which a client may have sent, becomes U+FFFD."""
         try:
             return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS)
         except orjson.JSONEncodeError:

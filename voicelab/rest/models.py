@@ -1,6 +1,6 @@
-"""What routes answer: profiles, takes, versions, stories. For /docs; answers are not validated.
+"""Response models of profiles, takes, versions, stories, for /docs; responses are not validated.
 
-A field without a default is always there. Clients must expect further fields.
+A field without a default is always present. Clients must expect further fields.
 """
 
 from __future__ import annotations
@@ -42,32 +42,32 @@ __all__ = [
 
 
 class Message(BaseModel):
-    """What was done."""
+    """A message about what was done."""
 
     message: str
     id: str = ""
 
 
 class Deleted(BaseModel):
-    """How many takes went."""
+    """Number of takes deleted."""
 
     deleted: int
 
 
 class Changed(BaseModel):
-    """How many takes were changed."""
+    """Number of takes changed."""
 
     changed: int
 
 
 class Favorite(BaseModel):
-    """What it is now."""
+    """Whether the take is a favourite now."""
 
     is_favorited: bool
 
 
 class DeletedProfile(Message):
-    """What went with it, and how many takes were moved."""
+    """What was deleted with a profile, and how many takes became unassigned."""
 
     generations: int
     samples: int
@@ -83,7 +83,7 @@ class Effect(BaseModel):
 
 
 class EffectParameter(BaseModel):
-    """A number that an effect takes."""
+    """A numeric parameter of an effect."""
 
     name: str
     label: str
@@ -110,7 +110,7 @@ class Effects(BaseModel):
 
 
 class Preset(BaseModel):
-    """A chain of effects under a name."""
+    """A named chain of effects."""
 
     id: str
     name: str
@@ -121,7 +121,7 @@ class Preset(BaseModel):
 
 
 class Profile(BaseModel):
-    """A voice."""
+    """A voice profile."""
 
     id: str
     name: str
@@ -141,7 +141,7 @@ class Profile(BaseModel):
 
 
 class LibraryVoice(Profile):
-    """A profile as a voice file; the file's fields are empty where it has no clip."""
+    """A profile as a voice file; fields of the file are empty for a profile without a clip."""
 
     filename: str
     original_filename: str
@@ -181,7 +181,7 @@ class Sample(BaseModel):
 
 
 class VersionLine(BaseModel):
-    """A sound of a take in a list; its duration is in seconds."""
+    """A version of a take in a list; durations are in seconds."""
 
     id: str
     generation_id: str
@@ -196,7 +196,7 @@ class VersionLine(BaseModel):
 
 
 class Version(VersionLine):
-    """A sound of a take."""
+    """A version of a take."""
 
     seed: int | None
     chunks: list[SpokenChunk]
@@ -226,7 +226,7 @@ class TakeLine(TakeItem):
 
 
 class TakePage(BaseModel):
-    """Takes, and the finished requests."""
+    """A page of takes, and of finished requests."""
 
     items: list[TakeLine]
     total: int
@@ -236,7 +236,7 @@ class TakePage(BaseModel):
 
 
 class ImportedTake(BaseModel):
-    """A take that came in."""
+    """An imported take."""
 
     id: str
     profile_id: str
@@ -245,7 +245,7 @@ class ImportedTake(BaseModel):
 
 
 class Imported(ImportedTake):
-    """The first take of an archive, and all of them."""
+    """The first take of an archive, and all of its takes."""
 
     message: str
     imported: list[ImportedTake]
@@ -310,7 +310,7 @@ class ActiveTasks(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """An engine, as the studio tells of a model."""
+    """An engine in the studio's shape of a model."""
 
     model_name: str
     display_name: str
@@ -338,7 +338,7 @@ class GenerationSettings(BaseModel):
 
 
 class PresetVoice(BaseModel):
-    """A voice that an engine has without a clip; its gender is empty where it is not known."""
+    """The voice of an engine without a clip; the gender is empty when unknown."""
 
     voice_id: str
     name: str
@@ -354,7 +354,7 @@ class PresetVoices(BaseModel):
 
 
 class Story(StoryLine):
-    """A story with its items in time order."""
+    """A story with its items in order of time."""
 
     duration_ms: int
     items: list[StoryItem]

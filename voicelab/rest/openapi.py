@@ -1,4 +1,4 @@
-"""What openapi.json says of answers that are no JSON, of errors, and of who may ask."""
+"""Additions to openapi.json: binary responses, errors and authentication."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from voicelab.audio import FORMATS
 from voicelab.rest.schemas import ErrorBody
 from voicelab.rest.warnings import HEADER
 
-__all__ = ["SOUNDS", "SPOKEN", "STREAMED", "describe", "files"]
+__all__ = ["AUDIO_TYPES", "SPEECH_RESPONSE", "STREAM_RESPONSE", "describe", "files"]
 
 METHODS = ("get", "put", "post", "delete", "patch", "head")
 SCHEMES = {
@@ -40,14 +40,19 @@ WITH_INPUT = (400, 422)
 CHANGING = (408, 409, 413, 507)
 
 
-SOUNDS = tuple(form.content_type for form in FORMATS.values())
-"""Of all formats."""
+AUDIO_TYPES = tuple(form.content_type for form in FORMATS.values())
+"""Content types of all audio formats."""
 
 
 def files(*media_types: str, description: str = "The file.") -> dict[str, Any]:
-    """Arguments of a route whose answer is a file of one of these types, or a stream of text."""
+    """Arguments of a route that answers with a file or an event stream.
+
+    Args:
+        *media_types: content types that the route may answer with.
+        description: of the response in openapi.json.
+    """
     kinds = dict.fromkeys(kind.partition(";")[0] for kind in media_types)
-    content = {kind: {"schema": _sent(kind)} for kind in kinds}
+    content = {kind: {"schema": _content_schema(kind)} for kind in kinds}
     return {
         "response_class": Response,
         "response_model": None,
@@ -55,7 +60,7 @@ def files(*media_types: str, description: str = "The file.") -> dict[str, Any]:
     }
 
 
-def _sent(media_type: str) -> dict[str, str]:
+def _content_schema(media_type: str) -> dict[str, str]:
     if media_type == "text/event-stream":
         # No type: readers of the document differ in whether it is of the text or of each event.
         return {"description": "Server-sent events; the data of each is an object in JSON."}
@@ -64,27 +69,27 @@ def _sent(media_type: str) -> dict[str, str]:
     return {"type": "string", "format": "binary"}
 
 
-SPOKEN = files(
-    *SOUNDS,
+SPEECH_RESPONSE = files(
+    *AUDIO_TYPES,
     "text/event-stream",
     description="The sound in the format that was asked for, or server-sent events with it.",
 )
-"""Of routes that speak."""
+"""Arguments of routes that speak a text."""
 
-STREAMED = files(
+STREAM_RESPONSE = files(
     *(FORMATS[name].content_type for name in ("wav", "pcm")),
     description="The sound from its first sample on.",
 )
-"""Of routes that stream."""
+"""Arguments of routes that stream speech while it is made."""
 
 
 def describe(application: FastAPI) -> None:
-    """Let the openapi.json of an application name every error and every lock."""
-    made = application.openapi
+    """Make the openapi.json of an application list every error and every way to authenticate."""
+    default_openapi = application.openapi
 
     def openapi() -> dict[str, Any]:
         if application.openapi_schema is None:
-            _complete(made())
+            _complete(default_openapi())
         return application.openapi_schema or {}
 
     application.openapi = openapi
@@ -95,7 +100,7 @@ def _complete(document: dict[str, Any]) -> None:
     schema = ErrorBody.model_json_schema(ref_template="#/components/schemas/{model}")
     components["schemas"] |= schema.pop("$defs") | {"ErrorBody": schema}
     components["securitySchemes"] = SCHEMES
-    # Without a key or a login nothing is asked for.
+    # The empty entry: a server without key and login needs no authentication.
     document["security"] = [{}, *({name: []} for name in SCHEMES)]
     for method, operation in _operations(document):
         _declare(method, operation)
@@ -111,8 +116,8 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _declare(method: str, operation: dict[str, Any]) -> None:
-    """Its errors, and the header that may tell of what was not used."""
-    given = operation.get("parameters") or operation.get("requestBody")
+    """Add an operation's errors, and the header that lists what was not used."""
+    has_input = operation.get("parameters") or operation.get("requestBody")
     answers = operation["responses"]
     answers.pop("422", None)  # FastAPI's own shape, which is never sent
     for answer in answers.values():
@@ -122,9 +127,9 @@ def _declare(method: str, operation: dict[str, Any]) -> None:
         }
     codes = {
         *ALWAYS,
-        *(WITH_INPUT if given else ()),
-        # A query or a body names things, too.
-        *((404,) if given else ()),
+        *(WITH_INPUT if has_input else ()),
+        # A query or a body may name a missing resource, too.
+        *((404,) if has_input else ()),
         *(CHANGING if method != "get" else ()),
     }
     body = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}

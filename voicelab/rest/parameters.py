@@ -1,4 +1,4 @@
-"""The engines' parameters as fields of bodies: what the registry knows, in pydantic's words."""
+"""Pydantic fields for the parameters of all registered engines."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from typing import Any, TypeVar
 from pydantic import Field, create_model
 
 from voicelab.engines import Registry
-from voicelab.rest.schemas import Spoken
+from voicelab.rest.schemas import SpeechOptions
 
 __all__ = ["taking", "with_parameters"]
 
-Model = TypeVar("Model", bound=Spoken)
+Model = TypeVar("Model", bound=SpeechOptions)
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 def with_parameters(model: type[Model], registry: Registry) -> type[Model]:
-    """The body with a field for each parameter of each engine: null is the engine's default.
+    """A subclass of a body with one field per engine parameter; null is the engine's default.
 
-    The field has the widest range of all engines; the one that speaks checks its own.
+    The range of a field is the widest of all engines; the engine that speaks checks its own.
+
+    Args:
+        model: the body class.
+        registry: the engines.
     """
     fields: dict[str, Any] = {
         each.name: (
@@ -40,10 +44,10 @@ def with_parameters(model: type[Model], registry: Registry) -> type[Model]:
 
 
 def taking(body: type[Model], endpoint: Endpoint) -> Endpoint:
-    """The endpoint with this model as its body.
+    """Set the class of an endpoint's argument `body`, and return the endpoint.
 
-    FastAPI finds the model in the annotation, which names the one without parameters: the model
-    with them is made when the registry is.
+    FastAPI reads the class from the annotation. The class with parameters is made after the
+    registry, so that it cannot be written in the source.
     """
     endpoint.__annotations__["body"] = body
     return endpoint

@@ -1,4 +1,4 @@
-"""Profiles, the clips they are made from, their pictures."""
+"""Routes for voice profiles, their clips and their pictures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ProfileBody(Body):
     )
 
     def fields(self) -> dict[str, Any]:
-        """For `Profiles.create`."""
+        """The arguments of `Profiles.create`."""
         fields = self.values()
         del fields["preset_voice_id"]
         preset_engine = fields.pop("preset_engine")
@@ -48,7 +48,7 @@ class ProfileBody(Body):
 
 
 class ProfilePatch(Body):
-    """PUT /profiles/{id}: what is given is set."""
+    """PUT /profiles/{id}: fields that are sent are set."""
 
     keeps_null = True
 
@@ -60,7 +60,7 @@ class ProfilePatch(Body):
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     return resource("profiles", lab, _samples, _archives, _profiles, _avatars)
 
 
@@ -69,12 +69,12 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.get("/profiles", response_model=list[Profile])
     def list_profiles() -> Response:
-        """All profiles, the default first."""
+        """List all profiles, the default profile first."""
         return Json(lab.library.profiles.list())
 
     @routes.post("/profiles", response_model=Profile)
     def create_profile(body: ProfileBody) -> Response:
-        """A new profile; clips are added to it."""
+        """Create a profile; its clips are added by /profiles/{id}/samples."""
         lab.registry.check_language(body.language)
         fields = body.fields()
         _check_engine(lab, fields["default_engine"])
@@ -82,12 +82,12 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.get("/profiles/{id}", response_model=Profile)
     def get_profile(id: str) -> Response:
-        """One profile with its counts."""
+        """Return a profile with its numbers of takes and clips."""
         return Json(lab.library.profiles.get(id))
 
     @routes.put("/profiles/{id}", response_model=Profile)
     def update_profile(id: str, body: ProfilePatch) -> Response:
-        """Change what is given."""
+        """Change the fields of a profile that are sent."""
         if body.language is not None:
             lab.registry.check_language(body.language)
         _check_engine(lab, body.default_engine)
@@ -99,7 +99,7 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.delete("/profiles/{id}", response_model=DeletedProfile, dependencies=owner)
     def delete_profile(id: str, keep_generations: bool = False) -> Response:
-        """A profile with its takes, files and story items; or its takes become unassigned."""
+        """Delete a profile with its takes; with keep_generations=true they become unassigned."""
         gone = lab.library.delete_profile(id, keep_generations)
         return Json({"message": "Profile deleted successfully"} | gone)
 
@@ -120,14 +120,14 @@ def _samples(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.get("/profiles/samples/{sid}/audio", **files("audio/wav"))
     def sample_audio(sid: str) -> Response:
-        """A clip as it is used: 24 kHz mono WAV."""
+        """Return the audio of a clip: WAV, 24 kHz, mono."""
         path = lab.library.files.path(lab.library.profiles.sample(sid)["audio_path"])
         headers = {"X-Content-Type-Options": "nosniff"}
         return AudioFile(path, media_type="audio/wav", headers=headers)
 
     @routes.get("/profiles/{id}/samples", response_model=list[Sample])
     def list_samples(id: str) -> Response:
-        """The clips of a profile, oldest first."""
+        """List the clips of a profile, oldest first."""
         return Json(lab.library.profiles.samples(id))
 
     @routes.post("/profiles/{id}/samples", response_model=Sample)
@@ -136,7 +136,7 @@ def _samples(routes: APIRouter, lab: VoiceLab) -> None:
         file: Annotated[UploadFile, File(description="2-30 s of one voice")],
         reference_text: Annotated[str, Form(max_length=2000)] = "",
     ) -> Response:
-        """Check a clip and add it."""
+        """Check an uploaded clip and add it to a profile."""
         with clip_file(file) as path:
             if path is None:
                 raise BadClip("There is no clip in the request.", param="file")
@@ -146,7 +146,7 @@ def _samples(routes: APIRouter, lab: VoiceLab) -> None:
 def _archives(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/profiles/{id}/export", **files("application/zip"))
     def export_profile(id: str) -> Response:
-        """A profile with its clips as a ZIP that the studio and we can import."""
+        """Export a profile with its clips as a ZIP; this server and the studio can import it."""
         missing = Missing()
         name, content = lab.library.archives.export_profile(id, missing)
         headers = {"Content-Disposition": attachment(name)} | missing_header(missing.ids)
@@ -154,7 +154,7 @@ def _archives(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.post("/profiles/import", response_model=Profile)
     def import_profile(file: Annotated[UploadFile, File()]) -> Response:
-        """Add the profile of a ZIP."""
+        """Import the profile of a ZIP."""
         if not file.size:
             raise BadArchive("The file is empty.", param="file")
         return Json(lab.library.archives.import_profile(file.file))
@@ -165,7 +165,7 @@ def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.get("/profiles/{id}/avatar", **files("image/png"))
     def get_avatar(id: str) -> Response:
-        """The picture, as PNG."""
+        """Return the picture of a profile as PNG."""
         path = lab.library.profiles.get(id)["avatar_path"]
         if not path:
             raise NotFound("This profile has no avatar.")
@@ -174,12 +174,12 @@ def _avatars(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.post("/profiles/{id}/avatar", response_model=Profile)
     def set_avatar(id: str, file: Annotated[UploadFile, File()]) -> Response:
-        """Show a picture beside the name."""
+        """Upload the picture of a profile."""
         if not file.size:
             raise InvalidInput("The file is empty.", param="file")
         return Json(lab.library.profiles.set_avatar(id, file.file.read()))
 
     @routes.delete("/profiles/{id}/avatar", response_model=Profile, dependencies=owner)
     def delete_avatar(id: str) -> Response:
-        """Remove the picture."""
+        """Delete the picture of a profile."""
         return Json(lab.library.profiles.delete_avatar(id))

@@ -1,6 +1,6 @@
-"""What routes answer of requests and engines. For /docs; answers are not validated.
+"""Response models of status, health and engines, for /docs; responses are not validated.
 
-A field without a default is always there. Clients must expect further fields.
+A field without a default is always present. Clients must expect further fields.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class MemoryInfo(BaseModel):
 
 
 class ChunkProgress(BaseModel):
-    """How far a request is; times are Unix time in seconds."""
+    """Progress of a request; times are Unix time in seconds."""
 
     current_chunk: int
     total_chunks: int
@@ -127,7 +127,7 @@ class RequestStatus(BaseModel):
 
 
 class Progress(BaseModel):
-    """For polling; idle, it has the first two fields and a message."""
+    """Progress for polling; when idle, only the first two fields and a message."""
 
     is_processing: bool
     status: str
@@ -151,7 +151,7 @@ class RequestLog(BaseModel):
 
 
 class Cleared(BaseModel):
-    """What was forgotten, or how to have it forgotten."""
+    """Result of clearing the log, or how to confirm it."""
 
     message: str
     success: bool = False
@@ -168,7 +168,7 @@ class Uptime(BaseModel):
 
 
 class Info(BaseModel):
-    """All that the status routes say, in one answer."""
+    """All status routes in one body."""
 
     api_name: str
     version: str
@@ -181,7 +181,7 @@ class Info(BaseModel):
 
 
 class HealthConfig(BaseModel):
-    """Which engine speaks, and the limits."""
+    """The engine in use, and limits."""
 
     engine: str
     engine_reason: str
@@ -191,7 +191,7 @@ class HealthConfig(BaseModel):
 
 
 class BrokenEngine(BaseModel):
-    """A package's entry point that was left out, and why."""
+    """An entry point of another package that could not be loaded, and why."""
 
     entry_point: str
     source: str
@@ -199,7 +199,7 @@ class BrokenEngine(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether it can speak and keep takes."""
+    """Whether the server can speak and store takes."""
 
     status: str
     model_loaded: bool
@@ -255,7 +255,7 @@ class Language(BaseModel):
 
 
 class Languages(BaseModel):
-    """Of the default engine."""
+    """The languages of the default engine."""
 
     languages: list[Language]
     count: int
@@ -264,7 +264,7 @@ class Languages(BaseModel):
 
 
 class EngineParameter(BaseModel):
-    """A number that an engine takes."""
+    """A numeric parameter of an engine."""
 
     name: str
     label: str

@@ -1,7 +1,7 @@
-"""Routes that read requests strictly: UTF-8, whole forms, flat JSON, and no parameter unknown.
+"""Routes that validate requests strictly: UTF-8, complete forms, JSON depth, unknown parameters.
 
-Every router of ours is a `Router`. What a route is sent and does not know is told in X-Warnings,
-or refused where it destroys: a misspelt filter must not delete everything.
+Every router of this room is a `Router`. Fields and parameters that a route does not know are
+listed in X-Warnings. DELETE refuses them, since a misspelt filter would delete everything.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ from starlette.responses import Response
 
 from voicelab.errors import InvalidInput
 from voicelab.lab import VoiceLab
-from voicelab.rest.forms import check_of, is_text
+from voicelab.rest.forms import body_check, is_text
 from voicelab.rest.warnings import HEADER, unknown_fields, warning_header
 
-__all__ = ["MAX_DEPTH", "UNREAD", "Router", "resource"]
+__all__ = ["MAX_DEPTH", "BODY_NOT_USED", "Router", "resource"]
 
 MAX_DEPTH = 32
-"""Lists and objects within each other in a body of JSON; ours need five."""
+"""Deepest nesting of lists and objects in a JSON body; the routes here need five levels."""
 
-UNREAD = "This route takes no body; what was sent in one is not used."
+BODY_NOT_USED = "This route takes no body; what was sent in one is not used."
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class Router(APIRouter):
-    """An APIRouter of strict routes."""
+    """An APIRouter whose routes validate strictly."""
 
     def __init__(self, **options: Any):
-        super().__init__(route_class=_Route, **options)
+        super().__init__(route_class=_StrictRoute, **options)
 
 
 def resource(name: str, lab: VoiceLab, *groups: Callable[[Router, VoiceLab], None]) -> Router:
-    """The routes of a resource, in the order in which they are tried.
+    """A router with the routes of one resource, in the order in which they are matched.
 
     Args:
-        name: as /docs calls it.
-        lab: behind the routes.
-        groups: each adds some.
+        name: tag of the routes in /docs.
+        lab: passed to each group.
+        *groups: functions that add routes to the router.
     """
     routes = Router(tags=[name])
     for add in groups:
@@ -57,32 +57,36 @@ def resource(name: str, lab: VoiceLab, *groups: Callable[[Router, VoiceLab], Non
     return routes
 
 
-class _Route(APIRoute):
+class _StrictRoute(APIRoute):
+    """A route that checks query and body against what its endpoint declares."""
+
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
         known = set(_parameters(self.dependant))
         fields = _body_fields(self.dependant)
 
         async def strict(request: Request) -> Response:
-            warnings = _unknown(request, known)
+            warnings = _check_query(request, known)
             if request.method == "DELETE" and self.body_field is None and _has_body(request):
                 raise InvalidInput("This route takes no body, so nothing was deleted.")
-            read = _Request(request.scope, request.receive)
-            response = await handler(read)
-            if _has_body(request) and not read.is_read:
-                warnings += (UNREAD,)
+            strict_request = _StrictRequest(request.scope, request.receive)
+            response = await handler(strict_request)
+            if _has_body(request) and not strict_request.is_read:
+                warnings += (BODY_NOT_USED,)
             if fields:
-                warnings += unknown_fields(name for name in read.sent() if name not in fields)
+                warnings += unknown_fields(
+                    name for name in strict_request.sent() if name not in fields
+                )
             if warnings:
-                said = json.loads(response.headers.get(HEADER, "[]"))
-                response.headers.update(warning_header([*said, *warnings]))
+                earlier = json.loads(response.headers.get(HEADER, "[]"))
+                response.headers.update(warning_header([*earlier, *warnings]))
             return response
 
         return strict
 
 
 def _parameters(dependant: Dependant) -> Iterator[str]:
-    """Names in the query that a route and its dependencies take."""
+    """Names of the query parameters of a route and its dependencies."""
     for field in dependant.query_params:
         yield field.alias
     for inner in dependant.dependencies:
@@ -90,7 +94,7 @@ def _parameters(dependant: Dependant) -> Iterator[str]:
 
 
 def _body_fields(dependant: Dependant) -> frozenset[str]:
-    """Names in the body that a route takes; none when it reads its body by hand."""
+    """Names of the fields of a route's body; empty when the route reads its body itself."""
     params = dependant.body_params
     kind = params[0].field_info.annotation if len(params) == 1 else None
     kinds = (kind, *get_args(kind))  # a body that may be left out is `Model | None`
@@ -109,11 +113,11 @@ def _names(name: str, field: FieldInfo) -> Sequence[Any]:
     return alias.choices if isinstance(alias, AliasChoices) else (alias or name,)
 
 
-def _unknown(request: Request, known: set[str]) -> tuple[str, ...]:
-    """The warning for parameters of the query that the route has not.
+def _check_query(request: Request, known: set[str]) -> tuple[str, ...]:
+    """A warning for query parameters that the route does not have.
 
     Raises:
-        InvalidInput: they are not UTF-8, or the route deletes.
+        InvalidInput: the query is not UTF-8, or the method is DELETE.
     """
     query = request.scope["query_string"]
     if not query:
@@ -132,43 +136,45 @@ def _unknown(request: Request, known: set[str]) -> tuple[str, ...]:
 
 
 def _has_body(request: Request) -> bool:
-    """More than the `{}` that some clients send with everything."""
+    """Whether there is a body of more than two bytes; some clients send `{}` with every request."""
     length = request.headers.get("content-length", "0")
     return "transfer-encoding" in request.headers or (length.isdigit() and int(length) > 2)
 
 
-class _Request(Request):
-    """A request whose body is read strictly.
+class _StrictRequest(Request):
+    """A request whose body is validated while it is read.
 
-    What is wrong is an HTTPException: FastAPI makes one sentence of all other errors that come up
-    while it reads a body.
+    Errors are HTTPExceptions: FastAPI replaces any other exception by one generic message.
     """
 
     is_read = False
-    """Whether anything asked for the body."""
+    """Whether the endpoint has read the body."""
 
     def sent(self) -> Iterable[str]:
-        """Names of the fields of the body, as far as it was read."""
+        """Names of the fields of the body, if it was read."""
         if self._form is not None:
             return self._form.keys()
-        read = getattr(self, "_strict", None)
-        given = read.items() if isinstance(read, dict) else ()
+        strict_request = getattr(self, "_strict", None)
+        given = strict_request.items() if isinstance(strict_request, dict) else ()
         return (name for name, value in given if value is not None)
 
     async def json(self) -> Any:
-        """The body. UTF-8 alone, no NaN, no half surrogate pairs, no deep nesting, no key twice."""
+        """The parsed body.
+
+        UTF-8, no NaN, no lone surrogates, at most MAX_DEPTH levels, no duplicate keys.
+        """
         if not hasattr(self, "_strict"):
             content = await self.body() or b"null"
             self._strict = orjson.loads(content)
-            if not _is_flat(self._strict, MAX_DEPTH):
+            if not _is_within_depth(self._strict, MAX_DEPTH):
                 raise HTTPException(422, f"The body is nested deeper than {MAX_DEPTH} levels.")
             _check_keys(content)
         return self._strict
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """The body as it comes; a form is looked through on the way."""
+        """The parts of the body; a form is checked while it is read."""
         self.is_read = True
-        check = check_of(self.headers.get("content-type", ""))
+        check = body_check(self.headers.get("content-type", ""))
         async for part in super().stream():
             check.feed(part)
             yield part
@@ -176,25 +182,25 @@ class _Request(Request):
 
 
 def _check_keys(content: bytes) -> None:
-    """Refuse an object with a key twice: orjson takes the last, other readers the first.
+    """Refuse an object with a duplicate key, of which JSON readers take either value.
 
     Raises:
-        HTTPException.
+        HTTPException: a key occurs twice.
     """
 
-    def once(pairs: list[tuple[str, Any]]) -> None:
+    def check_pairs(pairs: list[tuple[str, Any]]) -> None:
         seen = set()
         for key, _ in pairs:
             if key in seen:
                 raise HTTPException(422, f"The body has the key {key[:40]!r} twice.")
             seen.add(key)
 
-    # As floats: whole numbers of thousands of digits are an error of Python's.
-    json.loads(content, object_pairs_hook=once, parse_int=float)
+    # Integers as floats: Python refuses to parse integers of thousands of digits.
+    json.loads(content, object_pairs_hook=check_pairs, parse_int=float)
 
 
-def _is_flat(value: Any, depth: int) -> bool:
+def _is_within_depth(value: Any, depth: int) -> bool:
     if not isinstance(value, list | dict):
         return True
     inner = value.values() if isinstance(value, dict) else value
-    return depth > 0 and all(_is_flat(each, depth - 1) for each in inner)
+    return depth > 0 and all(_is_within_depth(each, depth - 1) for each in inner)

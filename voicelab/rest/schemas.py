@@ -1,4 +1,4 @@
-"""Names and ranges of what comes in, as the two documented servers' clients send it."""
+"""Request bodies shared by several routes: field names and ranges."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ __all__ = [
     "GenerateBody",
     "GenerationPatch",
     "Ids",
-    "Plain",
+    "PlainBody",
     "SeedBody",
     "SpeechBody",
-    "Spoken",
-    "Strict",
+    "SpeechOptions",
+    "StrictBody",
 ]
 
 FormatName = Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"]
 
 MAX_CHUNK_CHARS = 1000
-NOTED = "{} is kept as a note: no engine here follows it."
+NOTE_ONLY = "{} is kept as a note: no engine here follows it."
 
 
-def _no_truth(given: Any) -> Any:
+def _refuse_boolean(given: Any) -> Any:
     if isinstance(given, bool):
         raise ValueError("a number is wanted, not true or false")
     return given
@@ -45,7 +45,7 @@ def _no_truth(given: Any) -> Any:
 
 Seed = Annotated[
     int | None,
-    BeforeValidator(_no_truth),
+    BeforeValidator(_refuse_boolean),
     Field(ge=RANDOM_SEED, le=MAX_SEED, description="0 to 2**32 - 1; drawn if null or -1"),
 ]
 
@@ -80,12 +80,12 @@ def _nullable(schema: dict[str, Any]) -> None:
 
 
 class Body(BaseModel):
-    """A body from a client: null means the default, and unknown fields are told in `warnings`."""
+    """A request body: null means the default; unknown fields become `warnings`."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, json_schema_extra=_nullable)
 
     keeps_null: ClassVar[bool] = False
-    """Whether null is a value: in a patch it clears what may be empty."""
+    """Whether null is a value, as in a patch where it clears a field."""
 
     @model_validator(mode="before")
     @classmethod
@@ -97,16 +97,16 @@ class Body(BaseModel):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What it has that means nothing here; see `voicelab.rest.warnings`."""
+        """Warnings about unknown fields; see `voicelab.rest.warnings`."""
         return unknown_fields(self.model_extra or ())
 
     def values(self) -> dict[str, Any]:
-        """Its own fields with their values, without unknown ones."""
+        """The declared fields with their values, without unknown ones."""
         return self.model_dump(include=set(type(self).model_fields))
 
 
-class Spoken(Body):
-    """A body that is spoken; `parameters.with_parameters` adds the engines' parameters to it."""
+class SpeechOptions(Body):
+    """The fields of every body that is spoken; `with_parameters` adds the engines' parameters."""
 
     parameter_names: ClassVar[tuple[str, ...]] = ()
 
@@ -154,12 +154,12 @@ VOICE_OBJECT = {
 
 
 def _voice_id(given: Any) -> Any:
-    """OpenAI's own voices are names, those of a customer objects with an id."""
+    """The id of a voice: OpenAI's clients send a name, or an object with an id."""
     return given["id"] if isinstance(given, dict) and "id" in given else given
 
 
-class SpeechBody(Spoken):
-    """POST /v1/audio/speech: OpenAI's fields, Chatterbox's parameters, ours."""
+class SpeechBody(SpeechOptions):
+    """POST /v1/audio/speech: OpenAI's fields, the engines' parameters, and further ones."""
 
     input: str = Field(description="the text; 1 character up to VOICELAB_MAX_TEXT")
     voice: Annotated[str | None, BeforeValidator(_voice_id)] = Field(
@@ -185,12 +185,14 @@ class SpeechBody(Spoken):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """As `Body.warnings`, and that no engine here takes instructions."""
-        said = super().warnings
-        return said if self.instructions is None else (*said, NOTED.format("instructions"))
+        """As `Body.warnings`, and that no engine follows `instructions`."""
+        warnings = super().warnings
+        return (
+            warnings if self.instructions is None else (*warnings, NOTE_ONLY.format("instructions"))
+        )
 
     def request(self, clip: Path | None = None) -> GenerationRequest:
-        """What the lab is asked for."""
+        """The body as a GenerationRequest."""
         return GenerationRequest(
             text=self.input,
             voice=self.profile_id or self.voice,
@@ -203,8 +205,8 @@ class SpeechBody(Spoken):
         )
 
 
-class GenerateBody(Spoken):
-    """POST /generate: the voice studio's shape."""
+class GenerateBody(SpeechOptions):
+    """POST /generate: the voice studio's fields, and further ones."""
 
     text: str
     profile_id: str | None = Field(None, max_length=100)
@@ -220,18 +222,20 @@ class GenerateBody(Spoken):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """As `Body.warnings`, and what of the studio's wishes no engine here follows."""
-        said = list(super().warnings)
+        """As `Body.warnings`, and the studio's fields that are not used."""
+        warnings = list(super().warnings)
         if (self.max_chunk_chars or 0) > MAX_CHUNK_CHARS:
-            said.append(f"max_chunk_chars is {self.max_chunk_chars}; {MAX_CHUNK_CHARS} are used.")
+            warnings.append(
+                f"max_chunk_chars is {self.max_chunk_chars}; {MAX_CHUNK_CHARS} are used."
+            )
         if self.model_size is not None:
-            said.append("model_size is not used: an engine here has one size.")
+            warnings.append("model_size is not used: an engine here has one size.")
         if self.instruct is not None:
-            said.append(NOTED.format("instruct"))
-        return tuple(said)
+            warnings.append(NOTE_ONLY.format("instruct"))
+        return tuple(warnings)
 
     def request(self) -> GenerationRequest:
-        """What the lab is asked for."""
+        """The body as a GenerationRequest."""
         common = self._common()
         if self.max_chunk_chars is not None:
             common["max_chunk_chars"] = min(self.max_chunk_chars, MAX_CHUNK_CHARS)
@@ -241,39 +245,39 @@ class GenerateBody(Spoken):
 
 
 class SeedBody(Body):
-    """POST .../regenerate: with which seed."""
+    """POST .../regenerate: the seed to use."""
 
     seed: Seed = None
 
 
-class Plain(Body):
-    """A body whose unknown fields are told in X-Warnings alone: it makes no record."""
+class PlainBody(Body):
+    """A body whose unknown fields are listed in X-Warnings only."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class Strict(Body):
-    """A body with no field unknown: parts of lists, and what changes or deletes many things."""
+class StrictBody(Body):
+    """A body that refuses unknown fields: for entries of lists and for bulk changes."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class GenerationPatch(Strict):
-    """PATCH /history/{id}: what is given is set."""
+class GenerationPatch(StrictBody):
+    """PATCH /history/{id}: fields that are sent are set."""
 
     is_favorited: bool | None = None
     tags: list[Annotated[str, Field(max_length=50)]] | None = Field(None, max_length=50)
     label: str | None = Field(None, max_length=200)
 
 
-class Ids(Strict):
-    """These takes."""
+class Ids(StrictBody):
+    """Ids of takes."""
 
     ids: list[Annotated[str, Field(max_length=100)]] = Field(max_length=10_000)
 
 
 class BulkPatch(Ids):
-    """PATCH /history: what is given is done with all of them."""
+    """PATCH /history: fields that are sent are set for all takes."""
 
     is_favorited: bool | None = None
     add_tags: list[Annotated[str, Field(min_length=1, max_length=50)]] | None = Field(

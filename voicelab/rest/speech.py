@@ -1,4 +1,4 @@
-"""POST /v1/audio/speech: sound as it is made, in any format, or server-sent events."""
+"""The speech routes: audio in any format while it is made, or server-sent events."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.generation import Take
 from voicelab.lab import VoiceLab
 from voicelab.rest.background import Background
-from voicelab.rest.dialects.openai import requested
-from voicelab.rest.errors import envelope
-from voicelab.rest.openapi import SPOKEN, STREAMED
+from voicelab.rest.dialects.openai import generation_request
+from voicelab.rest.errors import error_body
+from voicelab.rest.openapi import SPEECH_RESPONSE, STREAM_RESPONSE
 from voicelab.rest.parameters import taking, with_parameters
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import SpeechBody
-from voicelab.rest.streams import AudioFile, MadeResponse
+from voicelab.rest.streams import AudioFile, IteratorResponse
 from voicelab.rest.uploads import clip_file
 from voicelab.rest.warnings import warning_header
 
@@ -42,10 +42,10 @@ __all__ = ["Answers", "router", "validated"]
 Model = TypeVar("Model", bound=BaseModel)
 
 WHOLE_WITHIN_S = 0.25
-"""A take that is finished so soon after its first sound is one body with its length."""
+"""A take finished so many seconds after its first audio is sent as one body with its length."""
 
 WHOLE_BYTES = 16 << 20
-"""The longest such body, in bytes of 16-bit samples: six minutes."""
+"""Largest such body, in bytes of 16-bit samples; about six minutes."""
 
 FAMILIES = ("/v1/audio/speech", "/audio/speech", "/tts")
 
@@ -53,60 +53,66 @@ Pcm = NDArray[np.int16]
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     routes = Router(tags=["speech"])
     background = Background(lab.settings)
     answers = Answers(lab, background)
     model = with_parameters(SpeechBody, lab.registry)
 
-    async def begun(body: SpeechBody, clip: Path | None = None, listening: bool = False) -> Take:
-        def begin() -> Take:
-            wanted = requested(lab, body, clip)
-            return lab.stream(replace(wanted, listening=listening or wanted.listening))
+    async def start_take(
+        body: SpeechBody, clip: Path | None = None, listening: bool = False
+    ) -> Take:
+        def start() -> Take:
+            generation = generation_request(lab, body, clip)
+            return lab.stream(replace(generation, listening=listening or generation.listening))
 
-        return await background.run(begin)
+        return await background.run(start)
 
     async def speech(body: SpeechBody, request: Request) -> Response:
-        """Speak a text: sound as it is made, or events with stream_format=sse."""
-        return await answers.speech(await begun(body), body, request)
+        """Speak a text: audio while it is made, or server-sent events with stream_format=sse."""
+        return await answers.speech(await start_take(body), body, request)
 
     async def speech_stream(body: SpeechBody) -> Response:
-        """Speak a text: a WAV that begins before the take is finished."""
+        """Speak a text, streamed as WAV or PCM while it is made."""
         kind = _streamable(body)
-        return answers.live(await begun(body, listening=True), kind)
+        return answers.live(await start_take(body, listening=True), kind)
 
     async def speech_upload(request: Request) -> Response:
-        """Speak like a voice clip: multipart with voice_file, or JSON."""
+        """Speak a text in the voice of an uploaded clip: multipart with voice_file, or JSON."""
         async with _form(request, model) as (body, clip):
-            return await answers.speech(await begun(body, clip), body, request)
+            return await answers.speech(await start_take(body, clip), body, request)
 
     async def stream_upload(request: Request) -> Response:
-        """Speak like a voice clip: a WAV that begins before the take is finished."""
+        """Speak in the voice of an uploaded clip, streamed as WAV or PCM while it is made."""
         async with _form(request, model) as (body, clip):
             kind = _streamable(body)
-            return answers.live(await begun(body, clip, listening=True), kind)
+            return answers.live(await start_take(body, clip, listening=True), kind)
 
     multipart = {"requestBody": {"required": True, "content": _upload_schema(model)}}
-    for ending, endpoint, told in (
-        ("", taking(model, speech), SPOKEN),
-        ("/stream", taking(model, speech_stream), STREAMED),
-        ("/upload", speech_upload, SPOKEN | {"openapi_extra": multipart}),
-        ("/stream/upload", stream_upload, STREAMED | {"openapi_extra": multipart}),
+    for ending, endpoint, documentation in (
+        ("", taking(model, speech), SPEECH_RESPONSE),
+        ("/stream", taking(model, speech_stream), STREAM_RESPONSE),
+        ("/upload", speech_upload, SPEECH_RESPONSE | {"openapi_extra": multipart}),
+        ("/stream/upload", stream_upload, STREAM_RESPONSE | {"openapi_extra": multipart}),
     ):
         for family in FAMILIES if ending else FAMILIES[:2]:  # /tts alone is another dialect's
             shown = family == FAMILIES[0]
             routes.add_api_route(
-                family + ending, endpoint, methods=["POST"], include_in_schema=shown, **told
+                family + ending,
+                endpoint,
+                methods=["POST"],
+                include_in_schema=shown,
+                **documentation,
             )
     return routes
 
 
 class Answers:
-    """Takes as answers, for every dialect that speaks.
+    """Responses with the audio of a take, for all routes that speak.
 
     Args:
         lab: whose takes.
-        background: in whose threads they are made.
+        background: the threads in which they are made.
     """
 
     def __init__(self, lab: VoiceLab, background: Background):
@@ -114,7 +120,7 @@ class Answers:
         self._background = background
 
     async def speech(self, take: Take, body: SpeechBody, request: Request) -> Response:
-        """What a body asks for of its take; the arguments are those of `sound`."""
+        """The response that a body asks for; the other arguments are those of `sound`."""
         if body.stream_format == "sse":
             return self.events(take, body.response_format or "pcm")
         kind = body.response_format or self._lab.settings.default_format
@@ -125,26 +131,26 @@ class Answers:
     async def sound(
         self, take: Take, kind: str, request: Request, *, at_once: bool = False
     ) -> Response:
-        """The sound of a take in one of `FORMATS`, each part as soon as it is made.
+        """The audio of a take in one of `FORMATS`, each part sent as soon as it is made.
 
-        What is there at once (see WHOLE_WITHIN_S) is one body with its length and its real-time
-        factor. An error before the first byte has its status; a later one cuts the answer off.
-        A client that hangs up stops the take.
+        A take that is finished WHOLE_WITHIN_S after its first audio is sent as one body, with its
+        length and real-time factor. An error before the first byte has its own status; a later one
+        cuts the response off. A client that disconnects cancels the take.
 
         Args:
             take: from `VoiceLab.stream`, not yet iterated over; it is closed here.
-            kind: the format.
+            kind: the format, a key of `FORMATS`.
             request: of the client.
-            at_once: one body, whatever it takes to make it.
+            at_once: send one body, however long the take needs.
 
         Raises:
             As the iteration over a `Take`, while nothing was sent.
         """
         try:
-            work = functools.partial(_all_of if at_once else _early, take)
+            work = functools.partial(_all_pieces if at_once else _first_pieces, take)
             early, whole = await self._background.wait(request, work, take.cancel)
             if whole:
-                return await self._background.run(lambda: self._finished(take, early, kind))
+                return await self._background.run(lambda: self._whole_response(take, early, kind))
         except BaseException:
             with CancelScope(shield=True):
                 await to_thread.run_sync(take.close)
@@ -152,30 +158,30 @@ class Answers:
         return self.live(take, kind, early)
 
     def live(self, take: Take, kind: str, early: Sequence[Pcm] = ()) -> Response:
-        """The sound of a take from its first sample on, whose length is not known.
+        """The audio of a take from its first sample on, without a known length.
 
         Args:
             take, kind: as for `sound`.
-            early: int16 (n,) each; what was taken from it already.
+            early: int16 (n,) each; pieces already taken from the iterator.
         """
-        heard = itertools.chain(early, (piece.pcm for piece in take))
-        parts = encoded(heard, take.sample_rate, kind)
+        samples = itertools.chain(early, (piece.pcm for piece in take))
+        parts = encoded(samples, take.sample_rate, kind)
         form = FORMATS[kind].content_type
-        return MadeResponse(self._background, parts, form, _headers(take, kind), take.close)
+        return IteratorResponse(self._background, parts, form, _headers(take, kind), take.close)
 
     def events(self, take: Take, kind: str = "pcm") -> Response:
-        """A take as server-sent events, in OpenAI's shape; a failure is an event, too.
+        """A take as server-sent events in OpenAI's shape; a failure is an `error` event.
 
         Args:
             take: as for `sound`.
-            kind: the format of what the `speech.audio.delta` events hold, one after the other.
+            kind: format of the audio that the `speech.audio.delta` events hold in sequence.
         """
         events = _sse(take, kind)
-        return MadeResponse(
+        return IteratorResponse(
             self._background, events, "text/event-stream", _headers(take), take.close
         )
 
-    def _finished(self, take: Take, pieces: Sequence[Pcm], kind: str) -> Response:
+    def _whole_response(self, take: Take, pieces: Sequence[Pcm], kind: str) -> Response:
         record = take.record
         headers = _headers(take, kind) | {"X-Real-Time-Factor": str(record["real_time_factor"])}
         form = FORMATS[kind].content_type
@@ -197,24 +203,24 @@ def _headers(take: Take, kind: str = "") -> dict[str, str]:
     return headers | warning_header(take.warnings)
 
 
-def _all_of(take: Take) -> tuple[list[Pcm], bool]:
-    """A take made to its end; what is heard of it, unless its file holds that."""
+def _all_pieces(take: Take) -> tuple[list[Pcm], bool]:
+    """Run a take to its end; its samples, unless its file has them, and True: all of it."""
     made = [piece.pcm if not take.kept else piece.pcm[:0] for piece in take]
     return made, True
 
 
-def _early(take: Take) -> tuple[list[Pcm], bool]:
-    """What is heard of a take at once, int16 (n,) each; and whether that is all of it."""
+def _first_pieces(take: Take) -> tuple[list[Pcm], bool]:
+    """The first pieces of a take, int16 (n,) each, and whether these are all of it."""
     pieces: list[Pcm] = []
-    held = 0
+    size_bytes = 0
     end = float("inf")
-    while held < WHOLE_BYTES and take.wait(end - time.monotonic()):
+    while size_bytes < WHOLE_BYTES and take.wait(end - time.monotonic()):
         piece = next(take, None)
         if piece is None:
             return pieces, True
         pieces.append(piece.pcm)
-        held += piece.pcm.nbytes
-        if held and end == float("inf"):
+        size_bytes += piece.pcm.nbytes
+        if size_bytes and end == float("inf"):
             end = time.monotonic() + WHOLE_WITHIN_S
     return pieces, False
 
@@ -239,10 +245,10 @@ def _sse(take: Take, kind: str) -> Iterator[bytes]:
             yield _event("speech.audio.delta", audio=base64.b64encode(part).decode())
         record = take.record
     except VoicelabError as error:
-        yield _event("error", **envelope(error))
+        yield _event("error", **error_body(error))
         return
     text_length = len(record["text"])
-    # No tokens are counted here; characters and 40 ms frames are the nearest there is.
+    # Engines count no tokens: characters and frames of 40 ms stand in for them.
     frames = round(25 * record["duration"])
     usage = {"input_tokens": text_length, "output_tokens": frames}
     usage["total_tokens"] = text_length + frames
@@ -257,7 +263,7 @@ def _event(kind: str, **fields: Any) -> bytes:
 async def _form(
     request: Request, model: type[SpeechBody]
 ) -> AsyncIterator[tuple[SpeechBody, Path | None]]:
-    """The fields of a multipart or JSON body, and its clip as a file while the block lasts."""
+    """The fields of a multipart or JSON body, and its clip as a temporary file."""
     if request.headers.get("content-type", "").startswith("application/json"):
         try:
             fields = await request.json()
@@ -269,16 +275,16 @@ async def _form(
         upload = form.get("voice_file")
         if isinstance(upload, str) and upload:
             raise InvalidInput("voice_file is a text; send a file.", param="voice_file")
-        body = validated(model, _sent(form))
+        body = validated(model, _form_fields(form))
         with clip_file(upload if isinstance(upload, UploadFile) else None) as clip:
             yield body, clip
 
 
-def _sent(form: FormData) -> dict[str, Any]:
-    """The fields of a form; one left empty, or null as scripts write it, is not sent.
+def _form_fields(form: FormData) -> dict[str, Any]:
+    """The fields of a form, without those that are empty or "null".
 
     Raises:
-        InvalidInput: a field stands there twice.
+        InvalidInput: a field occurs twice.
     """
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
@@ -294,7 +300,7 @@ def _sent(form: FormData) -> dict[str, Any]:
 
 
 def validated(model: type[Model], fields: Any) -> Model:
-    """A body read by hand, its errors those of one that FastAPI reads."""
+    """An instance of `model`; errors are raised as FastAPI raises those of a declared body."""
     try:
         return model.model_validate(fields)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Live status, statistics, the log of requests, health and metrics."""
+"""Routes for live status, statistics, the request log, health and metrics."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Aliases = tuple[str, ...]
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     routes = Router(tags=["status"])
     table: list[tuple[str, Aliases, Callable[..., Any], dict[str, Any]]] = [
         (
@@ -88,7 +88,7 @@ def _status(lab: VoiceLab) -> Callable[..., Any]:
         include_stats: bool = False,
         history_limit: Annotated[int, Query(ge=1, le=20)] = 5,
     ) -> Response:
-        """The request that has run longest, or idle."""
+        """Return the request that has run longest, or idle."""
         body = lab.status.current()
         if include_memory:
             body["memory_info"] = memory_info()
@@ -105,7 +105,7 @@ def _progress(lab: VoiceLab) -> Callable[..., Any]:
     async def progress(
         request_id: Annotated[str | None, Query(max_length=100)] = None,
     ) -> Response:
-        """Light, for polling."""
+        """Return the progress of a request in a small body, for polling."""
         return Json(lab.status.progress(request_id))
 
     return progress
@@ -113,7 +113,7 @@ def _progress(lab: VoiceLab) -> Callable[..., Any]:
 
 def _statistics(lab: VoiceLab) -> Callable[..., Any]:
     def statistics(include_memory: IncludeMemory = False) -> Response:
-        """Totals of all requests ever recorded."""
+        """Return totals of all requests ever recorded."""
         body = lab.status.statistics()
         if include_memory:
             body["current_memory"] = memory_info()
@@ -124,7 +124,7 @@ def _statistics(lab: VoiceLab) -> Callable[..., Any]:
 
 def _history(lab: VoiceLab) -> Callable[..., Any]:
     def request_history(limit: Annotated[int, Query(ge=1, le=50)] = 10) -> Response:
-        """Finished requests, newest first."""
+        """List finished requests, newest first."""
         return Json(lab.status.history(limit))
 
     return request_history
@@ -132,7 +132,7 @@ def _history(lab: VoiceLab) -> Callable[..., Any]:
 
 def _clear(lab: VoiceLab) -> Callable[..., Any]:
     def clear_request_history(confirm: bool = False) -> Response:
-        """Forget the finished requests; totals and running ones stay."""
+        """Delete the log of finished requests with confirm=true; totals are kept."""
         if not confirm:
             return Json(
                 {
@@ -148,7 +148,7 @@ def _clear(lab: VoiceLab) -> Callable[..., Any]:
 
 def _info(lab: VoiceLab) -> Callable[..., Any]:
     def info() -> Response:
-        """Status, statistics, memory and the last three requests in one answer."""
+        """Return status, statistics, memory and the last three requests in one body."""
         statistics = lab.status.statistics()
         return Json(
             {
@@ -173,7 +173,7 @@ def _info(lab: VoiceLab) -> Callable[..., Any]:
 
 def _health(lab: VoiceLab) -> Callable[..., Any]:
     async def health() -> Response:
-        """Whether it can speak and keep takes, with which engine, and why that one."""
+        """Return whether the server can speak and store takes, and which engine it uses and why."""
         state = lab.registry.state()
         storage, reason = lab.library.storage.trouble() or (None, None)
         words = {"not_started": "starting", "ready": "healthy"}
@@ -202,7 +202,9 @@ def _health(lab: VoiceLab) -> Callable[..., Any]:
 
 
 def _metrics(lab: VoiceLab) -> Callable[..., Any]:
-    class Totals:
+    class StatusCollector:
+        """Prometheus collector of the statistics and the memory in use."""
+
         def collect(self) -> Iterator[Metric]:
             for name, value in lab.status.statistics().items():
                 yield GaugeMetricFamily(f"voicelab_{name}", name.replace("_", " "), value)
@@ -210,10 +212,10 @@ def _metrics(lab: VoiceLab) -> Callable[..., Any]:
                 yield GaugeMetricFamily(f"voicelab_{name}", name.replace("_", " "), value)
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Totals())  # pyright: ignore[reportArgumentType]
+    registry.register(StatusCollector())  # pyright: ignore[reportArgumentType]
 
     def metrics() -> Response:
-        """Prometheus text."""
+        """Return the statistics and the memory in use in Prometheus' text format."""
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4")
 
     return metrics
@@ -223,7 +225,7 @@ def _stream(lab: VoiceLab) -> Callable[..., Any]:
     listeners = Listeners(lab.status)
 
     async def stream() -> StreamingResponse:
-        """Server-sent events: `progress` at every change, a heartbeat every 15 s."""
+        """Stream `progress` events at every change, with a heartbeat every 15 s."""
         return StreamingResponse(
             _events(lab, listeners),
             media_type="text/event-stream",
@@ -244,11 +246,11 @@ async def _events(lab: VoiceLab, listeners: Listeners) -> AsyncIterator[bytes]:
 def _one_request(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/status/{request_id}", response_model=Request)
     def request_status(request_id: str) -> Response:
-        """One request, live or finished."""
+        """Return a request, running or finished."""
         return Json(lab.status.request(request_id))
 
     @routes.post("/status/{request_id}/cancel", response_model=Message)
     def cancel_request(request_id: str) -> Response:
-        """Stop it within one decoding step; 409 when it has ended."""
+        """Cancel a request within one decoding step; 409 when it has ended."""
         lab.cancel(request_id)
         return Json({"message": f"Request {request_id} is being cancelled."})

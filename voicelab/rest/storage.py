@@ -1,4 +1,4 @@
-"""What the takes weigh, the policy by which they go, and the clean-up."""
+"""Routes for disk usage, the storage policy and the clean-up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["router"]
 
 
 class PolicyBody(BaseModel):
-    """PUT /storage/policy: the whole policy; null never."""
+    """PUT /storage/policy: the complete policy; a field that is left out has its default."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -33,23 +33,23 @@ class PolicyBody(BaseModel):
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     routes = Router(tags=["storage"])
     refuse = refuse_when_exposed(lab.settings)
 
     @routes.get("/storage", response_model=Usage)
     def storage() -> Response:
-        """Bytes by folder, by profile and by age, and what is free."""
+        """Return the disk usage by folder, profile and age, and the free space."""
         return Json(lab.library.storage.usage())
 
     @routes.get("/storage/policy", response_model=PolicyInForce)
     def get_policy() -> Response:
-        """The policy in force."""
+        """Return the storage policy."""
         return Json(asdict(lab.library.storage.policy()))
 
     @routes.put("/storage/policy", response_model=PolicyInForce, dependencies=[Depends(refuse)])
     def set_policy(body: PolicyBody) -> Response:
-        """Put a policy in force."""
+        """Replace the storage policy."""
         return Json(asdict(lab.library.storage.set_policy(Policy(**body.model_dump()))))
 
     @routes.post("/storage/cleanup", response_model=Cleanup)
@@ -59,7 +59,7 @@ def router(lab: VoiceLab) -> APIRouter:
             int | None, Query(ge=0, description="how many files are to go, if more than half")
         ] = None,
     ) -> Response:
-        """What the policy sends away, and what no record owns; done with dry_run=false."""
+        """List what the policy and the orphan search would delete; delete it with dry_run=false."""
         if not dry_run:
             refuse()
         return Json(lab.library.storage.cleanup(dry_run, expected=expected))

@@ -1,4 +1,4 @@
-"""What routes answer of takes in sum and of the disk. For /docs; answers are not validated."""
+"""Response models of statistics and storage, for /docs; responses are not validated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class TakeTotals(BaseModel):
 
 
 class ProfileUsage(BaseModel):
-    """What the takes of a profile weigh."""
+    """Disk usage of a profile's takes."""
 
     profile_id: str
     profile_name: str
@@ -34,7 +34,7 @@ class ProfileUsage(BaseModel):
 
 
 class AgeUsage(BaseModel):
-    """What the takes of an age weigh."""
+    """Disk usage of the takes of an age."""
 
     label: str
     takes: int
@@ -42,7 +42,7 @@ class AgeUsage(BaseModel):
 
 
 class Usage(BaseModel):
-    """What all weighs."""
+    """Disk usage of everything."""
 
     total_bytes: int
     takes_bytes: int
@@ -70,7 +70,7 @@ class PolicyInForce(BaseModel):
 
 
 class GoneTake(BaseModel):
-    """A take that the policy sends away, and which rule does."""
+    """A take that the policy deletes, and the rule that applies."""
 
     id: str
     created_at: str
@@ -80,7 +80,7 @@ class GoneTake(BaseModel):
 
 
 class CompressedVersion(BaseModel):
-    """A version that becomes FLAC; what it saves is null until it is done."""
+    """A version converted to FLAC; the bytes saved are null before the conversion."""
 
     id: str
     version_id: str
@@ -89,7 +89,7 @@ class CompressedVersion(BaseModel):
 
 
 class FailedVersion(BaseModel):
-    """A version that stays a WAV, and why."""
+    """A version that could not be converted to FLAC, and why."""
 
     id: str
     version_id: str
@@ -97,14 +97,14 @@ class FailedVersion(BaseModel):
 
 
 class OrphanFile(BaseModel):
-    """A file of no record."""
+    """A file that no record refers to."""
 
     path: str
     size_bytes: int
 
 
 class MissingFile(BaseModel):
-    """A version whose file is not there."""
+    """A version whose file is missing."""
 
     id: str
     generation_id: str
@@ -112,7 +112,7 @@ class MissingFile(BaseModel):
 
 
 class Cleanup(BaseModel):
-    """What a clean-up does, or would do."""
+    """What a clean-up did, or would do."""
 
     dry_run: bool
     deleted: list[GoneTake]

@@ -1,4 +1,4 @@
-"""Answers that are sent while they are made."""
+"""Responses that send a file in ranges, or an iterator while it is computed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from voicelab.rest.background import Background
 
-__all__ = ["AudioFile", "MadeResponse"]
+__all__ = ["AudioFile", "IteratorResponse"]
 
 
 RANGES = re.compile(r"bytes=[ \t]*(\d*-\d*(?:[ \t]*,[ \t]*\d*-\d*)*)[ \t]*", re.ASCII)
@@ -23,17 +23,18 @@ MAX_RANGES = 16
 
 
 class AudioFile(FileResponse):
-    """A file, or the parts of it that are asked for, in steps of 1 MiB: each goes to a thread.
+    """A file response with byte ranges, read in blocks of 1 MiB, each in a worker thread.
 
-    A Range header that cannot be read, or wants many parts, is ignored (RFC 9110, 14.2).
+    A Range header that is malformed or asks for more than MAX_RANGES parts is ignored (RFC 9110,
+    14.2).
     """
 
     chunk_size = 1 << 20
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wanted = Headers(scope=scope).get("range")
-        if wanted is not None:
-            ranges = _ranges(wanted)
+        header = Headers(scope=scope).get("range")
+        if header is not None:
+            ranges = _ranges(header)
             size = (await to_thread.run_sync(os.stat, self.path)).st_size
             within = [each for each in ranges if _satisfiable(*each, size)]
             if ranges and not within:
@@ -49,46 +50,44 @@ class AudioFile(FileResponse):
 
 
 def _ranges(header: str) -> list[tuple[int | None, int | None]]:
-    """First and last byte of each range; nothing when the header is to be ignored."""
+    """First and last byte of each range; an empty list when the header is to be ignored."""
     match = RANGES.fullmatch(header) if len(header) < 1000 else None
     if match is None:
         return []
     pairs = [pair.strip().split("-") for pair in match[1].split(",")]
     found = [(int(first) if first else None, int(last) if last else None) for first, last in pairs]
-    sound = all(_sound(first, last) for first, last in found)
-    return found if sound and len(found) <= MAX_RANGES else []
+    valid = all(_is_valid_range(first, last) for first, last in found)
+    return found if valid and len(found) <= MAX_RANGES else []
 
 
-def _sound(first: int | None, last: int | None) -> bool:
+def _is_valid_range(first: int | None, last: int | None) -> bool:
     if first is None or last is None:
         return first is not last
     return first <= last
 
 
 def _range_header(ranges: list[tuple[int | None, int | None]]) -> list[tuple[bytes, bytes]]:
-    """As a header; none for no ranges."""
-    told = ("-".join("" if end is None else str(end) for end in each) for each in ranges)
-    return [(b"range", f"bytes={','.join(told)}".encode())] if ranges else []
+    """The ranges as a Range header; an empty list for no ranges."""
+    specs = ("-".join("" if end is None else str(end) for end in each) for each in ranges)
+    return [(b"range", f"bytes={','.join(specs)}".encode())] if ranges else []
 
 
 def _satisfiable(first: int | None, last: int | None, size: int) -> bool:
     return bool(last) and size > 0 if first is None else first < size
 
 
-class MadeResponse(StreamingResponse):
-    """Sends what an iterator gives, which may take its time and is asked in other threads.
+class IteratorResponse(StreamingResponse):
+    """Sends the parts of an iterator, which is advanced in worker threads and may be slow.
 
-    It has no ranges: what is encoded anew need not be the same bytes.
-
-    A client that reads slowly is waited for, and nothing piles up. One that hangs up ends the
-    iterator: at once when it gives nothing just then, else after its next part.
+    Byte ranges are not supported: audio that is encoded again need not have the same bytes. A
+    client that reads slowly is waited for; nothing is buffered. When a client disconnects the
+    iterator is closed, at once while it computes nothing, else after its next part.
 
     Args:
-        background: whose threads.
-        parts: not empty ones; make all checks before, for an error it raises can only cut the
-            answer off.
-        media_type, headers: of the answer. Its length is told when they have a Content-Length.
-        close: called in a thread at the end, however it came.
+        background: whose threads advance the iterator.
+        parts: non-empty bytes. Checks belong before: an exception can only cut the response off.
+        media_type, headers: of the response; a Content-Length in `headers` is sent as it is.
+        close: called in a worker thread when the response has ended, whatever the reason.
     """
 
     def __init__(
@@ -101,7 +100,9 @@ class MadeResponse(StreamingResponse):
     ):
         live = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "Accept-Ranges": "none"}
         super().__init__(
-            _sent(background, parts), media_type=media_type, headers={**live, **headers}
+            _iterate_in_background(background, parts),
+            media_type=media_type,
+            headers={**live, **headers},
         )
         self._close = close
 
@@ -109,13 +110,15 @@ class MadeResponse(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # It may write what became of the work, which the event loop must not wait for.
+            # It may write a record, which must not block the event loop.
             with CancelScope(shield=True):
                 await to_thread.run_sync(self._close)
 
 
-async def _sent(background: Background, parts: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Who hangs up waits no longer for the part that is being made."""
-    ask = functools.partial(next, parts, b"")
-    while part := await background.run(ask, abandon=True):
+async def _iterate_in_background(
+    background: Background, parts: Iterator[bytes]
+) -> AsyncIterator[bytes]:
+    """The parts; a client that disconnects does not wait for the part being computed."""
+    next_part = functools.partial(next, parts, b"")
+    while part := await background.run(next_part, abandon=True):
         yield part

@@ -1,4 +1,4 @@
-"""Files that come and go: uploads on the disk while needed, names of downloads."""
+"""Uploaded clips as temporary files, and downloads written to temporary files."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from voicelab.errors import BadClip, storage_error
 from voicelab.library import Missing
 from voicelab.rest.warnings import missing_header
 
-__all__ = ["attachment", "clip_file", "made_file"]
+__all__ = ["attachment", "clip_file", "temporary_download"]
 
 
 def attachment(name: str) -> str:
-    """A Content-Disposition for a name in any script (RFC 5987)."""
+    """A Content-Disposition header for a file name in any script (RFC 5987)."""
     plain = re.sub(r"[^A-Za-z0-9._ -]", "", name).strip() or "take"
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
 @contextlib.contextmanager
 def clip_file(upload: UploadFile | None) -> Iterator[Path | None]:
-    """An uploaded voice clip as a file while the block lasts; None when none was sent.
+    """An uploaded voice clip as a temporary file while the block lasts; None without one.
 
     Raises:
-        BadClip: it is empty.
+        BadClip: the upload is empty.
     """
     if upload is None:
         yield None
@@ -46,13 +46,20 @@ def clip_file(upload: UploadFile | None) -> Iterator[Path | None]:
         yield path
 
 
-def made_file(write: Callable[[Path], Missing], name: str, media_type: str) -> FileResponse:
-    """A download that `write` makes on the disk; it is gone when it is sent.
+def temporary_download(
+    write: Callable[[Path], Missing], name: str, media_type: str
+) -> FileResponse:
+    """A response with a file that `write` makes; the file is deleted after it was sent.
 
-    What `write` says that it left out stands in X-Missing.
+    Ids that `write` returns as missing are listed in the header X-Missing.
+
+    Args:
+        write: called with the path to write to.
+        name: file name for the client.
+        media_type: of the response.
 
     Raises:
-        Whatever `write` does; then the file is gone, too.
+        Whatever `write` raises; the file is deleted then.
     """
     folder = Path(tempfile.mkdtemp(prefix="voicelab-"))
     try:

@@ -1,4 +1,4 @@
-"""Versions of a take, and the effects that make them."""
+"""Routes for the versions of a take, effects and presets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voicelab.rest.json import Json
 from voicelab.rest.models import Effects, Message, Preset, Version
 from voicelab.rest.openapi import files
 from voicelab.rest.routing import resource
-from voicelab.rest.schemas import Plain
+from voicelab.rest.schemas import PlainBody
 from voicelab.rest.security.exposure import owner_only
 
 __all__ = ["router"]
@@ -26,7 +26,7 @@ Chain = Annotated[
 ]
 
 
-class ApplyBody(Plain):
+class ApplyBody(PlainBody):
     """POST /generations/{id}/versions/apply-effects."""
 
     effects_chain: Chain
@@ -37,14 +37,14 @@ class ApplyBody(Plain):
     set_as_default: bool = True
 
 
-class PreviewBody(Plain):
+class PreviewBody(PlainBody):
     """POST /effects/preview/{id}."""
 
     effects_chain: Chain
     source_version_id: str | None = Field(None, max_length=100)
 
 
-class PresetBody(Plain):
+class PresetBody(PlainBody):
     """POST and PUT /effects/presets."""
 
     name: str = Field(min_length=1, max_length=100)
@@ -53,7 +53,7 @@ class PresetBody(Plain):
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     return resource("versions", lab, _versions, _effects, _presets)
 
 
@@ -62,12 +62,12 @@ def _versions(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.get("/generations/{id}/versions", response_model=list[Version])
     def list_versions(id: str) -> Response:
-        """The versions of a take, oldest first."""
+        """List the versions of a take, oldest first."""
         return Json(lab.history.get(id)["versions"])
 
     @routes.post("/generations/{id}/versions/apply-effects", response_model=Version)
     def apply_effects(id: str, body: ApplyBody) -> Response:
-        """A new version through effects."""
+        """Apply effects to a take and keep the result as a new version."""
         version = lab.library.versions.apply(
             id,
             body.effects_chain,
@@ -79,12 +79,12 @@ def _versions(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.put("/generations/{id}/versions/{vid}/set-default", response_model=Version)
     def set_default_version(id: str, vid: str) -> Response:
-        """Make a version the sound of its take."""
+        """Make a version the default one of its take."""
         return Json(lab.library.versions.set_default(id, vid))
 
     @routes.delete("/generations/{id}/versions/{vid}", response_model=Message, dependencies=owner)
     def delete_version(id: str, vid: str) -> Response:
-        """Delete a version; the oldest takes over when it was the default."""
+        """Delete a version; if it was the default, the oldest one becomes the default."""
         lab.library.versions.delete(id, vid)
         return Json({"message": "Version deleted successfully"})
 
@@ -92,12 +92,12 @@ def _versions(routes: APIRouter, lab: VoiceLab) -> None:
 def _effects(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/effects/available", response_model=Effects)
     async def available_effects() -> Response:
-        """Types of effects, their parameters, ranges and defaults."""
+        """List the types of effects with their parameters, ranges and defaults."""
         return Json({"effects": [asdict(effect) for effect in EFFECTS.values()]})
 
     @routes.post("/effects/preview/{id}", **files("audio/wav"))
     def preview_effects(id: str, body: PreviewBody) -> Response:
-        """How a take would sound: a WAV that is kept nowhere."""
+        """Apply effects to a take and return the WAV without keeping it."""
         pcm, rate = lab.library.versions.preview(id, body.effects_chain, body.source_version_id)
         return Response(wav_bytes(pcm, rate), media_type="audio/wav")
 
@@ -107,21 +107,21 @@ def _presets(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.get("/effects/presets", response_model=list[Preset])
     def list_presets() -> Response:
-        """Built-in chains first, then one's own."""
+        """List the effect presets, the built-in ones first."""
         return Json(lab.library.presets.list())
 
     @routes.post("/effects/presets", response_model=Preset)
     def create_preset(body: PresetBody) -> Response:
-        """Keep a chain under a name."""
+        """Create an effect preset."""
         return Json(lab.library.presets.create(**body.model_dump()))
 
     @routes.put("/effects/presets/{pid}", response_model=Preset)
     def update_preset(pid: str, body: PresetBody) -> Response:
-        """Change one's own preset; built-in ones are read-only."""
+        """Change an effect preset; built-in ones are read-only."""
         return Json(lab.library.presets.update(pid, **body.model_dump()))
 
     @routes.delete("/effects/presets/{pid}", response_model=Message, dependencies=owner)
     def delete_preset(pid: str) -> Response:
-        """Delete one's own preset; built-in ones are read-only."""
+        """Delete an effect preset; built-in ones are read-only."""
         lab.library.presets.delete(pid)
         return Json({"message": "Preset deleted successfully"})

@@ -1,4 +1,4 @@
-"""What a request asked for and did not get, told to its client: nothing is dropped silently.
+"""Warnings about parts of a request that were not used: in `warnings` and the header X-Warnings.
 
 A route adds a warning, one plain sentence each, so:
 
@@ -23,43 +23,45 @@ __all__ = ["HEADER", "missing_header", "unknown_fields", "warning_header"]
 HEADER, MISSING = "X-Warnings", "X-Missing"
 
 MAX_HEADER_BYTES = 2000
-"""Proxies refuse answers whose headers have more than some 4 to 8 KiB in all."""
+"""Many proxies refuse responses whose headers exceed 4 to 8 KiB in all."""
 
-SHOWN, SHOWN_CHARS = 10, 60
+MAX_NAMES, MAX_NAME_CHARS = 10, 60
 
 
 def warning_header(warnings: Iterable[str]) -> dict[str, str]:
-    """X-Warnings: a JSON array of sentences in ASCII, the last left out where it gets too long.
+    """X-Warnings: a JSON array of sentences in ASCII; no header for no warnings.
 
-    Empty when there are no warnings.
+    Sentences that do not fit in MAX_HEADER_BYTES are replaced by their number.
     """
-    said = list(dict.fromkeys(warnings))
-    if not said:
+    sentences = list(dict.fromkeys(warnings))
+    if not sentences:
         return {}
-    value = _ascii(said)
-    kept = len(said)
+    value = _ascii(sentences)
+    kept = len(sentences)
     while len(value) > MAX_HEADER_BYTES:
         kept -= 1
-        more = f"and {len(said) - kept} more"
-        value = _ascii([*said[:kept], more] if kept else [said[0][: MAX_HEADER_BYTES // 14], more])
+        more = f"and {len(sentences) - kept} more"
+        value = _ascii(
+            [*sentences[:kept], more] if kept else [sentences[0][: MAX_HEADER_BYTES // 14], more]
+        )
     return {HEADER: value}
 
 
 def missing_header(ids: Iterable[str]) -> dict[str, str]:
-    """X-Missing: the ids of what an export left out, written as X-Warnings are; empty for none."""
+    """X-Missing: ids of records that an export left out, encoded as X-Warnings; empty for none."""
     found = warning_header(ids)
     return {MISSING: found[HEADER]} if found else {}
 
 
-def _ascii(said: Sequence[str]) -> str:
-    return json.dumps(said).replace("\x7f", "\\u007f")
+def _ascii(sentences: Sequence[str]) -> str:
+    return json.dumps(sentences).replace("\x7f", "\\u007f")
 
 
 def unknown_fields(names: Iterable[str]) -> tuple[str, ...]:
-    """The warning for fields that mean nothing here; none for none. Names may be anything."""
-    known = [name.encode("utf-8", "replace").decode()[:SHOWN_CHARS] for name in names]
+    """A warning that lists unknown fields; empty for none. The names come from a client."""
+    known = [name.encode("utf-8", "replace").decode()[:MAX_NAME_CHARS] for name in names]
     if not known:
         return ()
-    more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
-    shown = ", ".join(repr(name) for name in known[:SHOWN])
+    more = f" and {len(known) - MAX_NAMES} more" if len(known) > MAX_NAMES else ""
+    shown = ", ".join(repr(name) for name in known[:MAX_NAMES])
     return (f"Unknown fields, not used: {shown}{more}.",)

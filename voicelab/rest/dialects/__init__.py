@@ -1,3 +1,3 @@
-"""Other servers' routes, as their clients call them: each a translation to our own requests."""
+"""Routes that clients of other servers expect; one module or package for each server."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The Chatterbox TTS Server's /tts and its lists of voices, as SillyTavern's provider uses them."""
+"""The Chatterbox TTS Server's /tts and lists of voices, as used by SillyTavern."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from voicelab.records import GenerationRequest
 from voicelab.rest import schemas
 from voicelab.rest.background import Background
 from voicelab.rest.dialects.chatterbox.models import PredefinedVoice
-from voicelab.rest.dialects.openai import requested
+from voicelab.rest.dialects.openai import generation_request
 from voicelab.rest.json import Json
-from voicelab.rest.openapi import SPOKEN
+from voicelab.rest.openapi import SPEECH_RESPONSE
 from voicelab.rest.parameters import with_parameters
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import SpeechBody
@@ -26,12 +26,12 @@ from voicelab.rest.speech import Answers, validated
 
 __all__ = ["router"]
 
-WHOLE_CHARS = 1000
-"""The longest chunk there is: what comes nearest to a text that is not split."""
+MAX_CHUNK_CHARS = 1000
+"""Longest chunk in characters, used for texts that should not be split."""
 
 
 class TtsBody(schemas.Body):
-    """POST /tts as that server takes it; the ranges are its own."""
+    """POST /tts of the Chatterbox TTS Server, with that server's ranges."""
 
     text: str
     voice_mode: Literal["predefined", "clone"] = "predefined"
@@ -48,23 +48,23 @@ class TtsBody(schemas.Body):
     language: str | None = Field(None, max_length=20)
 
     def request(self) -> GenerationRequest:
-        """What the lab is asked for; what lies outside of its ranges comes with a warning."""
+        """The body as a GenerationRequest; values out of its ranges are limited, with a warning."""
         warnings = list(self.warnings)
 
-        def within(name: str, value: float, least: float, most: float) -> float:
-            held = min(max(value, least), most)
-            if held != value:
-                warnings.append(f"{name} is {value:g}; {held:g} is the nearest there is.")
-            return held
+        def limit(name: str, value: float, low: float, high: float) -> float:
+            limited = min(max(value, low), high)
+            if limited != value:
+                warnings.append(f"{name} is {value:g}; {limited:g} is the nearest there is.")
+            return limited
 
         parameters = {
-            each.name: within(each.name, value, each.minimum, each.maximum)
+            each.name: limit(each.name, value, each.minimum, each.maximum)
             for each in CHATTERBOX_INFOS["chatterbox"].parameters
             if (value := getattr(self, each.name, None)) is not None
         }
-        size = int(within("chunk_size", self.chunk_size, 100, WHOLE_CHARS))
+        size = int(limit("chunk_size", self.chunk_size, 100, MAX_CHUNK_CHARS))
         if not self.split_text:
-            size = WHOLE_CHARS
+            size = MAX_CHUNK_CHARS
             if len(self.text) > size:
                 warnings.append(f"split_text is false; over {size} characters it is split.")
         return GenerationRequest(
@@ -85,26 +85,26 @@ class TtsBody(schemas.Body):
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     routes = Router(tags=["chatterbox"])
     background = Background(lab.settings)
     answers = Answers(lab, background)
     model = with_parameters(SpeechBody, lab.registry)
 
-    @routes.post("/tts", **SPOKEN)
+    @routes.post("/tts", **SPEECH_RESPONSE)
     async def tts(body: Annotated[dict[str, Any], Body()], request: Request) -> Response:
-        """Speak: that server's body (text), or the one of /v1/audio/speech (input)."""
+        """Speak a text: that server's body (text), or the body of /v1/audio/speech (input)."""
         if "text" not in body or "input" in body:
             speech = validated(model, body)
-            take = await background.run(lambda: lab.stream(requested(lab, speech)))
+            take = await background.run(lambda: lab.stream(generation_request(lab, speech)))
             return await answers.speech(take, speech, request)
         given = validated(TtsBody, body)
-        take = await background.run(lambda: lab.stream(_named(lab, given.request())))
+        take = await background.run(lambda: lab.stream(_with_profile_name(lab, given.request())))
         return await answers.sound(take, given.output_format, request)
 
     @routes.get("/get_predefined_voices", response_model=list[PredefinedVoice])
     def get_predefined_voices() -> Response:
-        """The profiles."""
+        """List the profiles as predefined voices."""
         profiles = lab.library.profiles.list()
         return Json(
             [
@@ -116,15 +116,15 @@ def router(lab: VoiceLab) -> APIRouter:
 
     @routes.get("/get_reference_files", response_model=list[str])
     def get_reference_files() -> Response:
-        """The profiles that have clips, as files."""
+        """List the profiles that have clips, as file names."""
         profiles = lab.library.profiles.list()
         return Json([f"{each['name']}.wav" for each in profiles if each["sample_count"]])
 
     return routes
 
 
-def _named(lab: VoiceLab, request: GenerationRequest) -> GenerationRequest:
-    """The voice without the suffix of its file, unless a profile has that name."""
+def _with_profile_name(lab: VoiceLab, request: GenerationRequest) -> GenerationRequest:
+    """The request with the voice's file suffix removed, unless a profile has that name."""
     name = request.voice
     if name and PurePath(name).suffix.lower() in (".wav", ".mp3"):
         known = lab.library.profiles.names().values()

@@ -1,4 +1,4 @@
-"""OpenAI's speech API, and what clients of servers like it ask besides: models."""
+"""OpenAI's list of models, and the conversion of its speech body."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from voicelab.rest.reports import Model, Models
 from voicelab.rest.routing import Router
 from voicelab.rest.schemas import SpeechBody
 
-__all__ = ["engine_of", "requested", "router"]
+__all__ = ["engine_of", "generation_request", "router"]
 
 LANGUAGES: Mapping[str, str] = MappingProxyType(
     {
@@ -31,14 +31,21 @@ LANGUAGES: Mapping[str, str] = MappingProxyType(
 """Kokoro's letters, as Kokoro-FastAPI's clients send them in `lang_code`."""
 
 
-def requested(lab: VoiceLab, body: SpeechBody, clip: Path | None = None) -> GenerationRequest:
-    """What a body asks of a lab; `clip` is the voice file that came with it.
+def generation_request(
+    lab: VoiceLab, body: SpeechBody, clip: Path | None = None
+) -> GenerationRequest:
+    """The GenerationRequest of a speech body.
+
+    Args:
+        lab: whose engines and profiles are used.
+        body: of POST /v1/audio/speech.
+        clip: the voice clip that was uploaded with it, if any.
 
     Raises:
-        NoText: its input is empty, and it is OpenAI's: it names a model.
-        UnknownVoice: only where its volume is to be changed; else `VoiceLab.stream` finds out.
+        NoText: the input is empty, and the body names a model, as OpenAI's clients do.
+        UnknownVoice: only with a `volume_multiplier`; else `VoiceLab.stream` raises it.
     """
-    # OpenAI's clients always send a model, and know 400; those of the other server know 422.
+    # Clients of OpenAI always send a model and expect 400; other clients expect 422.
     if body.model and not body.input.strip():
         raise NoText("The input is empty.", param="input")
     request = body.request(clip)
@@ -51,12 +58,12 @@ def requested(lab: VoiceLab, body: SpeechBody, clip: Path | None = None) -> Gene
         engine=engine,
         warnings=(*request.warnings, *warnings),
         language=request.language or LANGUAGES.get(code, code) or None,
-        effects_chain=_louder(lab, request, body.volume_multiplier),
+        effects_chain=_with_gain(lab, request, body.volume_multiplier),
     )
 
 
 def engine_of(lab: VoiceLab, model: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """The engine of a model's name, and a warning where it names none."""
+    """The engine that a model name means, and a warning when it means none."""
     if not model:
         return None, ()
     name = model.strip().casefold().replace("_", "-")
@@ -65,8 +72,8 @@ def engine_of(lab: VoiceLab, model: str | None) -> tuple[str | None, tuple[str, 
     return None, (f"There is no engine '{model[:60]}': model is ignored.",)
 
 
-def _louder(lab: VoiceLab, request: GenerationRequest, factor: float) -> Any:
-    """The chain of effects with a gain at its end."""
+def _with_gain(lab: VoiceLab, request: GenerationRequest, factor: float) -> Any:
+    """The effects of the request with a gain at their end."""
     if factor == 1.0:
         return request.effects_chain
     chain = request.effects_chain
@@ -77,16 +84,16 @@ def _louder(lab: VoiceLab, request: GenerationRequest, factor: float) -> Any:
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     routes = Router(tags=["openai"])
 
     async def models() -> Response:
-        """The engines: `data` for OpenAI's clients, `models` for Open WebUI."""
+        """List the engines as models: `data` for OpenAI's clients, `models` for Open WebUI."""
         items = [_model(lab, name) for name in lab.registry.names]
         return Json({"object": "list", "data": items, "models": items})
 
     async def model(id: str) -> Response:
-        """One engine."""
+        """Return an engine as a model."""
         engine, _ = engine_of(lab, id)
         if engine is None:
             known = ", ".join(lab.registry.names)

@@ -1,4 +1,4 @@
-"""The voice studio's routes that its page needs besides ours, in its words."""
+"""Routes of the voice studio that its page needs in addition to the common ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["router"]
 DEFAULT_VOICE = "default"
 """The studio's id of the voice that an engine speaks with when it is given no clip."""
 
-INSTEAD: Mapping[str, str] = MappingProxyType(
+HOW_TO_CHANGE: Mapping[str, str] = MappingProxyType(
     {
         "max_chunk_chars": "it is set when the server is started, or by each request",
         "crossfade_ms": "it is set when the server is started, or by each request",
@@ -48,19 +48,19 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
 
 
 class EffectsBody(Body):
-    """PUT /profiles/{id}/effects: for its new takes; null takes them away."""
+    """PUT /profiles/{id}/effects: effects of new takes; null for none."""
 
     effects_chain: list[dict[str, Any]] | None = Field(max_length=20)
 
 
 class SampleBody(Body):
-    """PUT /profiles/samples/{sid}: what is said in the clip."""
+    """PUT /profiles/samples/{sid}: the transcript of the clip."""
 
     reference_text: str = Field(min_length=1, max_length=2000)
 
 
 class SettingsBody(Body):
-    """PUT /settings/generation: what its clients send; the ranges are its own."""
+    """PUT /settings/generation, with the studio's ranges."""
 
     max_chunk_chars: int | None = Field(None, ge=100, le=5000)
     crossfade_ms: int | None = Field(None, ge=0, le=500)
@@ -69,14 +69,14 @@ class SettingsBody(Body):
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab."""
+    """The routes for a lab."""
     return resource("studio", lab, _profiles, _takes, _state)
 
 
 def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/profiles/presets/{engine}", response_model=PresetVoices)
     def preset_voices(engine: str) -> Response:
-        """The voices an engine has without a clip: one each."""
+        """List the voices that an engine has without a clip: one each."""
         try:
             info = lab.registry.info(engine)
         except InvalidInput as error:
@@ -87,19 +87,19 @@ def _profiles(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.put("/profiles/{id}/effects", response_model=Profile)
     def set_profile_effects(id: str, body: EffectsBody) -> Response:
-        """Effects for the new takes of a profile, or none."""
+        """Set the effects of a profile's new takes, or none."""
         profile = lab.library.profiles.update(id, {"effects_chain": body.effects_chain})
         return Json(profile, warnings=body.warnings)
 
     @routes.put("/profiles/samples/{sid}", response_model=Sample)
     def describe_sample(sid: str, body: SampleBody) -> Response:
-        """What is said in a clip."""
+        """Set the transcript of a clip."""
         sample = lab.library.profiles.describe_sample(sid, body.reference_text)
         return Json(sample, warnings=body.warnings)
 
     @routes.get("/samples/{sid}", **files("audio/wav"))
     def sample_audio(sid: str) -> Response:
-        """A clip as it is used: 24 kHz mono WAV."""
+        """Return the audio of a clip: WAV, 24 kHz, mono."""
         path = lab.library.files.path(lab.library.profiles.sample(sid)["audio_path"])
         headers = {"X-Content-Type-Options": "nosniff"}
         return AudioFile(path, media_type="audio/wav", headers=headers)
@@ -110,7 +110,7 @@ def _takes(routes: APIRouter, lab: VoiceLab) -> None:
     def import_sound(
         file: Annotated[UploadFile, File(description="audio of at most ten minutes")],
     ) -> Response:
-        """An audio file as a take, for stories."""
+        """Import an audio file as a take, for stories."""
         lab.library.files.check_free()
         with clip_file(file) as path:
             if path is None:
@@ -129,12 +129,12 @@ def _takes(routes: APIRouter, lab: VoiceLab) -> None:
 def _state(routes: APIRouter, lab: VoiceLab) -> None:
     @routes.get("/models/status", response_model=ModelStates)
     def model_status() -> Response:
-        """The engines: which are here, which are loaded."""
+        """List the engines: which are installed, and which are loaded."""
         return Json({"models": [_model(lab, name) for name in lab.registry.names]})
 
     @routes.get("/tasks/active", response_model=ActiveTasks)
     def active_tasks() -> Response:
-        """Takes that wait or are being made; weights are fetched by the engines themselves."""
+        """List the takes that wait or are being made."""
         live = {snapshot["request_id"]: snapshot for snapshot in lab.status.live()}
         pending = lab.history.each(Filters(status="pending"))
         tasks = [
@@ -144,14 +144,16 @@ def _state(routes: APIRouter, lab: VoiceLab) -> None:
 
     @routes.get("/settings/generation", response_model=GenerationSettings)
     async def generation_settings() -> Response:
-        """How takes are made where a request does not say; set when the server is started."""
+        """Return the default settings of takes, which are set when the server starts."""
         return Json(_generation_settings(lab))
 
     @routes.put("/settings/generation", response_model=GenerationSettings)
     async def set_generation_settings(body: SettingsBody) -> Response:
-        """They stay as they are; warnings name what was to be changed."""
+        """Accept new settings without applying them; warnings name those that differ."""
         settings = _generation_settings(lab)
-        return Json(settings, warnings=(*body.warnings, *_unchanged(settings, body.values())))
+        return Json(
+            settings, warnings=(*body.warnings, *_unchanged_warnings(settings, body.values()))
+        )
 
 
 def _generation_settings(lab: VoiceLab) -> dict[str, Any]:
@@ -163,12 +165,12 @@ def _generation_settings(lab: VoiceLab) -> dict[str, Any]:
     }
 
 
-def _unchanged(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
-    """A sentence for each setting that was to be another."""
-    for name, value in wanted.items():
+def _unchanged_warnings(settings: Mapping[str, Any], requested: Mapping[str, Any]) -> Iterator[str]:
+    """A warning for each setting that was requested to change."""
+    for name, value in requested.items():
         if value not in (None, settings[name]):
             shown = orjson.dumps(settings[name]).decode()
-            yield f"{name} stays {shown}: {INSTEAD[name]}."
+            yield f"{name} stays {shown}: {HOW_TO_CHANGE[name]}."
 
 
 def _model(lab: VoiceLab, name: str) -> dict[str, Any]:

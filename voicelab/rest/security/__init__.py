@@ -1,6 +1,6 @@
-"""Who may ask, from where, and how much: ASGI middleware before the whole application."""
+"""ASGI middleware for authentication, origins, limits and headers, before the whole application."""
 
 from voicelab.rest.security.exposure import refuse_when_exposed
-from voicelab.rest.security.layers import Kept, middleware, outermost
+from voicelab.rest.security.layers import GradioFiles, application_arguments, middleware
 
-__all__ = ["Kept", "middleware", "refuse_when_exposed", "outermost"]
+__all__ = ["GradioFiles", "middleware", "refuse_when_exposed", "application_arguments"]

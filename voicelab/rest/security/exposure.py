@@ -1,4 +1,4 @@
-"""What a server that is open to everybody refuses."""
+"""Protection of destructive routes on a server without key and login."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ __all__ = ["owner_only", "refuse_when_exposed"]
 
 
 def refuse_when_exposed(settings: Settings) -> Callable[[], None]:
-    """A dependency of destructive routes: without a key or login only this machine may destroy."""
+    """A dependency that refuses destructive requests on a server open to everybody.
+
+    Args:
+        settings: `is_exposed` decides.
+
+    Returns:
+        A function that raises Forbidden when the server is exposed.
+    """
 
     def refuse() -> None:
         if settings.is_exposed:
@@ -27,5 +34,5 @@ def refuse_when_exposed(settings: Settings) -> Callable[[], None]:
 
 
 def owner_only(settings: Settings) -> list[Any]:
-    """The `dependencies` of a route that destroys; see `refuse_when_exposed`."""
+    """`dependencies` of a destructive route; see `refuse_when_exposed`."""
     return [Depends(refuse_when_exposed(settings))]

@@ -1,4 +1,4 @@
-"""Gradio's /file= address: takes, what Gradio made, and a visitor's own uploads; nothing else."""
+"""Access control for Gradio's /file= addresses: takes, generated files, a visitor's own uploads."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicelab.errors import NotFound
 from voicelab.rest.asgi import HttpMiddleware
+from voicelab.rest.security.connection import Connection
 from voicelab.rest.security.uploads import UPLOAD
-from voicelab.rest.security.visit import Visit
 
 __all__ = ["Files"]
 
@@ -24,25 +24,26 @@ ADDRESSES = ("/gradio_api/file=", "/gradio_api/file/")
 COOKIE = "voicelab-visitor"
 VISITOR = re.compile(r"[0-9a-f]{32}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
-SOUNDS = frozenset((".wav", ".flac"))
-REMEMBERED = 50_000
-"""Uploads whose visitor is known; about 20 MB. A forgotten one is given to nobody."""
-ANSWER_BYTES = 1 << 20
+AUDIO_SUFFIXES = frozenset((".wav", ".flac"))
+MAX_OWNED_FILES = 50_000
+"""Uploads whose owner is remembered (about 20 MB); others are sent to nobody."""
+MAX_ANSWER_BYTES = 1 << 20
 
 
 class Files(HttpMiddleware):
-    """Remembers who uploaded what, and refuses it to others.
+    """Records who uploaded each file, and hides it from everybody else.
 
-    A visitor is a random cookie that comes with the page; a client without one is its address.
-    What an event made lies in the same folder, under the hash of its content and of a random
-    number of this installation: who has seen its address may fetch it, nobody can guess it.
+    A visitor is identified by a random cookie that is set with the page; a client without the
+    cookie by its address. Files made by an event lie in the same folder, under a hash of their
+    content and a random number of this installation: whoever was sent such a path may read it; it
+    cannot be guessed.
 
     Args:
         app: Gradio's application.
-        cache: the folder where Gradio keeps uploads, and copies of what events made.
+        cache: the folder where Gradio keeps uploads and copies of generated files.
         takes: the folder of takes.
         is_upload: whether Gradio knows a path as an upload of this process.
-        proxy: as for `Visit`.
+        proxy: (behind_proxy, forwarded_addresses) of `Connection`.
     """
 
     def __init__(
@@ -61,77 +62,81 @@ class Files(HttpMiddleware):
         self._owners: OrderedDict[str, set[str]] = OrderedDict()
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        visit = Visit(scope, *self._proxy)
-        if visit.path.startswith(ADDRESSES):
-            self._check(visit)
-        if visit.path == UPLOAD and visit.method == "POST":
-            send = self._remembering(visit, send)
-        elif visit.wants_page and not _known(visit):
-            send = _introducing(visit, send)
+        connection = Connection(scope, *self._proxy)
+        if connection.path.startswith(ADDRESSES):
+            self._check(connection)
+        if connection.path == UPLOAD and connection.method == "POST":
+            send = self._record_owner(connection, send)
+        elif connection.wants_page and not _has_visitor_cookie(connection):
+            send = _set_visitor_cookie(connection, send)
         await self.app(scope, receive, send)
 
-    def _check(self, visit: Visit) -> None:
-        if not self._may_have(visit, visit.path[len(ADDRESSES[0]) :]):
+    def _check(self, connection: Connection) -> None:
+        if not self._may_read(connection, connection.path[len(ADDRESSES[0]) :]):
             raise NotFound("There is no such file for you.")
 
-    def _may_have(self, visit: Visit, asked: str) -> bool:
+    def _may_read(self, connection: Connection, requested: str) -> bool:
         try:
-            path = Path(asked)
+            path = Path(requested)
             if not path.is_absolute() or ".." in path.parts:
                 return False
             resolved = path.resolve()
         except (OSError, ValueError, RuntimeError):
             return False
         if resolved.is_relative_to(self._takes):
-            return resolved.suffix in SOUNDS
-        if not _is_kept(resolved, self._cache):
+            return resolved.suffix in AUDIO_SUFFIXES
+        if not _is_cached(resolved, self._cache):
             return False
         owners = self._owners.get(str(resolved))
         if owners is None:
             return not (self._is_upload(str(path)) or self._is_upload(str(resolved)))
-        return bool(owners & _names(visit))
+        return bool(owners & _visitor_keys(connection))
 
-    def _remembering(self, visit: Visit, send: Send) -> Send:
+    def _record_owner(self, connection: Connection, send: Send) -> Send:
         body = bytearray()
         is_list = False
 
-        async def watched(message: Message) -> None:
+        async def send_and_record(message: Message) -> None:
             nonlocal is_list
             if message["type"] == "http.response.start":
                 is_list = message["status"] == 200
-            elif is_list and len(body) <= ANSWER_BYTES:
+            elif is_list and len(body) <= MAX_ANSWER_BYTES:
                 body.extend(message.get("body", b""))
                 if not message.get("more_body", False):
-                    self._remember(visit, bytes(body))
+                    self._add_owner(connection, bytes(body))
             await send(message)
 
-        return watched
+        return send_and_record
 
-    def _remember(self, visit: Visit, body: bytes) -> None:
-        # Before the visitor has the answer, so that nobody else can ask earlier.
+    def _add_owner(self, connection: Connection, body: bytes) -> None:
+        # Before the response is sent, so that nobody else can request the file earlier.
         try:
             paths = json.loads(body)
         except ValueError:
             return
         for path in paths:
             name = str(Path(path).resolve())
-            # The same file sent by two has one path: it is both's.
-            self._owners.setdefault(name, set()).update(_names(visit))
+            # The same content uploaded by two visitors has one path and two owners.
+            self._owners.setdefault(name, set()).update(_visitor_keys(connection))
             self._owners.move_to_end(name)
-            if len(self._owners) > REMEMBERED:
+            if len(self._owners) > MAX_OWNED_FILES:
                 self._owners.popitem(last=False)
 
 
-def _known(visit: Visit) -> bool:
-    return VISITOR.fullmatch(visit.cookies.get(COOKIE, "")) is not None
+def _has_visitor_cookie(connection: Connection) -> bool:
+    return VISITOR.fullmatch(connection.cookies.get(COOKIE, "")) is not None
 
 
-def _names(visit: Visit) -> set[str]:
-    return {visit.cookies[COOKIE]} if _known(visit) else {f"at {visit.address}"}
+def _visitor_keys(connection: Connection) -> set[str]:
+    return (
+        {connection.cookies[COOKIE]}
+        if _has_visitor_cookie(connection)
+        else {f"at {connection.address}"}
+    )
 
 
-def _is_kept(path: Path, cache: Path) -> bool:
-    """As Gradio names what it keeps: a folder named by a hash, one file in it."""
+def _is_cached(path: Path, cache: Path) -> bool:
+    """Whether the path is one of Gradio's cache: a folder named by a SHA-256, one file in it."""
     try:
         inner = path.relative_to(cache).parts
     except ValueError:
@@ -139,14 +144,14 @@ def _is_kept(path: Path, cache: Path) -> bool:
     return len(inner) == 2 and DIGEST.fullmatch(inner[0]) is not None and inner[1][0] != "."
 
 
-def _introducing(visit: Visit, send: Send) -> Send:
-    async def marked(message: Message) -> None:
+def _set_visitor_cookie(connection: Connection, send: Send) -> Send:
+    async def send_with_cookie(message: Message) -> None:
         if message["type"] == "http.response.start":
             cookie: SimpleCookie = SimpleCookie({COOKIE: secrets.token_hex(16)})
             morsel = cookie[COOKIE]
             morsel["path"], morsel["httponly"], morsel["samesite"] = "/", True, "Strict"
-            morsel["secure"] = visit.secure
+            morsel["secure"] = connection.secure
             MutableHeaders(scope=message).append("set-cookie", cookie.output(header="").strip())
         await send(message)
 
-    return marked
+    return send_with_cookie

@@ -1,4 +1,4 @@
-"""All of the middleware in its order, and how it comes before an application."""
+"""The middleware in its order, and how it is placed before an application."""
 
 from __future__ import annotations
 
@@ -23,11 +23,17 @@ from voicelab.rest.security.origins import Cors
 from voicelab.rest.security.uploads import Uploads
 from voicelab.settings import Settings
 
-__all__ = ["Kept", "middleware", "outermost"]
+__all__ = ["GradioFiles", "middleware", "application_arguments"]
 
 
-class Kept(NamedTuple):
-    """Where Gradio's files are: its cache, the takes, and which paths it knows as uploads."""
+class GradioFiles(NamedTuple):
+    """Where Gradio's files are.
+
+    Attributes:
+        cache: the folder of uploads and generated files.
+        takes: the folder of takes.
+        is_upload: whether Gradio knows a path as an upload of this process.
+    """
 
     cache: Path
     takes: Path
@@ -35,17 +41,21 @@ class Kept(NamedTuple):
 
 
 def middleware(
-    settings: Settings, *, share: bool = False, any_host: bool = False, kept: Kept | None = None
+    settings: Settings,
+    *,
+    share: bool = False,
+    any_host: bool = False,
+    gradio_files: GradioFiles | None = None,
 ) -> list[Middleware]:
-    """The outermost first.
+    """The middleware, the outermost first.
 
     Args:
         settings: access, hosts, upload limit.
-        share: a public link is made; then the host name is not known beforehand.
-        any_host: whatever host name is asked for will do.
-        kept: Gradio's files, when its application is guarded.
+        share: a public link is made, whose host name is not known beforehand.
+        any_host: accept every host name.
+        gradio_files: Gradio's files, when its application is guarded; else None.
     """
-    # A public link ends at a proxy of Gradio's on this machine.
+    # Requests to a public link come from Gradio's proxy on this machine.
     proxy = (settings.trust_proxy or share, settings.trust_proxy)
     origins = settings.origins()
     layers = [
@@ -66,38 +76,44 @@ def middleware(
             credentials=credentials,
             origins=origins,
             behind_proxy=proxy[0],
-            addresses=proxy[1],
+            forwarded_addresses=proxy[1],
         )
     )
-    if kept is not None:
-        layers.append(Middleware(Files, **kept._asdict(), proxy=proxy))
+    if gradio_files is not None:
+        layers.append(Middleware(Files, **gradio_files._asdict(), proxy=proxy))
     layers.append(Middleware(Head))
     layers.append(Middleware(BodyLimit, max_bytes=settings.max_upload_mb << 20))
-    if kept is not None:
+    if gradio_files is not None:
         layers.append(Middleware(Uploads, proxy=proxy))
     return layers
 
 
-def outermost(layers: Iterable[Middleware]) -> dict[str, Any]:
-    """Arguments for an application, so that nothing stands before the layers.
+def application_arguments(layers: Iterable[Middleware]) -> dict[str, Any]:
+    """Arguments of an application that place the layers before everything else.
 
-    Middleware of Gradio's own (CORS, compression) goes before what an application is made with; so
-    the whole stack is put within the layers when the application starts, before its first request.
+    Gradio adds middleware of its own (CORS, compression) before that of the arguments. So the whole
+    stack is wrapped in the layers when the application starts, before its first request.
+
+    Args:
+        layers: as `middleware` returns them.
     """
     chosen = list(layers)
 
     @asynccontextmanager
     async def lifespan(application: Any) -> AsyncIterator[None]:
         stack = application.build_middleware_stack()
-        application.middleware_stack = _wrapped(_Inside.mark(stack), chosen)
+        application.middleware_stack = _wrap(_RequireLayers.mark(stack), chosen)
         yield
 
-    # Errors end within Starlette's own handler, which would show them: Gradio 6.8 debugs always.
-    return {"lifespan": lifespan, "middleware": [Middleware(ErrorShield), Middleware(_Inside)]}
+    # Starlette's own handler would show tracebacks, as Gradio 6.8 always sets debug.
+    return {
+        "lifespan": lifespan,
+        "middleware": [Middleware(ErrorShield), Middleware(_RequireLayers)],
+    }
 
 
-class _Inside:
-    """Refuses what did not come through the layers: an application that was never started."""
+class _RequireLayers:
+    """Refuses requests that did not pass the layers, as when the application was not started."""
 
     MARK = "voicelab.inside"
 
@@ -111,15 +127,15 @@ class _Inside:
 
     @classmethod
     def mark(cls, app: ASGIApp) -> ASGIApp:
-        """The application, told that it is within the layers."""
+        """The application, with a mark in the scope of each request that passed the layers."""
 
-        async def marked(scope: Scope, receive: Receive, send: Send) -> None:
+        async def passed_layers(scope: Scope, receive: Receive, send: Send) -> None:
             await app({**scope, cls.MARK: True}, receive, send)
 
-        return marked
+        return passed_layers
 
 
-def _wrapped(app: ASGIApp, layers: list[Middleware]) -> ASGIApp:
+def _wrap(app: ASGIApp, layers: list[Middleware]) -> ASGIApp:
     for layer in reversed(layers):
         app = layer.cls(app, *layer.args, **layer.kwargs)
     return app

@@ -1,4 +1,4 @@
-"""Which host names are ours, and how much a request may send."""
+"""Limits of a request: host name, size of headers, size of body."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicelab.errors import Forbidden, HeadersTooLarge, TooLarge
 from voicelab.rest.asgi import HttpMiddleware
-from voicelab.rest.security.visit import Visit
+from voicelab.rest.security.connection import Connection
 
 __all__ = ["LOOPBACK_HOSTS", "BodyLimit", "HeaderLimit", "HostGuard"]
 
@@ -18,7 +18,12 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 class HostGuard:
-    """Refuses foreign Host headers: a page elsewhere cannot reach us by DNS rebinding."""
+    """Refuses requests with another Host header than the server's, against DNS rebinding.
+
+    Args:
+        app: the ASGI application that is guarded.
+        hosts: allowed host names, without ports.
+    """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str]):
         self.app = app
@@ -26,15 +31,17 @@ class HostGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
-            visit = Visit(scope)
-            name = urlsplit(f"//{visit.header('host')}").hostname if visit.has_host else None
+            connection = Connection(scope)
+            name = (
+                urlsplit(f"//{connection.header('host')}").hostname if connection.has_host else None
+            )
             if name not in self._hosts:
                 raise Forbidden("This server does not answer to that host name.")
         await self.app(scope, receive, send)
 
 
 class HeaderLimit:
-    """Refuses a request whose address and headers are longer than any client's of ours."""
+    """Refuses requests whose path, query and headers exceed MAX_HEADER_BYTES or MAX_HEADERS."""
 
     def __init__(self, app: ASGIApp):
         self.app = app
@@ -53,7 +60,12 @@ class HeaderLimit:
 
 
 class BodyLimit(HttpMiddleware):
-    """Counts what a request sends, whatever it says of its length."""
+    """Refuses bodies larger than the limit, also when Content-Length says otherwise.
+
+    Args:
+        app: the ASGI application that reads the body.
+        max_bytes: size of the largest body.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int):
         super().__init__(app)
@@ -65,7 +77,7 @@ class BodyLimit(HttpMiddleware):
             raise self._error()
         count = 0
 
-        async def counted() -> Message:
+        async def receive_counted() -> Message:
             nonlocal count
             message = await receive()
             count += len(message.get("body", b""))
@@ -73,12 +85,12 @@ class BodyLimit(HttpMiddleware):
                 raise self._error()
             return message
 
-        async def unless_over(message: Message) -> None:
-            # FastAPI makes a 400 of whatever goes wrong while it reads a body.
+        async def send_within_limit(message: Message) -> None:
+            # FastAPI answers any error while it reads a body with 400; TooLarge is 413.
             if count <= self._max_bytes:
                 await send(message)
 
-        await self.app(scope, counted, unless_over)
+        await self.app(scope, receive_counted, send_within_limit)
         if count > self._max_bytes:
             raise self._error()
 

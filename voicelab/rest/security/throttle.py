@@ -1,4 +1,4 @@
-"""Wrong keys are slowed: ten in a minute from one address, then none is looked at."""
+"""A limit for wrong keys: ten a minute from one address."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Throttle"]
 ATTEMPTS = 10
 WINDOW_S = 60.0
 ADDRESSES = 4096
-"""Remembered at most; the one that was silent longest is forgotten."""
+"""Number of addresses remembered; the one with the oldest failure is dropped first."""
 
 
 class Throttle:
-    """Counts wrong keys. Used on the event loop alone.
+    """Counts wrong keys by address. Used on the event loop only.
 
     Args:
-        clock: seconds that never go back.
+        clock: monotonic time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
@@ -29,10 +29,10 @@ class Throttle:
         self._failures: OrderedDict[str, deque[float]] = OrderedDict()
 
     def check(self, address: str) -> None:
-        """Before a key is looked at, the right one too: else guessing would go on unslowed.
+        """Called before a key is compared, the right one too: else guessing would continue.
 
         Raises:
-            TooManyAttempts: that address gave too many wrong ones.
+            TooManyAttempts: ATTEMPTS wrong keys came from the address within WINDOW_S seconds.
         """
         failures = self._failures.get(address)
         if failures is None or len(failures) < ATTEMPTS:
@@ -45,7 +45,7 @@ class Throttle:
             )
 
     def fail(self, address: str) -> None:
-        """Remember a wrong key."""
+        """Count a wrong key."""
         failures = self._failures.setdefault(address, deque(maxlen=ATTEMPTS))
         failures.append(self._clock())
         self._failures.move_to_end(address)

@@ -1,4 +1,4 @@
-"""The page that asks for the key or a login once, and gives the cookie that stands for it."""
+"""The page /unlock, which asks a browser for key or login and sets the session cookie."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from starlette.types import Receive
 
 from voicelab.errors import InvalidInput, TooLarge, TooManyAttempts, Unauthorized
 from voicelab.rest.json import Json
+from voicelab.rest.security.connection import Connection
 from voicelab.rest.security.credentials import LIFETIME_S, Credentials
 from voicelab.rest.security.throttle import Throttle
-from voicelab.rest.security.visit import Visit
 
-__all__ = ["Way", "answer", "tried"]
+__all__ = ["CredentialCheck", "check_attempt", "respond"]
 
-Way = Callable[[Visit], bool | None]
-FORM_BYTES = 8192
+CredentialCheck = Callable[[Connection], bool | None]
+MAX_FORM_BYTES = 8192
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
 
-PAGE = Template("""<!doctype html>
+PAGE_TEMPLATE = Template("""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -78,86 +78,95 @@ LOGIN_FORM = """<form method="post">
 """
 
 
-def tried(visit: Visit, throttle: Throttle, *ways: Way) -> bool:
-    """Whether any of the ways finds the right key; a wrong one is counted.
+def check_attempt(connection: Connection, throttle: Throttle, *checks: CredentialCheck) -> bool:
+    """Whether any of the checks finds the right key or login; a wrong one is counted.
+
+    Args:
+        connection: the request.
+        throttle: counts wrong keys.
+        *checks: each gives True, False, or None when the request has no such credentials.
 
     Raises:
-        TooManyAttempts: too many wrong ones came from that address.
-        Unauthorized: there is one, and it is wrong.
+        TooManyAttempts: too many wrong keys came from that address.
+        Unauthorized: the credentials are wrong.
     """
-    found = [way(visit) for way in ways]
-    if all(right is None for right in found):
+    results = [check(connection) for check in checks]
+    if all(is_right is None for is_right in results):
         return False
-    throttle.check(visit.address)
-    if any(found):
+    throttle.check(connection.address)
+    if any(results):
         return True
-    throttle.fail(visit.address)
+    throttle.fail(connection.address)
     raise Unauthorized("That key or login is wrong.")
 
 
-async def answer(
-    visit: Visit, receive: Receive, credentials: Credentials, throttle: Throttle
+async def respond(
+    connection: Connection, receive: Receive, credentials: Credentials, throttle: Throttle
 ) -> Response | None:
-    """What stands at /unlock (a page), /login (as Gradio's clients expect it) and /logout."""
-    if visit.path == "/logout":
-        return _forgotten(visit, credentials)
-    if visit.method == "POST":
-        form = await _form(visit, receive)
-        if visit.path == "/login":
-            return _logged_in(visit, form, credentials, throttle)
-        return _unlocked(visit, form, credentials, throttle)
-    if visit.path == "/unlock" and visit.method in ("GET", "HEAD"):
-        if credentials.sent_cookie(visit):
-            return RedirectResponse(_next(visit), 303)
+    """The response at /unlock (a page), /login (as Gradio's clients expect it) or /logout."""
+    if connection.path == "/logout":
+        return _logout_response(connection, credentials)
+    if connection.method == "POST":
+        form = await _form(connection, receive)
+        if connection.path == "/login":
+            return _login_response(connection, form, credentials, throttle)
+        return _unlock_response(connection, form, credentials, throttle)
+    if connection.path == "/unlock" and connection.method in ("GET", "HEAD"):
+        if credentials.sent_cookie(connection):
+            return RedirectResponse(_next_url(connection), 303)
         return _page(credentials)
-    return RedirectResponse(_at_root(visit, "/unlock"), 303)
+    return RedirectResponse(_at_root(connection, "/unlock"), 303)
 
 
-def _logged_in(
-    visit: Visit, form: dict[str, str], credentials: Credentials, throttle: Throttle
+def _login_response(
+    connection: Connection, form: dict[str, str], credentials: Credentials, throttle: Throttle
 ) -> Response:
-    _check(visit, form, credentials, throttle)
+    _check(connection, form, credentials, throttle)
     response = Json({"success": True})
-    _give(response, visit, credentials)
+    _set_cookie(response, connection, credentials)
     return response
 
 
-def _unlocked(
-    visit: Visit, form: dict[str, str], credentials: Credentials, throttle: Throttle
+def _unlock_response(
+    connection: Connection, form: dict[str, str], credentials: Credentials, throttle: Throttle
 ) -> Response:
     try:
-        _check(visit, form, credentials, throttle)
+        _check(connection, form, credentials, throttle)
     except Unauthorized as error:
         return _page(credentials, error.message, 401)
     except TooManyAttempts as error:
         page = _page(credentials, error.message, 429)
         page.headers["Retry-After"] = str(error.retry_after_s)
         return page
-    response = RedirectResponse(_next(visit), 303)
-    _give(response, visit, credentials)
+    response = RedirectResponse(_next_url(connection), 303)
+    _set_cookie(response, connection, credentials)
     return response
 
 
 def _check(
-    visit: Visit, form: dict[str, str], credentials: Credentials, throttle: Throttle
+    connection: Connection, form: dict[str, str], credentials: Credentials, throttle: Throttle
 ) -> None:
-    def right(_: Visit) -> bool:
+    def is_right(_: Connection) -> bool:
         name, password = (form.get(field, "").encode() for field in ("username", "password"))
         return credentials.is_key(form.get("key", "").encode()) or credentials.is_login(
             name, password
         )
 
-    tried(visit, throttle, right)
+    check_attempt(connection, throttle, is_right)
 
 
-async def _form(visit: Visit, receive: Receive) -> dict[str, str]:
-    """The fields of a small urlencoded form.
+async def _form(connection: Connection, receive: Receive) -> dict[str, str]:
+    """The fields of a urlencoded form.
 
     Raises:
-        InvalidInput: it is none.
-        TooLarge: it is no small one.
+        InvalidInput: the body is not such a form.
+        TooLarge: it has more than MAX_FORM_BYTES bytes.
     """
-    if not visit.header("content-type").lower().startswith("application/x-www-form-urlencoded"):
+    if (
+        not connection.header("content-type")
+        .lower()
+        .startswith("application/x-www-form-urlencoded")
+    ):
         raise InvalidInput("A form (application/x-www-form-urlencoded) is wanted here.")
     body = b""
     more = True
@@ -167,8 +176,8 @@ async def _form(visit: Visit, receive: Receive) -> dict[str, str]:
             break
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > FORM_BYTES:
-            raise TooLarge(f"A form may have {FORM_BYTES} bytes.")
+        if len(body) > MAX_FORM_BYTES:
+            raise TooLarge(f"A form may have {MAX_FORM_BYTES} bytes.")
     try:
         fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=10)
     except ValueError as error:
@@ -180,40 +189,40 @@ def _page(credentials: Credentials, error: str = "", status: int = 200) -> Respo
     forms = [KEY_FORM] if credentials.has_key else []
     forms += [LOGIN_FORM] if credentials.has_users else []
     error_html = f'<p class="bad" role="alert">{html.escape(error)}</p>' if error else ""
-    text = PAGE.substitute(error=error_html, forms="".join(forms))
+    text = PAGE_TEMPLATE.substitute(error=error_html, forms="".join(forms))
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
     return HTMLResponse(text, status, headers=headers)
 
 
-def _give(response: Response, visit: Visit, credentials: Credentials) -> None:
+def _set_cookie(response: Response, connection: Connection, credentials: Credentials) -> None:
     response.set_cookie(
         credentials.cookie_name,
         credentials.cookie(),
         max_age=LIFETIME_S,
-        secure=visit.secure,
+        secure=connection.secure,
         httponly=True,
         samesite="strict",
     )
 
 
-def _forgotten(visit: Visit, credentials: Credentials) -> Response:
-    response = RedirectResponse(_at_root(visit, "/unlock"), 303)
+def _logout_response(connection: Connection, credentials: Credentials) -> Response:
+    response = RedirectResponse(_at_root(connection, "/unlock"), 303)
     response.delete_cookie(
-        credentials.cookie_name, secure=visit.secure, httponly=True, samesite="strict"
+        credentials.cookie_name, secure=connection.secure, httponly=True, samesite="strict"
     )
     return response
 
 
-def _next(visit: Visit) -> str:
-    """Where the visitor wanted to go: a path of ours, whatever the address says."""
-    query = visit.scope.get("query_string", b"").decode("latin-1")
+def _next_url(connection: Connection) -> str:
+    """The path of this server that the query names with `next`; / if it is another site's."""
+    query = connection.scope.get("query_string", b"").decode("latin-1")
     try:
         wanted = parse_qs(query, max_num_fields=10).get("next", ["/"])[0]
     except ValueError:
         wanted = "/"
     foreign = wanted[:1] != "/" or wanted[1:2] in ("/", "\\") or not wanted.isprintable()
-    return _at_root(visit, "/" if foreign else wanted)
+    return _at_root(connection, "/" if foreign else wanted)
 
 
-def _at_root(visit: Visit, path: str) -> str:
-    return urlsplit(visit.scope.get("root_path", "")).path.rstrip("/") + path
+def _at_root(connection: Connection, path: str) -> str:
+    return urlsplit(connection.scope.get("root_path", "")).path.rstrip("/") + path

@@ -1,7 +1,7 @@
-"""Gradio's upload: a form that is not in order is refused as a whole, and leaves no file.
+"""Validation of Gradio's upload: an invalid form is refused as a whole and leaves no file.
 
-Gradio 6.8 takes names as they come, answers an unfinished form with 200, and keeps the files that
-it wrote before whatever goes wrong, unless its own parser of forms found it.
+Gradio 6.8 accepts any file name, answers an incomplete form with 200, and keeps files written
+before an error, unless its own form parser raised it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voicelab.errors import InvalidInput
 from voicelab.rest.asgi import HttpMiddleware
-from voicelab.rest.forms import MAX_PART_HEADER_BYTES, Parts, check_of
-from voicelab.rest.security.visit import Visit
+from voicelab.rest.forms import MAX_PART_HEADER_BYTES, MultipartCheck, body_check
+from voicelab.rest.security.connection import Connection
 from voicelab.text import check_name
 
 __all__ = ["UPLOAD", "Uploads"]
@@ -23,11 +23,11 @@ UPLOAD = "/gradio_api/upload"
 
 
 class Uploads(HttpMiddleware):
-    """Looks through each upload while Gradio reads it.
+    """Checks each upload while Gradio reads it.
 
     Args:
         app: Gradio's application.
-        proxy: as the arguments of `Visit`.
+        proxy: (behind_proxy, forwarded_addresses) of `Connection`.
     """
 
     def __init__(self, app: ASGIApp, proxy: tuple[bool, bool]):
@@ -35,30 +35,30 @@ class Uploads(HttpMiddleware):
         self._proxy = proxy
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        visit = Visit(scope, *self._proxy)
-        if visit.method != "POST" or visit.path != UPLOAD:
+        connection = Connection(scope, *self._proxy)
+        if connection.method != "POST" or connection.path != UPLOAD:
             await self.app(scope, receive, send)
             return
-        upload = _Upload(visit.header("content-type"), receive)
+        upload = _UploadBody(connection.header("content-type"), receive)
 
-        async def unless_failed(message: Message) -> None:
+        async def send_if_valid(message: Message) -> None:
             if upload.error is None:
                 await send(message)
 
-        await self.app(scope, upload.receive, unless_failed)
+        await self.app(scope, upload.receive, send_if_valid)
         if upload.error is not None:
             raise upload.error
 
 
-class _Upload:
-    """The body of one upload as it comes."""
+class _UploadBody:
+    """The body of one upload while it is received."""
 
     def __init__(self, content_type: str, receive: Receive):
         try:
-            check = check_of(content_type, _Files)
+            check = body_check(content_type, _UploadCheck)
         except HTTPException as error:
             raise InvalidInput(error.detail) from error
-        if not isinstance(check, _Files):
+        if not isinstance(check, _UploadCheck):
             raise InvalidInput("An upload is a form with files (multipart/form-data).")
         self._check = check
         self._receive = receive
@@ -66,17 +66,17 @@ class _Upload:
         self.error: Exception | None = None
 
     async def receive(self) -> Message:
-        """The next message.
+        """The next ASGI message.
 
         Raises:
-            MultiPartException: something is wrong, see `error`. It is the one that makes Gradio
-                delete what it has written.
+            MultiPartException: the form is invalid; `error` has the reason. On this exception
+                Gradio deletes what it has written.
         """
         if self._ended:
             return await self._receive()
         try:
             message = await self._receive()
-            self._look(message)
+            self._check_message(message)
         except HTTPException as error:
             self.error = InvalidInput(error.detail, param="files")
         except Exception as error:
@@ -85,7 +85,7 @@ class _Upload:
             return message
         raise MultiPartException(str(self.error)) from self.error
 
-    def _look(self, message: Message) -> None:
+    def _check_message(self, message: Message) -> None:
         if message["type"] == "http.disconnect":
             raise InvalidInput("The client has gone.")
         self._check.feed(message.get("body", b""))
@@ -94,10 +94,10 @@ class _Upload:
             self._check.end()
 
 
-class _Files(Parts):
-    """Files alone, under names that can be seen."""
+class _UploadCheck(MultipartCheck):
+    """Accepts file fields named 'files' only, with visible file names."""
 
-    def begun(self, disposition: bytes) -> None:
+    def on_part(self, disposition: bytes) -> None:
         _, options = parse_options_header(disposition)
         if options.get(b"name") != b"files" or b"filename" not in options:
             raise HTTPException(422, "An upload has nothing but files, each a field 'files'.")

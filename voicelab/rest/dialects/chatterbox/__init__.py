@@ -1,4 +1,4 @@
-"""The Chatterbox TTS API's routes beside the status document's."""
+"""Routes of the Chatterbox TTS API other than status and speech."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["router"]
 
 
 def router(lab: VoiceLab) -> APIRouter:
-    """The routes over a lab, each under /v1 as well."""
+    """The routes for a lab, each under /v1 as well."""
     routes = Router(tags=["chatterbox"])
 
     def add(method: str, path: str, endpoint: Callable[..., Any], **options: Any) -> None:

@@ -1,6 +1,6 @@
-"""What its routes of long texts answer. For /docs; answers are not validated.
+"""Response models of long-text jobs, for /docs; responses are not validated.
 
-A field without a default is always there. Clients must expect further fields.
+A field without a default is always present. Clients must expect further fields.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JobStatus = Literal["pending", "processing", "paused", "completed", "failed", "c
 
 
 class JobParameters(BaseModel):
-    """What a job was asked for; the numbers that its engine was given."""
+    """Parameters of a job, as its engine was given them."""
 
     exaggeration: float | None = None
     cfg_weight: float | None = None
@@ -62,7 +62,7 @@ class JobLine(BaseModel):
 
 
 class JobPage(BaseModel):
-    """Jobs, how many there are in all, and how many of these are at work or done."""
+    """A page of jobs, their total number, and counts by status within the page."""
 
     jobs: list[JobLine]
     total_jobs: int
@@ -72,7 +72,7 @@ class JobPage(BaseModel):
 
 
 class StartedJob(BaseModel):
-    """A job that was begun; how long it takes is not known."""
+    """A job that was started; its duration is not estimated."""
 
     job_id: str
     status: JobStatus
@@ -85,7 +85,7 @@ class StartedJob(BaseModel):
 
 
 class JobChunk(BaseModel):
-    """A chunk that was spoken."""
+    """A spoken chunk."""
 
     index: int
     text: str
@@ -106,7 +106,7 @@ class CurrentChunk(BaseModel):
 
 
 class JobProgress(BaseModel):
-    """How far a job is."""
+    """Progress of a job."""
 
     job_id: str
     overall_progress: float
@@ -119,7 +119,7 @@ class JobProgress(BaseModel):
 
 
 class ChunkCounts(BaseModel):
-    """How many chunks there are, are spoken, and failed."""
+    """Numbers of chunks: total, completed, failed."""
 
     total: int
     completed: int
@@ -127,7 +127,7 @@ class ChunkCounts(BaseModel):
 
 
 class JobTimes(BaseModel):
-    """When a job was made."""
+    """When a job was started and completed."""
 
     started_at: str
     completed_at: str | None
@@ -135,7 +135,7 @@ class JobTimes(BaseModel):
 
 
 class JobOutput(BaseModel):
-    """The sound of a job."""
+    """Format, size and duration of a job's audio."""
 
     format: str
     size_bytes: int | None
@@ -143,7 +143,7 @@ class JobOutput(BaseModel):
 
 
 class JobMetadata(JobLine):
-    """What is known of a job."""
+    """Everything known about a job."""
 
     text_hash: str
     total_chunks: int
@@ -163,7 +163,7 @@ class JobMetadata(JobLine):
 
 
 class Job(BaseModel):
-    """A job, and what can be done with it."""
+    """A job, and the actions that are possible."""
 
     job_id: str
     status: JobStatus
@@ -179,7 +179,7 @@ class Job(BaseModel):
 
 
 class JobSpeed(BaseModel):
-    """How long a job took."""
+    """Processing time of a job."""
 
     total_processing_time_ms: int
     avg_chunk_time_ms: float
@@ -188,7 +188,7 @@ class JobSpeed(BaseModel):
 
 
 class JobDetails(BaseModel):
-    """The text of a job, its chunks, how long it took."""
+    """Text, chunks and processing time of a job."""
 
     metadata: JobMetadata
     job: JobMetadata
@@ -200,7 +200,7 @@ class JobDetails(BaseModel):
 
 
 class DateRange(BaseModel):
-    """From when to when."""
+    """Dates of the first and the last job."""
 
     earliest_job: str
     latest_job: str
@@ -223,7 +223,7 @@ class JobTotals(BaseModel):
 
 
 class ClearedJobs(BaseModel):
-    """How many jobs went."""
+    """Number of jobs deleted."""
 
     message: str
     cleared_count: int
@@ -232,7 +232,7 @@ class ClearedJobs(BaseModel):
 
 
 class JobResult(BaseModel):
-    """What became of one job of many."""
+    """Result of a bulk action for one job."""
 
     job_id: str
     success: bool
@@ -240,7 +240,7 @@ class JobResult(BaseModel):
 
 
 class BulkDone(BaseModel):
-    """What became of each."""
+    """Results of a bulk action."""
 
     success_count: int
     failed_count: int
@@ -252,7 +252,7 @@ class BulkDone(BaseModel):
 
 
 class UpdatedJob(BaseModel):
-    """A job was named, tagged or put away."""
+    """A job whose name, tags or archive flag was changed."""
 
     success: bool
     message: str
@@ -261,7 +261,7 @@ class UpdatedJob(BaseModel):
 
 
 class WorkDone(BaseModel):
-    """What was done; how the job is now, unless it is gone or was cancelled."""
+    """Result of an action on a job, and its status, unless it was deleted or cancelled."""
 
     message: str
     status: JobStatus | None = None

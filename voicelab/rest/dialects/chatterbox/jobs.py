@@ -1,4 +1,4 @@
-"""Its jobs of long texts: each is a take made in the background, told in its words."""
+"""Long-text jobs of the Chatterbox TTS API, each a take made in the background."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from voicelab.lab import VoiceLab
 __all__ = ["ARCHIVED", "SOURCE", "Jobs", "preview"]
 
 SOURCE = "long"
-"""Door of the takes that are jobs."""
+"""`source` of takes that are jobs."""
 
 ARCHIVED = "archived"
-"""Tag of a job that its user has put away."""
+"""Tag of a job that its user has is_archived away."""
 
 PAUSED = "paused"
 STATUSES: Mapping[str, str] = MappingProxyType(
-    # A take whose server stopped goes on where it was, as one that was paused.
+    # A take interrupted by a stop of the server can be resumed like a paused one.
     {PAUSED: PAUSED, "interrupted": PAUSED, "cancelled": "cancelled"}
 )
 ACTIVE = ("pending", "processing")
@@ -35,7 +35,7 @@ class Jobs:
         self._lab = lab
 
     def record(self, id: str) -> Record:
-        """The take of a job; raises NotFound."""
+        """The record of a job's take; raises NotFound."""
         record = self._lab.history.get(id)
         if record["source"] != SOURCE:
             raise NotFound(f"Job {id[:40]} not found.", param="job_id")
@@ -51,10 +51,11 @@ class Jobs:
         return "processing" if record["status"] == "pending" else record["status"]
 
     def pause(self, id: str) -> None:
-        """Stop it, to go on later with the chunks there are.
+        """Stop a job so that it can be resumed with the chunks already spoken.
 
         Raises:
-            NotFound; Conflict: it is not being made here.
+            NotFound: no such job.
+            Conflict: it is not being made by this process.
         """
         record = self.record(id)
         if not self._lab.status.is_live(record["request_id"]):
@@ -62,14 +63,14 @@ class Jobs:
         self._lab.status.stop(record["request_id"], PAUSED)
 
     def resume(self, id: str) -> None:
-        """Go on with a job that was paused, or interrupted; raises NotFound, Conflict."""
+        """Continue a paused or interrupted job; raises NotFound, Conflict."""
         record = self.record(id)
         if self.status(record) != PAUSED:
             raise Conflict(f"Cannot resume job in {self.status(record)} state.")
         self._lab.submit(self._lab.resume(id))
 
     def cancel(self, id: str) -> None:
-        """Stop it for good; raises NotFound, or Conflict when it has ended."""
+        """Cancel a job for good; raises NotFound, or Conflict when it has ended."""
         record = self.record(id)
         if self._lab.status.is_live(record["request_id"]):
             self._lab.status.stop(record["request_id"], "cancelled")
@@ -78,16 +79,18 @@ class Jobs:
         else:
             raise Conflict(f"Cannot cancel job in {self.status(record)} state.")
 
-    def change(self, id: str, name: str | None, tags: list[str] | None, put: bool | None) -> Record:
-        """Its name, its tags, whether it is archived: what is not None; the take."""
+    def change(
+        self, id: str, name: str | None, tags: list[str] | None, is_archived: bool | None
+    ) -> Record:
+        """Set name, tags and archive flag, those that are not None; the record of the take."""
         record = self.record(id)
-        wanted = _tags(record) if tags is None else tags
-        archived = ARCHIVED in record["tags"] if put is None else put
-        wanted = [*(tag for tag in wanted if tag != ARCHIVED), *([ARCHIVED] if archived else [])]
-        return self._lab.history.change(id, tags=wanted, label=name)
+        new_tags = _tags(record) if tags is None else tags
+        archive = ARCHIVED in record["tags"] if is_archived is None else is_archived
+        new_tags = [*(tag for tag in new_tags if tag != ARCHIVED), *([ARCHIVED] if archive else [])]
+        return self._lab.history.change(id, tags=new_tags, label=name)
 
     def item(self, record: Record) -> Record:
-        """A line of a list."""
+        """A job as an entry of a list."""
         progress = self._progress(record)
         status, ended_at = self.status(record), self.completed_at(record)
         return {
@@ -115,7 +118,7 @@ class Jobs:
         }
 
     def view(self, record: Record) -> Record:
-        """The whole of it: as its server answers, and under `job` as its page reads it."""
+        """A job in full; `job` repeats the metadata for the server's own page."""
         status, metadata = self.status(record), self.metadata(record)
         return {
             "job_id": record["id"],
@@ -132,7 +135,7 @@ class Jobs:
         }
 
     def metadata(self, record: Record) -> Record:
-        """What is known of it."""
+        """The metadata of a job."""
         progress, item = self._progress(record), self.item(record)
         elapsed_ms = round(1000 * (record["elapsed_s"] or 0))
         total, done = progress["total_chunks"], progress["completed_chunks"]
@@ -165,7 +168,7 @@ class Jobs:
         }
 
     def progress(self, record: Record) -> Record:
-        """How far it is."""
+        """The progress of a job."""
         progress = self._progress(record)
         return {
             "job_id": record["id"],
@@ -179,7 +182,7 @@ class Jobs:
         }
 
     def details(self, record: Record) -> Record:
-        """Its text, its chunks, how long it took."""
+        """Text, chunks and processing time of a job."""
         metadata = self.metadata(record)
         elapsed_ms, total = metadata["total_processing_time_ms"], metadata["total_chunks"]
         return {
@@ -198,7 +201,7 @@ class Jobs:
         }
 
     def completed_at(self, record: Record) -> str | None:
-        """When it was spoken; the record may hold its versions already."""
+        """When the take was completed: creation time of its first version; None before."""
         if record["status"] != "completed":
             return None
         versions = record.get("versions") or self._lab.library.versions.of(record["id"])
@@ -211,7 +214,7 @@ class Jobs:
             return {}
 
     def _progress(self, record: Record) -> Record:
-        """Chunks and percentage of its last request, or of the finished take."""
+        """Chunk counts and percentage of the last request, or of the finished take."""
         live = self._lab.status.is_live(record["request_id"])
         if record["status"] == "completed" and not live:
             total = len(record["chunks"])
@@ -263,7 +266,7 @@ def _tags(record: Record) -> list[str]:
 
 
 def preview(text: str, chars: int = 100) -> str:
-    """The beginning of a text."""
+    """The first `chars` characters of a text."""
     return text[:chars] + ("..." if len(text) > chars else "")
 
 

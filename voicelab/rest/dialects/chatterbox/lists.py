@@ -1,4 +1,4 @@
-"""Lists of jobs: their takes are filtered, sorted and counted, and jobs are made of one page."""
+"""Lists of long-text jobs: takes are filtered and sorted, and one page is converted to jobs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SORTS: Mapping[str, tuple[Callable[[Record, Jobs], Any], bool]] = MappingProxyTy
         for way in ("asc", "desc")
     }
 )
-"""Order of a list -> its key, and whether the greatest comes first."""
+"""Name of an order -> (sort key, whether it is descending)."""
 
 
 class JobLists:
-    """The jobs of a lab, many at once."""
+    """Lists and totals of the jobs of a lab."""
 
     def __init__(self, lab: VoiceLab, jobs: Jobs):
         self._lab = lab
@@ -47,9 +47,9 @@ class JobLists:
         """The takes of jobs, newest first.
 
         Args:
-            filters: of takes, with the jobs' source.
+            filters: of takes; by default all with the jobs' source.
             status: of the job; any when None.
-            archived: whether they are put away; both when None.
+            archived: whether the job is archived; both when None.
         """
         return [
             take
@@ -59,14 +59,14 @@ class JobLists:
         ]
 
     def sorted(self, takes: list[Record], sort: str) -> list[Record]:
-        """In one of the SORTS."""
+        """The takes in one of the SORTS."""
         key, descending = SORTS[sort]
         if sort.startswith("completed"):
             takes = self._with_versions(takes)
         return sorted(takes, key=lambda take: key(take, self._jobs), reverse=descending)
 
     def page(self, takes: list[Record], limit: int, offset: int) -> Record:
-        """The jobs of one page of takes, and how many takes there are in all."""
+        """A page of takes as jobs, with the total number of takes."""
         shown = self._with_versions(takes[offset : offset + limit])
         items = [self._jobs.item(take) for take in shown]
         counts = Counter(item["status"] for item in items)
@@ -79,7 +79,7 @@ class JobLists:
         }
 
     def totals(self) -> Record:
-        """Of all jobs."""
+        """Totals of all jobs."""
         takes = self.takes()
         statuses = [self._jobs.status(take) for take in takes]
         ended = [t for t, status in zip(takes, statuses, strict=True) if status == "completed"]
@@ -101,11 +101,11 @@ class JobLists:
         }
 
     def ended(self) -> list[str]:
-        """Ids of the jobs with nothing left to do."""
+        """Ids of jobs that are completed, failed or cancelled."""
         statuses = ("completed", "failed", "cancelled")
         return [take["id"] for take in self.takes() if self._jobs.status(take) in statuses]
 
     def _with_versions(self, takes: list[Record]) -> list[Record]:
-        """A completed job ended when its first version was made: all asked for at once."""
+        """The takes with their versions, for `Jobs.completed_at`, fetched in one query."""
         versions = self._lab.library.versions.listed([take["id"] for take in takes])
         return [take | {"versions": versions[take["id"]]} for take in takes]

@@ -1,4 +1,4 @@
-"""/audio/speech/long: texts spoken in the background, for a page that starts and watches them."""
+"""/audio/speech/long: texts spoken in the background as jobs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from voicelab.rest.background import Background
 from voicelab.rest.dialects.chatterbox import job_models as models
 from voicelab.rest.dialects.chatterbox.jobs import SOURCE, Jobs
 from voicelab.rest.dialects.chatterbox.lists import SORTS, JobLists
-from voicelab.rest.history import download, utc
+from voicelab.rest.history import download, utc_string
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
-from voicelab.rest.openapi import SOUNDS, files
+from voicelab.rest.openapi import AUDIO_TYPES, files
 from voicelab.rest.parameters import taking, with_parameters
 from voicelab.rest.security.exposure import refuse_when_exposed
 
@@ -42,14 +42,14 @@ Session = Annotated[str | None, Query(max_length=200, description="not used: all
 
 
 class LongBody(schemas.SpeechBody):
-    """POST /audio/speech/long: as for /audio/speech, mp3 when no format is named."""
+    """POST /audio/speech/long: as for /audio/speech, but mp3 is the default format."""
 
     response_format: Literal["wav", "mp3", "flac", "opus", "ogg", "aac", "pcm"] = "mp3"
     session_id: str | None = Field(None, max_length=200)
 
 
 class UpdateBody(schemas.Body):
-    """PATCH /audio/speech/long/{job_id}: what is given is set."""
+    """PATCH /audio/speech/long/{job_id}: fields that are sent are set."""
 
     display_name: str | None = Field(None, max_length=200)
     is_archived: bool | None = None
@@ -57,7 +57,7 @@ class UpdateBody(schemas.Body):
 
 
 class RetryBody(schemas.Body):
-    """POST .../retry: from the chunks there are, unless it is to be made all anew."""
+    """POST .../retry: whether spoken chunks are reused."""
 
     preserve_chunks: bool = True
     force_restart: bool = False
@@ -72,14 +72,14 @@ class BulkBody(schemas.Body):
 
 
 def add_routes(lab: VoiceLab, add: Add) -> None:
-    """Add them: `add(method, path, endpoint)`."""
+    """Add the routes by `add(method, path, endpoint)`."""
     jobs = Jobs(lab)
     lists = JobLists(lab, jobs)
-    _start(lab, jobs, add)
-    _lists(lists, add)
-    _many(lab, jobs, lists, add)
-    _one(lab, jobs, add)
-    _work(lab, jobs, add)
+    _add_start_route(lab, jobs, add)
+    _add_list_routes(lists, add)
+    _add_bulk_routes(lab, jobs, lists, add)
+    _add_job_routes(lab, jobs, add)
+    _add_action_routes(lab, jobs, add)
 
 
 def _started(jobs: Jobs, record: Record, message: str, warnings: Sequence[str]) -> Response:
@@ -97,9 +97,9 @@ def _started(jobs: Jobs, record: Record, message: str, warnings: Sequence[str]) 
     )
 
 
-def _start(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
+def _add_start_route(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
     def start_job(body: LongBody) -> Response:
-        """Speak a text in the background; its job."""
+        """Start to speak a text in the background and return the job."""
         settings = {"source": SOURCE, "response_format": body.response_format, "store": True}
         record = lab.submit(replace(body.request(), **settings, listening=False))
         return _started(jobs, record, "Job submitted for processing", record["warnings"])
@@ -108,14 +108,14 @@ def _start(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
     add("POST", LONG, start, response_model=models.StartedJob)
 
 
-def _lists(lists: JobLists, add: Add) -> None:
+def _add_list_routes(lists: JobLists, add: Add) -> None:
     def list_jobs(
         status: StatusName | None = None,
         limit: Limit = 20,
         offset: Offset = 0,
         session_id: Session = None,
     ) -> Response:
-        """Jobs, newest first."""
+        """List jobs, newest first."""
         return Json(lists.page(lists.takes(status=status), limit, offset))
 
     def list_history(
@@ -131,14 +131,14 @@ def _lists(lists: JobLists, add: Add) -> None:
         offset: Offset = 0,
         session_id: Session = None,
     ) -> Response:
-        """Jobs, filtered and sorted."""
+        """List jobs, filtered and sorted."""
         if sort not in SORTS:
             raise InvalidInput(f"sort is one of {', '.join(SORTS)}.", param="sort")
         filters = Filters(
             source=SOURCE,
             search=search,
-            created_after=utc(start_date),
-            created_before=utc(end_date),
+            created_after=utc_string(start_date),
+            created_before=utc_string(end_date),
             min_duration_s=min_duration,
             max_duration_s=max_duration,
         )
@@ -146,7 +146,7 @@ def _lists(lists: JobLists, add: Add) -> None:
         return Json(lists.page(takes, limit, offset))
 
     def history_stats(session_id: Session = None) -> Response:
-        """Totals of all jobs."""
+        """Return totals of all jobs."""
         return Json(lists.totals())
 
     add("GET", LONG, list_jobs, response_model=models.JobPage)
@@ -154,11 +154,11 @@ def _lists(lists: JobLists, add: Add) -> None:
     add("GET", "/audio/speech/long-history/stats", history_stats, response_model=models.JobTotals)
 
 
-def _many(lab: VoiceLab, jobs: Jobs, lists: JobLists, add: Add) -> None:
+def _add_bulk_routes(lab: VoiceLab, jobs: Jobs, lists: JobLists, add: Add) -> None:
     refuse = refuse_when_exposed(lab.settings)
 
     def clear_history(confirm: bool = False, session_id: Session = None) -> Response:
-        """Delete all jobs that have ended, with confirm=true."""
+        """Delete all ended jobs, with confirm=true."""
         if not confirm:
             raise InvalidInput("Add ?confirm=true to delete all ended jobs.", param="confirm")
         count = lab.library.delete_many(lists.ended())
@@ -166,12 +166,12 @@ def _many(lab: VoiceLab, jobs: Jobs, lists: JobLists, add: Add) -> None:
         return Json({"message": f"Cleared {count} jobs from history"} | counts)
 
     def bulk_action(body: BulkBody) -> Response:
-        """Delete, archive, unarchive or retry many jobs, with confirm."""
+        """Delete, archive, unarchive or retry many jobs, with confirm=true."""
         if not body.confirm:
             raise InvalidInput("Bulk operations require confirm: true.", param="confirm")
         if body.action == "delete":
             refuse()
-        results = [_done(lab, jobs, body.action, id) for id in dict.fromkeys(body.job_ids)]
+        results = [_bulk_result(lab, jobs, body.action, id) for id in dict.fromkeys(body.job_ids)]
         good = sum(result["success"] for result in results)
         return Json(
             {
@@ -196,8 +196,8 @@ def _many(lab: VoiceLab, jobs: Jobs, lists: JobLists, add: Add) -> None:
     add("POST", f"{LONG}/bulk", bulk_action, response_model=models.BulkDone)
 
 
-def _done(lab: VoiceLab, jobs: Jobs, action: str, id: str) -> Record:
-    """What became of one job of many; the others go on when it fails."""
+def _bulk_result(lab: VoiceLab, jobs: Jobs, action: str, id: str) -> Record:
+    """The result of a bulk action for one job; an error does not stop the others."""
     try:
         if action == "delete":
             lab.library.delete(jobs.record(id)["id"])
@@ -218,26 +218,26 @@ def _retry(lab: VoiceLab, jobs: Jobs, id: str, body: RetryBody) -> Record:
     return lab.submit(lab.resume(id) if keep else lab.retry(id))
 
 
-def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
+def _add_job_routes(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
     background = Background(lab.settings)
 
     def get_job(job_id: str) -> Response:
-        """One job: status, progress, what can be done with it."""
+        """Return a job: status, progress, possible actions."""
         return Json(jobs.view(jobs.record(job_id)))
 
     def job_details(job_id: str) -> Response:
-        """Its text and its chunks."""
+        """Return the text and the chunks of a job."""
         return Json(jobs.details(jobs.record(job_id)))
 
     def update_job(job_id: str, body: UpdateBody) -> Response:
-        """Name it, tag it, put it away."""
+        """Set name, tags or archive flag of a job."""
         record = jobs.change(job_id, body.display_name, body.tags, body.is_archived)
         message = "Job metadata updated successfully"
         answer = {"success": True, "message": message, "status": jobs.status(record)}
         return Json(answer, warnings=body.warnings)
 
     async def download_job(job_id: str) -> Response:
-        """Its sound, in the format that was asked for."""
+        """Download the audio of a job in the format it was started with."""
         record = await to_thread.run_sync(jobs.record, job_id)
         if record["status"] != "completed":
             state = await to_thread.run_sync(jobs.status, record)
@@ -248,25 +248,25 @@ def _one(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
     add("GET", f"{LONG}/{{job_id}}", get_job, response_model=models.Job)
     add("PATCH", f"{LONG}/{{job_id}}", update_job, response_model=models.UpdatedJob)
     add("GET", f"{LONG}/{{job_id}}/details", job_details, response_model=models.JobDetails)
-    add("GET", f"{LONG}/{{job_id}}/download", download_job, **files(*SOUNDS))
+    add("GET", f"{LONG}/{{job_id}}/download", download_job, **files(*AUDIO_TYPES))
 
 
-def _work(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
+def _add_action_routes(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
     listeners = Listeners(lab.status)
     refuse = refuse_when_exposed(lab.settings)
 
     def pause_job(job_id: str) -> Response:
-        """Stop a job, to go on later with the chunks there are."""
+        """Pause a job; it can be resumed with the chunks already spoken."""
         jobs.pause(job_id)
         return Json({"message": f"Job {job_id} paused successfully", "status": "paused"})
 
     def resume_job(job_id: str) -> Response:
-        """Go on with a paused job."""
+        """Resume a paused job."""
         jobs.resume(job_id)
         return Json({"message": f"Job {job_id} resumed successfully", "status": "processing"})
 
     def cancel_job(job_id: str, action: Literal["cancel", "delete"] = "cancel") -> Response:
-        """Stop a job for good; with action=delete its take goes, too."""
+        """Cancel a job; with action=delete its take is deleted, too."""
         if action == "delete":
             lab.library.delete(jobs.record(job_id)["id"])
             return Json({"message": f"Job {job_id} deleted successfully"})
@@ -274,13 +274,13 @@ def _work(lab: VoiceLab, jobs: Jobs, add: Add) -> None:
         return Json({"message": f"Job {job_id} cancelled successfully"})
 
     def retry_job(job_id: str, body: Annotated[RetryBody | None, Body()] = None) -> Response:
-        """Make a job that failed, or was stopped, after all."""
-        wanted = body or RetryBody()
-        record = _retry(lab, jobs, job_id, wanted)
-        return _started(jobs, record, "Retry job created successfully", wanted.warnings)
+        """Start a failed, paused or cancelled job again."""
+        retry = body or RetryBody()
+        record = _retry(lab, jobs, job_id, retry)
+        return _started(jobs, record, "Retry job created successfully", retry.warnings)
 
     async def job_events(job_id: str) -> Response:
-        """Server-sent events: `progress` until the job has ended, then `completed` or `error`."""
+        """Stream `progress` events until a job has ended, then `completed` or `error`."""
         await to_thread.run_sync(jobs.record, job_id)
         return StreamingResponse(
             _events(lab, jobs, listeners, job_id),

@@ -1,4 +1,4 @@
-"""What its memory page polls: use, thresholds, advice; and /ping."""
+"""Memory routes of the Chatterbox TTS API: use, alert thresholds, advice; and /ping."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from voicelab.rest.json import Json
 __all__ = ["add_routes"]
 
 CPU_PERCENT, GPU_MB = 85.0, 8192.0
-"""Alerts are given above these, until /memory/config sets others."""
+"""Default alert thresholds; /memory/config changes them."""
 
 Facts = dict[str, Any]
 Add = Callable[..., None]
 
 
-class _Watch:
-    """The thresholds of one server, and how many requests it had at the last reset."""
+class _MemoryMonitor:
+    """Alert thresholds of a server, and its number of requests since the last reset."""
 
     def __init__(self, lab: VoiceLab):
         self._lab = lab
-        self._counted = 0
+        self._reset_at = 0
         self.thresholds = {"cpu_memory_percent": CPU_PERCENT, "gpu_memory_mb": GPU_MB}
 
     def requests(self) -> int:
-        return self._lab.status.statistics()["total_requests"] - self._counted
+        return self._lab.status.statistics()["total_requests"] - self._reset_at
 
     def reset(self) -> int:
-        """Count from zero; how many there were."""
+        """Set the number of requests to zero; the number before."""
         before = self.requests()
-        self._counted += before
+        self._reset_at += before
         return before
 
     def alerts(self, used: Facts) -> Facts:
@@ -68,34 +68,34 @@ class _Watch:
 
 
 def add_routes(lab: VoiceLab, add: Add) -> None:
-    """Add them: `add(method, path, endpoint)`."""
-    watch = _Watch(lab)
+    """Add the routes by `add(method, path, endpoint)`."""
+    monitor = _MemoryMonitor(lab)
 
     async def ping() -> Response:
-        """Whether there is a server."""
+        """Return that the server runs."""
         return Json({"status": "ok", "message": "Server is running"})
 
     add("GET", "/ping", ping, response_model=models.Ping)
-    _use(watch, add)
-    _thresholds(lab, watch, add)
+    _add_memory_routes(monitor, add)
+    _add_config_routes(lab, monitor, add)
 
 
-def _use(watch: _Watch, add: Add) -> None:
+def _add_memory_routes(monitor: _MemoryMonitor, add: Add) -> None:
     def memory(
         cleanup: Annotated[bool, Query(description="collect garbage")] = False,
         force_cuda_clear: Annotated[bool, Query(description="and free CUDA's cache")] = False,
         include_alerts: bool = True,
     ) -> Response:
-        """Memory in use, requests counted, alerts."""
+        """Return the memory in use, the number of requests, and alerts."""
         used = memory_info()
         body: Facts = {
             "memory_info": used,
-            "request_counter": watch.requests(),
+            "request_counter": monitor.requests(),
             "cleanup_performed": cleanup,
             "cuda_cache_cleared": False,
         }
         if include_alerts:
-            body["alerts"] = watch.alerts(used)
+            body["alerts"] = monitor.alerts(used)
         if cleanup:
             body["collected_objects"] = gc.collect()
             body["cuda_cache_cleared"] = force_cuda_clear and _clear_cuda_cache()
@@ -103,10 +103,10 @@ def _use(watch: _Watch, add: Add) -> None:
         return Json(body)
 
     def reset_memory(confirm: bool = False) -> Response:
-        """Count requests from zero and collect garbage, with confirm=true."""
+        """Reset the request counter and collect garbage, with confirm=true."""
         if not confirm:
             raise InvalidInput("Add ?confirm=true to reset the counter.", param="confirm")
-        before = watch.reset()
+        before = monitor.reset()
         body = {
             "status": "reset",
             "previous_request_counter": before,
@@ -116,13 +116,13 @@ def _use(watch: _Watch, add: Add) -> None:
         return Json(body | {"memory_info": memory_info()})
 
     def recommendations() -> Response:
-        """What to do about memory that runs short."""
+        """Return recommendations when memory runs short."""
         used = memory_info()
-        advice = watch.advice(used)
+        advice = monitor.advice(used)
         return Json(
             {
                 "memory_info": used,
-                "request_counter": watch.requests(),
+                "request_counter": monitor.requests(),
                 "recommendations": advice,
                 "recommendation_count": len(advice),
                 "has_critical_issues": bool(advice),
@@ -134,9 +134,9 @@ def _use(watch: _Watch, add: Add) -> None:
     add("GET", "/memory/recommendations", recommendations, response_model=models.MemoryAdvice)
 
 
-def _thresholds(lab: VoiceLab, watch: _Watch, add: Add) -> None:
+def _add_config_routes(lab: VoiceLab, monitor: _MemoryMonitor, add: Add) -> None:
     async def memory_config() -> Response:
-        """Thresholds, limits and the device."""
+        """Return alert thresholds, limits and the device."""
         return Json(
             {
                 "config": {
@@ -147,7 +147,7 @@ def _thresholds(lab: VoiceLab, watch: _Watch, add: Add) -> None:
                     "max_chunk_length": lab.settings.max_chunk_chars,
                     "max_total_length": lab.settings.max_text,
                 },
-                "alert_thresholds": watch.thresholds,
+                "alert_thresholds": monitor.thresholds,
                 "device_info": _device(),
             }
         )
@@ -156,17 +156,17 @@ def _thresholds(lab: VoiceLab, watch: _Watch, add: Add) -> None:
         cpu_memory_percent: Annotated[float | None, Query(ge=50, le=95)] = None,
         gpu_memory_mb: Annotated[float | None, Query(ge=1024, le=32_768)] = None,
     ) -> Response:
-        """Other thresholds, until the server stops."""
-        before = watch.thresholds
+        """Set alert thresholds, until the server stops."""
+        before = monitor.thresholds
         given = {"cpu_memory_percent": cpu_memory_percent, "gpu_memory_mb": gpu_memory_mb}
         changed = {key: value for key, value in given.items() if value is not None}
-        watch.thresholds = before | changed
+        monitor.thresholds = before | changed
         return Json(
             {
                 "status": "success",
                 "message": "Memory alert thresholds updated",
                 "old_thresholds": before,
-                "new_thresholds": watch.thresholds,
+                "new_thresholds": monitor.thresholds,
             }
         )
 

@@ -1,6 +1,6 @@
-"""What its routes of voices and memory answer. For /docs; answers are not validated.
+"""Response models of voices and memory, for /docs; responses are not validated.
 
-A field without a default is always there. Clients must expect further fields.
+A field without a default is always present. Clients must expect further fields.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ __all__ = [
 
 
 class Ping(BaseModel):
-    """There is a server."""
+    """The server runs."""
 
     status: str
     message: str
 
 
 class Alert(BaseModel):
-    """More memory is in use than a threshold allows."""
+    """Memory in use above a threshold."""
 
     type: str
     level: str
@@ -49,7 +49,7 @@ class Alert(BaseModel):
 
 
 class Alerts(BaseModel):
-    """All of them."""
+    """All alerts."""
 
     has_alerts: bool
     alert_count: int
@@ -57,7 +57,7 @@ class Alerts(BaseModel):
 
 
 class Memory(BaseModel):
-    """Memory in use; the last two fields after a clean-up."""
+    """Memory in use; the last two fields are set after a clean-up."""
 
     memory_info: MemoryInfo
     request_counter: int
@@ -69,7 +69,7 @@ class Memory(BaseModel):
 
 
 class MemoryReset(BaseModel):
-    """The counter of requests was set to zero."""
+    """The request counter was reset."""
 
     status: str
     previous_request_counter: int
@@ -79,7 +79,7 @@ class MemoryReset(BaseModel):
 
 
 class MemoryLimits(BaseModel):
-    """How often memory is cleaned up, 0 for only when asked for, and how long texts may be."""
+    """Intervals of memory clean-up (0: on request only), and limits of text lengths."""
 
     memory_cleanup_interval: int
     cuda_cache_clear_interval: int
@@ -89,14 +89,14 @@ class MemoryLimits(BaseModel):
 
 
 class AlertThresholds(BaseModel):
-    """Where alerts begin."""
+    """Alert thresholds."""
 
     cpu_memory_percent: float
     gpu_memory_mb: float
 
 
 class Device(BaseModel):
-    """The GPU."""
+    """The CUDA device."""
 
     cuda_available: bool
     cuda_device_count: int
@@ -112,7 +112,7 @@ class MemoryConfig(BaseModel):
 
 
 class Thresholds(BaseModel):
-    """The thresholds before and after."""
+    """The thresholds before and after a change."""
 
     status: str
     message: str
@@ -121,7 +121,7 @@ class Thresholds(BaseModel):
 
 
 class Advice(BaseModel):
-    """What to do about an alert."""
+    """A recommendation for an alert."""
 
     type: str
     priority: str
@@ -131,7 +131,7 @@ class Advice(BaseModel):
 
 
 class MemoryAdvice(BaseModel):
-    """What to do about all alerts."""
+    """Recommendations for all alerts."""
 
     memory_info: MemoryInfo
     request_counter: int
@@ -141,7 +141,7 @@ class MemoryAdvice(BaseModel):
 
 
 class VoiceLine(BaseModel):
-    """One voice."""
+    """A voice."""
 
     voice: LibraryVoice
 
@@ -153,7 +153,7 @@ class NewVoice(VoiceLine):
 
 
 class DefaultVoice(BaseModel):
-    """The voice of requests that name none; null is the engine's own, which has no file."""
+    """The voice used when a request names none; null is the engine's own, without a file."""
 
     default_voice: str | None
     source: Literal["engine", "voice_library"]
@@ -163,7 +163,7 @@ class DefaultVoice(BaseModel):
 
 
 class PredefinedVoice(BaseModel):
-    """A voice as SillyTavern's provider reads it."""
+    """A voice as SillyTavern reads it."""
 
     display_name: str
     filename: str
@@ -179,7 +179,7 @@ class AllNames(BaseModel):
 
 
 class RenamedVoice(BaseModel):
-    """Its name before and after."""
+    """A voice's name before and after."""
 
     message: str
     old_name: str
@@ -187,7 +187,7 @@ class RenamedVoice(BaseModel):
 
 
 class RemovedVoice(BaseModel):
-    """What went with it, and how many takes were moved."""
+    """What was deleted with a voice, and how many takes became unassigned."""
 
     message: str
     voice_name: str
@@ -197,7 +197,7 @@ class RemovedVoice(BaseModel):
 
 
 class Aliases(BaseModel):
-    """Further names of a voice."""
+    """Aliases of a voice."""
 
     voice_name: str
     aliases: list[str]
@@ -205,7 +205,7 @@ class Aliases(BaseModel):
 
 
 class ChangedAliases(Aliases):
-    """One more or one less."""
+    """Aliases of a voice after one was added or removed."""
 
     alias: str
     message: str

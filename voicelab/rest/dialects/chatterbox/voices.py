@@ -1,4 +1,4 @@
-"""Its library of voice files: each is one of our profiles, its file the profile's clips."""
+"""The voice library of the Chatterbox TTS API; its voices are profiles, their files the clips."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from voicelab.rest.uploads import attachment, clip_file
 __all__ = ["add_routes"]
 
 ALL_NAMES = "all-names"
-"""Stands in the place of a voice's name in an address of this dialect."""
+"""Reserved: /voices/all-names is a route, so no voice can have this name."""
 
 
 def _reachable(name: str) -> str:
@@ -37,7 +37,7 @@ Add = Callable[..., None]
 
 
 def add_routes(lab: VoiceLab, add: Add) -> None:
-    """Add them: `add(method, path, endpoint)`."""
+    """Add the routes by `add(method, path, endpoint)`."""
     _default(lab, add)
     _voices(lab, add)
     _one_voice(lab, add)
@@ -56,16 +56,16 @@ def _default(lab: VoiceLab, add: Add) -> None:
         return {"default_voice": item["name"], "source": "voice_library", "voice_info": item}
 
     def get_default() -> Response:
-        """The voice of requests that name none; null is the engine's own."""
+        """Return the voice used when a request names none; null is the engine's own."""
         return Json(default_body(default_voice(lab.library.profiles.list())))
 
     def set_default(voice_name: Name) -> Response:
-        """Speak with this voice where a request names none."""
+        """Set the voice used when a request names none."""
         profile = lab.library.profiles.choose_default(lab.library.profiles.voice(voice_name)["id"])
         return Json({"message": "Default voice updated successfully"} | default_body(profile))
 
     def reset_default() -> Response:
-        """The engine's own voice again."""
+        """Make the engine's own voice the default again."""
         profile = lab.library.profiles.choose_default(None)
         return Json({"message": "Default voice reset to system default"} | default_body(profile))
 
@@ -87,7 +87,7 @@ def _voices(lab: VoiceLab, add: Add) -> None:
         voice_file: Annotated[UploadFile, File(description="2-30 s of one voice")],
         language: Annotated[str, Form(min_length=2, max_length=20)] = "en",
     ) -> Response:
-        """A new voice from a clip."""
+        """Create a voice from an uploaded clip."""
         lab.registry.check_language(language)
         with clip_file(voice_file) as path:
             if path is None:
@@ -97,7 +97,7 @@ def _voices(lab: VoiceLab, add: Add) -> None:
         return Json(body, 201)
 
     def all_names() -> Response:
-        """Names and aliases of all voices."""
+        """List the names and aliases of all voices."""
         profiles = lab.library.profiles.list()
         names = [name for p in profiles for name in (p["name"], *p["aliases"])]
         return Json({"voice_names": names, "count": len(names)})
@@ -108,25 +108,25 @@ def _voices(lab: VoiceLab, add: Add) -> None:
 
 def _one_voice(lab: VoiceLab, add: Add) -> None:
     def get_voice(voice_name: str) -> Response:
-        """One voice, by name or alias."""
+        """Return a voice by name or alias."""
         return Json({"voice": _item(lab, lab.library.profiles.voice(voice_name))})
 
     def rename_voice(voice_name: str, new_name: NewName) -> Response:
-        """Another name."""
+        """Rename a voice."""
         profile = lab.library.profiles.voice(voice_name)
         renamed = lab.library.profiles.update(profile["id"], {"name": new_name})
         body = {"message": "Voice renamed successfully", "old_name": profile["name"]}
         return Json(body | {"new_name": renamed["name"]})
 
     def delete_voice(voice_name: str) -> Response:
-        """A voice with its clips; its takes stay, unassigned."""
+        """Delete a voice with its clips; its takes are kept, unassigned."""
         profile = lab.library.profiles.voice(voice_name)
         gone = lab.library.delete_profile(profile["id"], keep_generations=True)
         body = {"message": "Voice deleted successfully", "voice_name": profile["name"]}
         return Json(body | gone)
 
     def download_voice(voice_name: str) -> Response:
-        """The clips of a voice as one WAV."""
+        """Download the clips of a voice as one WAV."""
         profile = lab.library.profiles.voice(voice_name)
         samples = lab.library.profiles.reference(profile["id"])
         if samples is None:
@@ -154,18 +154,18 @@ def _aliases(lab: VoiceLab, add: Add) -> None:
         return {"voice_name": profile["name"], "aliases": aliases, "count": len(aliases)} | fields
 
     def list_aliases(voice_name: str) -> Response:
-        """Further names of a voice."""
+        """List the aliases of a voice."""
         return Json(alias_body(lab.library.profiles.voice(voice_name)))
 
     def add_alias(voice_name: str, alias: NewName) -> Response:
-        """One more name."""
+        """Add an alias to a voice."""
         id = lab.library.profiles.voice(voice_name)["id"]
         profile = lab.library.profiles.set_aliases(id, lambda known: [*known, alias])
         body = alias_body(profile, alias=profile["aliases"][-1], message="Alias added successfully")
         return Json(body, 201)
 
     def remove_alias(voice_name: str, alias: str) -> Response:
-        """One name less."""
+        """Remove an alias from a voice."""
         profile = lab.library.profiles.voice(voice_name)
         if alias not in profile["aliases"]:
             raise NotFound(f"'{profile['name'][:60]}' has no such alias.", param="alias")

@@ -11,12 +11,12 @@ from tests.conftest import MakeLab, held
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build
-from voicelab.rest.polls import PROGRESS
+from voicelab.rest.progress import PROGRESS_PATHS
 
 IDLE = {"is_processing": False, "status": "idle", "message": "No active TTS requests"}
 
 
-@pytest.mark.parametrize("path", PROGRESS)
+@pytest.mark.parametrize("path", PROGRESS_PATHS)
 def test_a_poll_is_what_the_documented_route_answers(
     client: TestClient, lab: VoiceLab, path: str
 ) -> None:
@@ -55,7 +55,7 @@ def test_the_body_is_made_once_for_all_and_anew_at_each_change(
         assert client.get("/status/progress").json() == IDLE
 
 
-@pytest.mark.parametrize("path", PROGRESS)
+@pytest.mark.parametrize("path", PROGRESS_PATHS)
 def test_a_poll_without_the_key_is_refused(make_lab: MakeLab, path: str) -> None:
     with TestClient(build(make_lab(api_key="secret"))) as client:
         assert client.get(path).status_code == 401

@@ -1,4 +1,4 @@
-"""What a request says of itself: read once, from the raw scope, never from a URL put together."""
+"""What the headers of a request say about its sender, read from the ASGI scope."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from http.cookies import CookieError, SimpleCookie
 
 from starlette.types import Scope
 
-__all__ = ["SAFE_METHODS", "Visit", "origin_parts"]
+__all__ = ["SAFE_METHODS", "Connection", "origin_parts"]
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 CHANGING_GETS = frozenset(("/logout", "/memory", "/gradio_api/deep_link", "/gradio_api/deep_link/"))
-"""Addresses that change something although they are asked with GET."""
+"""Paths where a GET request changes something."""
 
-PLACE = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?"
-HOST = re.compile(PLACE)
-ORIGIN = re.compile(rf"(https?)://{PLACE}", re.IGNORECASE)
+HOST_AND_PORT = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?"
+HOST = re.compile(HOST_AND_PORT)
+ORIGIN = re.compile(rf"(https?)://{HOST_AND_PORT}", re.IGNORECASE)
 PORTS = {"http": 80, "https": 443}
 
 
-class Visit:
-    """One request or websocket.
+class Connection:
+    """A request or a websocket.
 
     Args:
         scope: of ASGI.
-        behind_proxy: X-Forwarded-Host and -Proto are the proxy's word, and count.
-        addresses: X-Forwarded-For counts, too.
+        behind_proxy: trust X-Forwarded-Host and -Proto.
+        forwarded_addresses: trust X-Forwarded-For, too.
     """
 
-    def __init__(self, scope: Scope, behind_proxy: bool = False, addresses: bool = False):
+    def __init__(self, scope: Scope, behind_proxy: bool = False, forwarded_addresses: bool = False):
         self.scope = scope
         self._behind_proxy = behind_proxy
-        self._addresses = addresses
+        self._forwarded_addresses = forwarded_addresses
 
     def header(self, name: str) -> str:
-        """A header's value; several are joined, so that what may stand once only is malformed."""
+        """A header's value; repeated headers are joined, which makes single-valued ones invalid."""
         wanted = name.encode()
         return ", ".join(
             value.decode("latin-1") for key, value in self.scope["headers"] if key == wanted
@@ -44,7 +44,7 @@ class Visit:
 
     @cached_property
     def path(self) -> str:
-        """What the router goes by: the decoded path, without the prefix that a proxy put before."""
+        """The decoded path as the router sees it, without the prefix of a proxy."""
         path: str = self.scope["path"]
         root: str = self.scope.get("root_path", "")
         if root and (path == root or path.startswith(f"{root.rstrip('/')}/")):
@@ -53,17 +53,17 @@ class Visit:
 
     @property
     def method(self) -> str:
-        """Of HTTP; a websocket has none."""
+        """The HTTP method; empty for a websocket."""
         return self.scope.get("method", "")
 
     @property
     def changes(self) -> bool:
-        """Whether something may be another afterwards; all that a websocket brings may."""
+        """Whether the request may change something; a websocket may."""
         return self.method not in SAFE_METHODS or self.path in CHANGING_GETS
 
     @property
     def wants_page(self) -> bool:
-        """Whether a person asks, by a browser's address line."""
+        """Whether a person opens the address in a browser."""
         return (
             self.method in ("GET", "HEAD")
             and "text/html" in self.header("accept")
@@ -72,31 +72,31 @@ class Visit:
 
     @cached_property
     def secure(self) -> bool:
-        """Whether the visitor's end speaks https."""
+        """Whether the client uses https, or wss."""
         forwarded = self.header("x-forwarded-proto").split(",")[0].strip().lower()
         scheme = forwarded if self._behind_proxy and forwarded else self.scope.get("scheme", "http")
         return scheme in ("https", "wss")
 
     @property
     def has_host(self) -> bool:
-        """Whether the Host header, when there is one, can be read."""
+        """Whether the Host header is absent or well-formed."""
         host = self.header("host")
         return not host or HOST.fullmatch(host) is not None
 
     @cached_property
     def address(self) -> str:
-        """Who asks: an IPv4 address, the /64 of an IPv6 one; empty when it is not known."""
+        """The client's IPv4 address or IPv6 /64 network; empty when it is not known."""
         client = self.scope.get("client")
         address = client[0] if client else ""
         forwarded = self.header("x-forwarded-for").split(",")[-1].strip()
-        if self._addresses and forwarded:
-            # What the nearest proxy wrote is last; before it stands what the client said.
+        if self._forwarded_addresses and forwarded:
+            # The nearest proxy appends the address; what stands before may be forged by the client.
             address = forwarded
         return _network(address)
 
     @cached_property
     def cookies(self) -> dict[str, str]:
-        """By name; nothing when they cannot be read."""
+        """Cookies by name; empty when they cannot be parsed."""
         try:
             jar = SimpleCookie(self.header("cookie").replace(", ", "; "))
         except CookieError:
@@ -105,18 +105,18 @@ class Visit:
 
     @property
     def origin(self) -> str:
-        """The site whose page asks; empty for all that is no browser."""
+        """The Origin header: the site whose page sent the request; empty without a browser."""
         return self.header("origin")
 
     @cached_property
     def is_own(self) -> bool:
-        """Whether our own page asks, or no page at all."""
+        """Whether this server's page sent the request, or no page at all."""
         site = self.header("sec-fetch-site").strip().lower()
         if not self.origin:
             return site in ("", "none", "same-origin")
-        return site != "cross-site" and self._is_here(self.origin)
+        return site != "cross-site" and self._is_same_origin(self.origin)
 
-    def _is_here(self, origin: str) -> bool:
+    def _is_same_origin(self, origin: str) -> bool:
         parts = origin_parts(origin)
         if parts is None:
             return False
@@ -134,7 +134,7 @@ class Visit:
 
 
 def origin_parts(origin: str) -> tuple[str, str, int] | None:
-    """(scheme, host, port) of an Origin; None when it is none ("null" among them)."""
+    """(scheme, host, port) of an Origin; None when it is malformed or "null"."""
     match = ORIGIN.fullmatch(origin)
     if match is None:
         return None
@@ -153,12 +153,12 @@ def _network(address: str) -> str:
     bare = address.rsplit(":", 1)[0] if address.count(":") == 1 else address
     bare = bare.partition("]")[0].removeprefix("[")
     try:
-        known = ipaddress.ip_address(bare)
+        parsed = ipaddress.ip_address(bare)
     except ValueError:
         return bare[:64]
-    if isinstance(known, ipaddress.IPv4Address):
-        return str(known)
-    if known.ipv4_mapped:
-        return str(known.ipv4_mapped)
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
     # A household has 2**64 addresses of IPv6.
-    return str(ipaddress.ip_network((known, 64), strict=False))
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -1,4 +1,4 @@
-"""The path that is polled by everybody, answered with a body that is ready already."""
+"""GET /status/progress, answered from a cached body: the route that every client polls."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from starlette.types import Receive, Scope, Send
 from voicelab.generation import Status
 from voicelab.lab import VoiceLab
 
-__all__ = ["PROGRESS", "polls"]
+__all__ = ["PROGRESS_PATHS", "progress_routes"]
 
-PROGRESS = ("/status/progress", "/v1/status/progress", "/progress")
+PROGRESS_PATHS = ("/status/progress", "/v1/status/progress", "/progress")
 
 
-def polls(lab: VoiceLab) -> list[BaseRoute]:
-    """Routes to stand before all others.
+def progress_routes(lab: VoiceLab) -> list[BaseRoute]:
+    """The routes, to be placed before all others.
 
     Args:
-        lab: whose status.
+        lab: whose status is sent.
     """
-    return [_Poll(path, lab.status) for path in PROGRESS]
+    return [_ProgressRoute(path, lab.status) for path in PROGRESS_PATHS]
 
 
-class _Poll(Route):
-    """GET without a query; whatever else is asked there is for the documented route."""
+class _ProgressRoute(Route):
+    """GET without a query. Other requests to the path go to the documented route in `status.py`."""
 
     def __init__(self, path: str, status: Status):
         async def progress(_: Request) -> None:
@@ -34,8 +34,8 @@ class _Poll(Route):
         self._status = status
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        mine = scope["type"] == "http" and scope["method"] == "GET" and not scope["query_string"]
-        return super().matches(scope) if mine else (Match.NONE, {})
+        is_poll = scope["type"] == "http" and scope["method"] == "GET" and not scope["query_string"]
+        return super().matches(scope) if is_poll else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = self._status.body()
