@@ -65,7 +65,9 @@ __all__ = [
 
 
 class VoicelabError(Exception):
-    """The root. `type` is the wire name, `param` the argument at fault, `code` a finer name.
+    """The base class of all errors.
+
+    `type` is the name in REST errors.
 
     Args:
         message: one sentence for the user.
@@ -83,19 +85,19 @@ class VoicelabError(Exception):
 
 
 class InvalidInput(VoicelabError):
-    """A value the caller gave is wrong."""
+    """A value given by the caller is invalid."""
 
     type = "invalid_request_error"
 
 
 class TextTooLong(InvalidInput):
-    """The text is over the limit of characters."""
+    """The text exceeds the limit of characters."""
 
     type = "text_too_long"
 
 
 class NoText(InvalidInput):
-    """There is nothing to speak."""
+    """The text is empty."""
 
 
 class BadClip(InvalidInput):
@@ -123,38 +125,39 @@ class UnknownVoice(NotFound):
 
 
 class Conflict(VoicelabError):
-    """The thing is in a state that does not allow this."""
+    """The resource is in a state that does not allow the operation."""
 
     type = "conflict"
 
 
 class Protected(VoicelabError):
-    """A built-in thing cannot be changed, the last of its kind cannot go."""
+    """A built-in resource, or the last of its kind, which cannot be changed or deleted."""
 
     type = "protected"
 
 
 class TooLarge(VoicelabError):
-    """More bytes than the limit."""
+    """A body or file exceeds the limit in bytes."""
 
     type = "too_large"
 
 
 class HeadersTooLarge(TooLarge):
-    """The address and the headers of a request have more bytes than the limit."""
+    """The path, query and headers of a request exceed the limit in bytes."""
 
 
 class TooSlow(VoicelabError):
-    """A request that took too long to send its body."""
+    """A request body that was not received in time."""
 
     type = "timeout"
 
 
 class Unauthorized(VoicelabError):
-    """No key, or a wrong one.
+    """The key or login is missing or wrong.
 
     Args:
-        challenge: schemes that would do, as WWW-Authenticate names them.
+        message: one sentence for the user.
+        challenge: accepted schemes, as the value of WWW-Authenticate.
     """
 
     type = "authentication_error"
@@ -165,7 +168,12 @@ class Unauthorized(VoicelabError):
 
 
 class TooManyAttempts(VoicelabError):
-    """Too many wrong keys from one address."""
+    """Too many wrong keys from one address.
+
+    Args:
+        message: one sentence for the user.
+        retry_after_s: seconds until the next attempt.
+    """
 
     type = "rate_limit_error"
 
@@ -175,13 +183,13 @@ class TooManyAttempts(VoicelabError):
 
 
 class Forbidden(VoicelabError):
-    """Refused whoever asks, from where it was asked."""
+    """The request is not allowed from its origin or on this server, whoever sends it."""
 
     type = "permission_error"
 
 
 class Cancelled(VoicelabError):
-    """Stopped on request."""
+    """The work was cancelled on request."""
 
     type = "cancelled"
 
@@ -190,7 +198,7 @@ class Cancelled(VoicelabError):
 
 
 class Unavailable(VoicelabError):
-    """Not now: starting, closing, or too many requests are waiting."""
+    """Temporarily not possible: starting, closing, or the queue is full."""
 
     type = "unavailable"
 
@@ -202,7 +210,7 @@ class EngineUnavailable(Unavailable):
 
 
 class Interrupted(Unavailable):
-    """The app ended while it was being made; records say "interrupted"."""
+    """The app ended while a take was made; its record says "interrupted"."""
 
     type = "interrupted"
 
@@ -247,7 +255,7 @@ class StoreLost(StorageError):
 
 
 def storage_error(error: OSError) -> StorageError:
-    """The system's error as a sentence for users."""
+    """An operating system error as a StorageError, with a sentence for users."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return StoreFull("The disk is full: nothing was saved. Free some space and try again.")
     return StorageError(f"The data folder cannot be written: {os.strerror(error.errno or 0)}.")

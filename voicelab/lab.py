@@ -1,4 +1,4 @@
-"""VoiceLab: the one composed object that page, REST, client and notebook share."""
+"""VoiceLab: the object that combines all parts, shared by page, REST, clients and notebooks."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ log = logging.getLogger(__name__)
 
 
 class VoiceLab:
-    """Check, plan, run, save audio, record.
+    """A speech lab: registry, scheduler, library and status over one data folder.
 
     Args:
         settings: from arguments and environment; the environment alone when None.
-        store: where records are kept; where the settings say when None.
+        store: where records are kept; as the settings say when None.
         engines: name -> factory, in place of all other engines.
 
     Raises:
         InvalidInput: the settings name an engine that is not there.
         StoreLocked, StoreCorrupt, StorageError: the data folder cannot be used.
 
-    Closed by `close` or by leaving its `with` block; from the moment that `ending` is set nothing
-    new is begun.
+    It is closed by `close` or by leaving its `with` block. Once `ending` is set, nothing new is
+    started.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class VoiceLab:
             store,
             make_room=self.cache.clear,
             is_live=lambda request_id: self.status.is_live(request_id),
-            stop=self._stop,
+            stop=self._cancel_if_live,
         )
         self.history = library.history
         self.status = Status(library.store, settings.request_log)
@@ -85,7 +85,7 @@ class VoiceLab:
         self.planner = Planner(settings, self.registry, library)
         self._page: Lab | None = None
         self.ending, self._closing = threading.Event(), threading.Event()
-        self._resumption = Resumption(self.history, self._resume_by_itself)
+        self._resumption = Resumption(self.history, self._resume_take)
         library.files.sweep_temporary(YOUNG_S if library.store.shared else 0)
         self._recover()
         library.replicas.watch(self._recover)
@@ -94,7 +94,7 @@ class VoiceLab:
 
     @classmethod
     def open(cls, data_dir: str | Path | None = None, **settings: Any) -> VoiceLab:
-        """A lab for a notebook or a script, its engine loading in the background.
+        """A lab for a notebook or a script; its engine is loaded in the background.
 
         Args:
             data_dir: the data folder; VOICELAB_DATA_DIR or ./voicelab-data when None.
@@ -107,19 +107,22 @@ class VoiceLab:
         return lab
 
     def stream(self, request: GenerationRequest) -> Take:
-        """Check everything, then give the take to iterate over. Nothing was sent or saved
-        when it raises.
+        """Validate a request and return the take to iterate over.
+
+        Nothing has been stored when it raises.
 
         Raises:
             InvalidInput (TextTooLong, BadClip), UnknownVoice, StoreFull, StoreLost, Unavailable.
         """
-        keeping = NewTake(self.history, self.library.versions) if request.store else UnsavedTake()
-        keeping.check()
+        destination = (
+            NewTake(self.history, self.library.versions) if request.store else UnsavedTake()
+        )
+        destination.check()
         self.scheduler.check()
-        return self._begin(self.planner.blueprint(request, keeping))
+        return self._begin(self.planner.blueprint(request, destination))
 
     def check(self, request: GenerationRequest) -> None:
-        """Whether a request could be spoken: raises what `stream` would, and does nothing."""
+        """Validate a request without speaking it; raises as `stream`."""
         self.planner.blueprint(request, UnsavedTake())
 
     def generate(
@@ -167,11 +170,11 @@ class VoiceLab:
         return self.speech(self.drain(self.stream(request), progress)["id"])
 
     def speech(self, id: str) -> Speech:
-        """A kept take, to hear in a notebook; raises NotFound."""
+        """A stored take for display in a notebook; raises NotFound."""
         return Speech(self.history.get(id), self.library.audio_path(id))
 
     def drain(self, take: Take, progress: bool = False) -> dict[str, Any]:
-        """Run a take to its end, with a bar if wanted; its record."""
+        """Iterate over a take to its end, optionally with a progress bar; its record."""
         from tqdm.auto import tqdm  # start-up time: 30 ms
 
         with take, tqdm(total=take.total_chunks, unit="chunk", disable=not progress) as bar:
@@ -180,33 +183,40 @@ class VoiceLab:
         return take.record
 
     def submit(self, take: Take | GenerationRequest) -> dict[str, Any]:
-        """Let a take run in the background; its record as it is now. Raises as `stream`."""
+        """Make a take in a background thread; its record as it is now. Raises as `stream`."""
         take = take if isinstance(take, Take) else self.stream(take)
         name = f"voicelab-take-{take.id[:8]}"
-        threading.Thread(target=self._drain_quietly, args=(take,), name=name, daemon=True).start()
+        threading.Thread(
+            target=self._drain_in_background, args=(take,), name=name, daemon=True
+        ).start()
         return self.history.get(take.id)
 
     def regenerate(self, id: str, seed: int | None = None) -> Take:
-        """The same text and settings with a new seed, as a new version.
+        """Speak a take again with a new seed, as a new version.
 
         Args:
             id: of a finished take.
-            seed: 0 .. 2**32 - 1; drawn when None.
+            seed: 0 .. 2**32 - 1; random when None.
 
         Raises:
             NotFound; Conflict: it is being made, or failed (then `resume` or `retry` it).
             InvalidInput, EngineUnavailable, Unavailable, StoreFull.
         """
-        record = self._finished(id)
+        record = self._completed_record(id)
         return self._new_version(record, check_seed(seed), "regenerated")
 
     def regenerate_chunk(self, id: str, index: int, seed: int | None = None) -> Take:
-        """One sentence with a new seed, the others as they are, as a new version.
+        """Speak one chunk again with a new seed and keep the others, as a new version.
+
+        Args:
+            id: of a finished take.
+            index: of the chunk, from 0.
+            seed: 0 .. 2**32 - 1; random when None.
 
         Raises:
             NotFound: there is no such take or chunk; otherwise as `regenerate`.
         """
-        record = self._finished(id)
+        record = self._completed_record(id)
         seeds = [chunk["seed"] for chunk in record["chunks"]]
         if not 0 <= index < len(seeds):
             raise NotFound(f"This take has {len(seeds)} chunks, no chunk {index}.", param="index")
@@ -214,32 +224,32 @@ class VoiceLab:
         return self._new_version(record, seeds, f"chunk {index + 1} again")
 
     def retry(self, id: str) -> Take:
-        """The same text, settings and seeds spoken again: the same sound.
+        """Speak a take again with the same text, settings and seeds, for the same audio.
 
-        A failed take becomes whole; a finished one gets a version.
+        A failed take is completed; a finished one gets a new version.
 
         Raises:
             As `regenerate`.
         """
-        record = self._ended(id)
+        record = self._ended_record(id)
         if record["status"] == "failed":
-            return self._after_all(record, use_cache=False)
+            return self._complete_failed(record, use_cache=False)
         seeds = [chunk["seed"] for chunk in record["chunks"]]
         return self._new_version(record, seeds or record["seed"], "retried", use_cache=False)
 
     def resume(self, id: str) -> Take:
-        """A failed or interrupted take, made whole; chunks that were spoken are used again.
+        """Complete a failed or interrupted take, reusing the chunks already spoken.
 
         Raises:
             Conflict: it is finished already; otherwise as `regenerate`.
         """
-        record = self._ended(id)
+        record = self._ended_record(id)
         if record["status"] == "completed":
             raise Conflict("This take is finished: there is nothing to resume.")
-        return self._after_all(record, use_cache=True)
+        return self._complete_failed(record, use_cache=True)
 
     def resume_interrupted(self) -> None:
-        """Resume, in the background, what a stop or a crash interrupted, if the settings say so."""
+        """Resume interrupted takes in the background, if the settings say so."""
         if self.settings.resume_interrupted:
             self._resumption.start()
 
@@ -248,11 +258,11 @@ class VoiceLab:
         self.status.cancel(request_id)
 
     def stats(self) -> dict[str, Any]:
-        """Totals of the takes, and of the requests."""
+        """Totals of takes and of requests."""
         return self.history.stats() | {"requests": self.status.statistics()}
 
     def launch(self, **arguments: Any) -> Lab:
-        """Open the page, with REST beside it, over this lab; launching again replaces it.
+        """Open the page and the REST routes over this lab; a previous page is closed.
 
         Args:
             **arguments: for `gradio.Blocks.launch`, e.g. inline=True in a notebook.
@@ -266,20 +276,20 @@ class VoiceLab:
         return self._page
 
     def interrupt(self) -> None:
-        """Begin nothing new, and end what runs as interrupted: the first step of `close`."""
+        """Interrupt what runs and start nothing new: the first step of `close`."""
         self.ending.set()
         self.scheduler.interrupt()
         self.status.interrupt()
 
     def close(self) -> None:
-        """Stop what runs, write what is due, release the data folder."""
+        """Stop all work, write what is pending, release the data folder."""
         if self._closing.is_set():
             return
         self._closing.set()
         self.interrupt()
         if self._page is not None:
             self._page.close()
-        self._resumption.end()
+        self._resumption.stop()
         self.scheduler.close()
         self.registry.close()
         self.library.replicas.leave()
@@ -293,30 +303,34 @@ class VoiceLab:
         self.close()
 
     def _recover(self) -> None:
-        """Pending records of a process that died: nobody makes them any more."""
+        """Mark pending records of processes that died as interrupted."""
         for record in self.history.recover(self.library.replicas.alive()):
             live = self.status.begin(record["text"], source=record["source"])
-            with suppress(StoreFull):  # else nobody could start it to make room
+            with suppress(
+                StoreFull
+            ):  # a full disk must not prevent the start, which can free space
                 live.finish(error=INTERRUPTED, generation_id=record["id"])
-            self._resumption.look()
+            self._resumption.notify()
 
-    def _resume_by_itself(self, record: dict[str, Any]) -> None:
+    def _resume_take(self, record: dict[str, Any]) -> None:
         destination = InterruptedTake(self.history, self.library.versions)
-        self.drain(self._again(self._ended(record["id"]), record["seed"], destination, True))
+        self.drain(
+            self._repeat(self._ended_record(record["id"]), record["seed"], destination, True)
+        )
 
-    def _stop(self, request_id: str) -> None:
+    def _cancel_if_live(self, request_id: str) -> None:
         try:
             self.status.cancel(request_id)
         except Exception:
             log.debug("request %s had ended before it was stopped", request_id)
 
-    def _drain_quietly(self, take: Take) -> None:
+    def _drain_in_background(self, take: Take) -> None:
         try:
             self.drain(take)
         except Exception as error:
             log.info("take %s: %s", take.id, error)
 
-    def _ended(self, id: str) -> dict[str, Any]:
+    def _ended_record(self, id: str) -> dict[str, Any]:
         record = self.history.get(id)
         if record["status"] == "pending" or self.status.is_live(record["request_id"]):
             raise Conflict("This take is being made: wait, or cancel it.")
@@ -324,8 +338,8 @@ class VoiceLab:
             raise Conflict("This take was imported without a seed: it cannot be made again.")
         return record
 
-    def _finished(self, id: str) -> dict[str, Any]:
-        record = self._ended(id)
+    def _completed_record(self, id: str) -> dict[str, Any]:
+        record = self._ended_record(id)
         if record["status"] != "completed":
             raise Conflict("This take failed: resume or retry it first.")
         return record
@@ -333,17 +347,17 @@ class VoiceLab:
     def _new_version(
         self, record: dict[str, Any], seeds: list[int] | int, label: str, use_cache: bool = True
     ) -> Take:
-        """Through the effects that are heard now."""
-        heard = self.library.versions.get(record["active_version_id"])
-        record = record | {"effects_chain": heard["effects_chain"]}
+        """Make a new version, through the effects of the default version."""
+        active = self.library.versions.get(record["active_version_id"])
+        record = record | {"effects_chain": active["effects_chain"]}
         destination = NewVersion(self.history, self.library.versions, label=label)
-        return self._again(record, seeds, destination, use_cache)
+        return self._repeat(record, seeds, destination, use_cache)
 
-    def _after_all(self, record: dict[str, Any], use_cache: bool) -> Take:
+    def _complete_failed(self, record: dict[str, Any], use_cache: bool) -> Take:
         destination = FailedTake(self.history, self.library.versions)
-        return self._again(record, record["seed"], destination, use_cache)
+        return self._repeat(record, record["seed"], destination, use_cache)
 
-    def _again(
+    def _repeat(
         self,
         record: dict[str, Any],
         seeds: list[int] | int,
@@ -352,7 +366,7 @@ class VoiceLab:
     ) -> Take:
         destination.check()
         self.scheduler.check()
-        blueprint = self.planner.again(record, seeds, destination)
+        blueprint = self.planner.repeat(record, seeds, destination)
         blueprint.job.use_cache = use_cache
         return self._begin(blueprint)
 

@@ -1,4 +1,4 @@
-"""What is asked for and what is kept: plain frozen dataclasses, units in their names."""
+"""Requests and stored records as frozen dataclasses, with units in the names of fields."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = [
 ]
 
 DEFAULT_PROFILE = "default"
-"""Id of the profile that is always there: the engine's own voice."""
+"""Id of the built-in profile, with the engine's own voice."""
 
 MAX_SEED = 2**32 - 1
 
 RANDOM_SEED = -1
-"""What many clients send where they want a seed to be drawn."""
+"""The seed that many clients send to ask for a random one."""
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601 with Z, in microseconds: created_at of a record."""
+    """The current time in UTC as ISO 8601 with microseconds and Z, for `created_at`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One wish, from whichever door.
+    """A request for speech, from any interface.
 
     Attributes:
         text: what to say; see `voicelab.text.chunks` for tags and pauses.
@@ -49,7 +49,7 @@ class GenerationRequest:
         max_chunk_chars: 100-1000; None takes the setting.
         first_chunk_chars: 20-1000; where a longer first sentence is cut, so that its sound comes
             early. None: 80 when somebody listens to an engine that computes, else not at all.
-        listening: somebody hears it while it is made: its first chunk goes first.
+        listening: a client plays it while it is made: its first chunk is spoken first.
         gap_ms: 0-5000 of silence between sentences; None takes the setting.
         crossfade_ms: 0-500, used when `gap_ms` is 0; None takes the setting.
         normalize: bring every chunk to the same loudness.
@@ -58,10 +58,10 @@ class GenerationRequest:
             one none. The clean take is kept beside the processed one.
         based_on: id of a take whose text was edited: sentences that stayed keep its seeds, so
             they need not be spoken again. `seed` None takes its seed, too.
-        source: the door: ui, rest, notebook, client, cli.
+        source: the interface: ui, rest, notebook, client, cli.
         response_format: for whoever fetches the sound later; kept in the record.
-        store: keep the take; False speaks and forgets.
-        warnings: what the door has to say of the wish already: the record has them first.
+        store: keep the take; False speaks it without a record.
+        warnings: of the interface; they come first in the record's warnings.
     """
 
     text: str
@@ -100,11 +100,11 @@ class SpokenChunk:
 
 @dataclass(frozen=True)
 class Generation:
-    """The record of a take; the order of the fields is the order in every answer.
+    """The record of a take; the order of the fields is their order in every response.
 
     `seed` is None only for imported takes whose archive has none. `replica` is the process that
-    makes the take, where several share the records. `resumptions` counts how often it was begun
-    again by itself after a crash.
+    makes the take, where several share the records. `resumptions` counts the automatic resumptions
+    after a crash.
     """
 
     id: str
@@ -143,7 +143,7 @@ class Generation:
     resumptions: int = 0
 
     def document(self) -> dict[str, Any]:
-        """As the store keeps it: lists for tuples, all numbers finite."""
+        """The record as a JSON document; raises ValueError for NaN or infinity."""
         document = asdict(self)
         for key in ("chunks", "tags", "warnings"):
             document[key] = list(document[key])
@@ -154,7 +154,7 @@ class Generation:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Generation:
-        """The record of a stored document; unknown keys of newer versions are left out."""
+        """The record of a stored document; keys unknown to this version are dropped."""
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in document.items() if key in known}
         chunks = tuple(SpokenChunk(**chunk) for chunk in values.pop("chunks", ()))

@@ -1,4 +1,4 @@
-"""The page and the REST routes as one Gradio application."""
+"""The Gradio application with page and REST routes."""
 
 from __future__ import annotations
 
@@ -42,13 +42,16 @@ NOTEBOOKS = (
     "http://localhost:* http://127.0.0.1:* vscode-webview: "
     "https://colab.research.google.com https://*.googleusercontent.com"
 )
-"""Who shows the page in a frame when a notebook starts it."""
+"""Origins of notebooks, which show the page in a frame."""
 
 
 class Lab(gr.Blocks):
-    """The tabs over a lab; `launch` adds the routes.
+    """The page over a lab, as a `gr.Blocks`; `launch` adds the REST routes.
 
-    A `gr.Blocks` whose `launch` stays what notebooks, Spaces and hot reload expect.
+    Notebooks, Spaces and hot reload expect the interface of `gr.Blocks`.
+
+    Args:
+        lab: the lab to serve.
     """
 
     def __init__(self, lab: VoiceLab):
@@ -56,14 +59,14 @@ class Lab(gr.Blocks):
         super().__init__(title="voicelab", analytics_enabled=False)
         with self:
             ui.build(lab)
-        # Who may speak when is the scheduler's to decide; a queue before it would only add waiting.
+        # The scheduler limits concurrency; Gradio's queue would only add delay.
         self.queue(default_concurrency_limit=None)
-        # Gradio looks a thousand times a second whether an event waits, which costs 3 % of a core.
+        # Gradio polls for events a thousand times a second by default: 3 % of a core.
         self._queue.sleep_when_free = QUEUE_POLL_S
 
     @property
     def mcp_server_obj(self) -> GradioMCPServer | None:
-        """Gradio's MCP server, once it made one in `launch`."""
+        """Gradio's MCP server, once `launch` has created it."""
         return self._tools
 
     @mcp_server_obj.setter
@@ -73,18 +76,18 @@ class Lab(gr.Blocks):
         self._tools = server
 
     def launch(self, *args: Any, **arguments: Any) -> Any:
-        """As `gradio.Blocks.launch`, the settings' values where an argument is silent.
+        """As `gradio.Blocks.launch`, with the settings as defaults.
 
         Args:
             *args: for Gradio.
             **arguments: for Gradio; auth as (name, password) or a list of them.
 
         Raises:
-            Unavailable: the port is taken.
-            InvalidInput: auth is something else.
+            Unavailable: the port is in use.
+            InvalidInput: auth has another form.
         """
-        # From what was configured: arguments of an earlier launch are over.
-        settings = self.lab.settings = _settled(self.lab.configured, arguments)
+        # Based on `configured`, without the arguments of an earlier launch.
+        settings = self.lab.settings = _launch_settings(self.lab.configured, arguments)
         application = rest.build(self.lab)
         layers = rest.middleware(settings, share=settings.share, gradio_files=self._gradio_files())
         defaults = {
@@ -97,13 +100,13 @@ class Lab(gr.Blocks):
             "show_error": True,
             "mcp_server": ui.tools.installed(),
             "footer_links": ["api", "settings"],
-            # Takes alone: the records lie beside them.
+            # The folder of takes only, as the records are stored beside it.
             "allowed_paths": [str(self.lab.library.files.target(TAKES))],
         }
         fixed = {
             # Server-side rendering puts a Node proxy before us that answers /status with a page.
             "ssr_mode": False,
-            # The lock is ours alone: Gradio's own knows no key.
+            # Gradio's own authentication does not support the API key.
             "auth": None,
             "app_kwargs": {
                 "routes": application.routes,
@@ -120,9 +123,9 @@ class Lab(gr.Blocks):
         self.lab.scheduler.preload(self.lab.registry.default)
         self.lab.resume_interrupted()
         try:
-            with _bare_server():
-                given = {**defaults, **ui.appearance(), **arguments, **fixed}
-                return super().launch(*args, **given)
+            with _server_environment():
+                options = {**defaults, **ui.appearance(), **arguments, **fixed}
+                return super().launch(*args, **options)
         except OSError as error:
             port = arguments.get("server_port", defaults["server_port"])
             raise Unavailable(
@@ -130,7 +133,7 @@ class Lab(gr.Blocks):
             ) from error
 
     def block_thread(self) -> None:
-        """Serve until a signal or Ctrl+C; what runs ends first, so that no stream is waited for."""
+        """Serve until a signal or Ctrl+C, then interrupt what runs and close."""
         end_in_order()
         try:
             while self.is_running:
@@ -147,7 +150,7 @@ class Lab(gr.Blocks):
 
 
 async def _no_endpoint(request: Any, error: Exception) -> Any:
-    """404 where Gradio looks for a name or number of a client and fails; else the error itself."""
+    """404 when Gradio does not find an endpoint or component of a client; else raises the error."""
     path: str = request.scope["path"]
     if isinstance(error, KeyError) and not path.endswith(BY_NUMBER):
         raise error
@@ -156,15 +159,15 @@ async def _no_endpoint(request: Any, error: Exception) -> Any:
     )
 
 
-def _settled(settings: Settings, arguments: dict[str, Any]) -> Settings:
-    """The settings as the arguments of `launch` leave them, so that access is decided by both."""
+def _launch_settings(settings: Settings, arguments: dict[str, Any]) -> Settings:
+    """The settings with the arguments of `launch` applied, which both decide about access."""
     changed: dict[str, Any] = {
         "share": bool(arguments.get("share", settings.share)),
         "host": arguments.get("server_name") or settings.host,
     }
     users = arguments.pop("auth", None)
     if users:
-        changed["auth"] = SecretStr(_joined(users))
+        changed["auth"] = SecretStr(_join_logins(users))
     inline = arguments.get("inline")
     if (inline or (inline is None and "ipykernel" in sys.modules)) and (
         settings.frame_ancestors == "'self'"
@@ -173,11 +176,11 @@ def _settled(settings: Settings, arguments: dict[str, Any]) -> Settings:
     return settings.model_copy(update=changed)
 
 
-def _joined(users: Any) -> str:
-    """Logins as the setting `auth` writes them.
+def _join_logins(users: Any) -> str:
+    """Logins in the form of the setting `auth`.
 
     Raises:
-        InvalidInput: they cannot be written so.
+        InvalidInput: a login cannot be written in that form.
     """
     pairs = [users] if isinstance(users, tuple) and isinstance(users[0], str) else users
     if callable(pairs) or not all(
@@ -190,9 +193,12 @@ def _joined(users: Any) -> str:
 
 
 @contextlib.contextmanager
-def _bare_server() -> Iterator[None]:
-    """Uvicorn believes no X-Forwarded-For (that is --trust-proxy's to say), Gradio starts no
-    processes that give out files before our lock."""
+def _server_environment() -> Iterator[None]:
+    """Environment variables that Gradio's server reads when it is started.
+
+    Uvicorn must trust no X-Forwarded-For (--trust-proxy decides that), and Gradio must not start
+    processes that would serve files before the guard.
+    """
     wanted = {"FORWARDED_ALLOW_IPS": os.environ.get("FORWARDED_ALLOW_IPS", "")}
     before = {name: os.environ.get(name) for name in (*wanted, "GRADIO_NUM_WORKERS")}
     os.environ.pop("GRADIO_NUM_WORKERS", None)

@@ -1,4 +1,4 @@
-"""The one place where arguments and environment are read.
+"""Settings from command-line arguments and environment variables.
 
 Every field is an option of `app.py` (`--data-dir`) and a variable (`VOICELAB_DATA_DIR`); the
 option wins. `SETTINGS.md` is written from this class.
@@ -25,8 +25,8 @@ ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})
 SOURCES = re.compile(r"[A-Za-z0-9'*:/._ \-]+")
 
 
-def _frames() -> str:
-    """Ourselves; on a Space also the site that shows it, and its own address."""
+def _default_frame_ancestors() -> str:
+    """The page itself; on a Space also Hugging Face's site and the Space's own address."""
     if os.environ.get("SYSTEM") != "spaces":
         return "'self'"
     host = os.environ.get("SPACE_HOST", "")
@@ -55,17 +55,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
     }
 )
-"""The fields of `Settings` by subject, as `--help` shows them."""
+"""Fields of `Settings` by subject, in the order of `--help`."""
 
 
 class OptionParser(argparse.ArgumentParser):
-    """An `ArgumentParser` that refuses in one line, and takes no abbreviated options."""
+    """An `ArgumentParser` with one-line error messages and without abbreviated options."""
 
     def __init__(self, **arguments: Any):
         super().__init__(**{"allow_abbrev": False, "formatter_class": _Help} | arguments)
 
     def error(self, message: str) -> NoReturn:
-        """End the process with status 2."""
+        """Print the message and end the process with status 2."""
         self.exit(2, f"{self.prog}: {message} (see --help)\n")
 
 
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
         "count; the default on a Space",
     )
     frame_ancestors: str = Field(
-        default_factory=_frames,
+        default_factory=_default_frame_ancestors,
         description="sites that may show the page in a frame, separated by spaces; on a Space "
         "Hugging Face's",
     )
@@ -235,14 +235,14 @@ class Settings(BaseSettings):
     def from_arguments(
         cls, arguments: list[str] | None = None, engines: Sequence[str] = ()
     ) -> Settings:
-        """Settings from the command line over the environment.
+        """Settings from the command line and the environment.
 
-        `--help` explains and exits; a wrong value is told in one line, with exit status 2.
+        `--help` prints the options and exits; an invalid value is reported in one line, with status
+        2.
 
         Args:
             arguments: the options; those of the process when None.
-            engines: what `--help` says that `engine` may be. It is checked by the registry, which
-                knows the engines.
+            engines: names that `--help` lists for `engine`; the registry validates it.
         """
         parser = OptionParser(
             usage="%(prog)s [OPTION ...]",
@@ -259,13 +259,12 @@ class Settings(BaseSettings):
         names: Collection[str] | None = None,
         engines: Sequence[str] = (),
     ) -> None:
-        """Give a parser an option for each field, in groups; or for some fields, without groups.
+        """Add an option for each field, in groups; or for some fields, without groups.
 
         Args:
             parser: gets the options.
             names: of the fields; all when None.
-            engines: what the help says that `engine` may be. It is checked by the registry, which
-                knows the engines.
+            engines: names that the help lists for `engine`; the registry validates it.
         """
         for title, fields in GROUPS.items():
             target = parser.add_argument_group(title) if names is None else parser
@@ -276,24 +275,24 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_options(cls, parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> Settings:
-        """Settings from parsed options over the environment; the parser tells what is wrong."""
+        """Settings from parsed options and the environment; the parser reports errors."""
         given = {name: value for name, value in vars(chosen).items() if name in cls.model_fields}
         try:
             return cls(**given)
         except ValidationError as error:
-            parser.error(_refusal(error, given))
+            parser.error(_error_line(error, given))
 
     @classmethod
     def from_environment(cls) -> Settings:
         """Settings from the environment alone."""
         return cls()  # pyright: ignore[reportCallIssue]
 
-    def place(self) -> Path | str:
-        """Where the records are: the data folder, or the URL of a database."""
+    def records_location(self) -> Path | str:
+        """Where records are stored: the data folder, or the URL of a database."""
         return self.database_url.get_secret_value() if self.database_url else self.data_dir
 
-    def audio_place(self) -> str | None:
-        """Where the audio is, as a URL; None for the data folder."""
+    def audio_location(self) -> str | None:
+        """Where audio is stored, as a URL; None for the data folder."""
         return self.audio_url.get_secret_value() if self.audio_url else None
 
     def users(self) -> list[tuple[str, str]]:
@@ -315,21 +314,21 @@ class Settings(BaseSettings):
     @field_validator("voice_aliases")
     @classmethod
     def _check_aliases(cls, given: str) -> str:
-        _pairs(given)
+        _parse_aliases(given)
         return given
 
     def aliases(self) -> dict[str, str]:
-        """The name of a profile for each name of `voice_aliases`, which is case-folded."""
-        return _pairs(self.voice_aliases)
+        """Case-folded alias -> name of a profile, from `voice_aliases`."""
+        return _parse_aliases(self.voice_aliases)
 
     def origins(self) -> frozenset[str]:
-        """The origins of `allow_origins`, in small letters."""
+        """The origins of `allow_origins`, in lower case."""
         entries = (entry.strip().lower() for entry in self.allow_origins.split(","))
         return frozenset(entry for entry in entries if entry)
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach `host`."""
+        """Whether `host` can be reached from this machine only."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -337,7 +336,7 @@ class Settings(BaseSettings):
 
     @property
     def is_exposed(self) -> bool:
-        """Whether strangers can reach the server, and nothing asks who they are."""
+        """Whether other machines can reach the server without a key or login."""
         return (self.share or not self.is_loopback) and not (self.api_key or self.auth)
 
     def key(self) -> str | None:
@@ -350,8 +349,8 @@ def _flag(name: str) -> str:
 
 
 def _option(field: FieldInfo, known: Sequence[str] = ()) -> dict[str, Any]:
-    """The arguments of `add_argument` for a field; an option that is not given leaves no value."""
-    option: dict[str, Any] = {"help": _explained(field, known), "default": argparse.SUPPRESS}
+    """Arguments of `add_argument` for a field; an option that is not given has no value."""
+    option: dict[str, Any] = {"help": _help_text(field, known), "default": argparse.SUPPRESS}
     if field.annotation is bool:
         return option | {"action": argparse.BooleanOptionalAction}
     return option | {"metavar": _metavar(field.annotation)}
@@ -364,8 +363,8 @@ def _metavar(annotation: Any) -> str:
     return "N" if kinds & {int, float} else "PATH" if Path in kinds else "TEXT"
 
 
-def _explained(field: FieldInfo, choices: Sequence[str] = ()) -> str:
-    """The description, then what may be chosen and the default, where there are such."""
+def _help_text(field: FieldInfo, choices: Sequence[str] = ()) -> str:
+    """The description of a field, with its choices and its default, if any."""
     names = get_args(field.annotation) if get_origin(field.annotation) is Literal else choices
     default = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, bool):
@@ -376,8 +375,8 @@ def _explained(field: FieldInfo, choices: Sequence[str] = ()) -> str:
     return text.replace("%", "%%")
 
 
-def _refusal(error: ValidationError, given: Mapping[str, Any]) -> str:
-    """What is wrong, in one line; never the value, which may be a password."""
+def _error_line(error: ValidationError, given: Mapping[str, Any]) -> str:
+    """Validation errors in one line, without the values, which may be passwords."""
     wrong = []
     for each in error.errors(include_url=False, include_input=False):
         name = str(each["loc"][0])
@@ -386,7 +385,7 @@ def _refusal(error: ValidationError, given: Mapping[str, Any]) -> str:
     return "; ".join(wrong)
 
 
-def _pairs(given: str) -> dict[str, str]:
+def _parse_aliases(given: str) -> dict[str, str]:
     pairs = {}
     for entry in filter(str.strip, given.split(",")):
         name, _, profile = (part.strip() for part in entry.partition("="))

@@ -115,8 +115,8 @@ def test_records_that_name_each_other_wrongly_are_told(
         [
             gone,
             gone,
-            ("take", other, "the version that is heard is not in the records"),
-            ("take", third, "it names another file than the version that is heard"),
+            ("take", other, "the default version is not in the records"),
+            ("take", third, "it names another file than its default version"),
         ]
     )
 

@@ -223,13 +223,13 @@ def test_two_replicas_do_not_resume_one_take(tmp_path: Path) -> None:
 
 
 def test_who_comes_second_leaves_the_record_as_it_is(lab: VoiceLab, monkeypatch) -> None:
-    """Between the look and the beginning another replica has begun."""
+    """Another replica begins between the read of the record and the start of the take."""
     record = lab.drain(lab.stream(GenerationRequest(TEXT)))
     lab.history.patch(record["id"], status="failed", error=INTERRUPTED)
     seen = lab.history.get(record["id"])
     lab.history.patch(record["id"], status="pending", error=None, request_id="other")
-    monkeypatch.setattr(lab, "_ended", lambda _: seen)
-    with pytest.raises(Conflict):
+    with monkeypatch.context() as patch, pytest.raises(Conflict):
+        patch.setattr(lab.history, "get", lambda _: seen)
         lab.resume(record["id"])
     after = lab.history.get(record["id"])
     assert (after["status"], after["error"], after["request_id"]) == ("pending", None, "other")

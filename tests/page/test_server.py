@@ -26,7 +26,7 @@ from voicelab.generation.job import LOOKAHEAD_CHUNKS
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.server import Lab
-from voicelab.ui.tabs.generate import AHEAD_S, _shown
+from voicelab.ui.tabs.generate import MAX_AHEAD_S, _updates
 from voicelab.ui.tabs.stories import _arrived, _change
 
 ENDPOINTS = {
@@ -260,11 +260,11 @@ def test_a_quick_engine_does_not_wait_for_the_page(lab: VoiceLab, monkeypatch) -
     words = "Ten words stand here so that each is a chunk. "
     take = lab.stream(GenerationRequest(words * 300, gap_ms=0))
     wait_for(lambda: take._blueprint.job.next_index >= LOOKAHEAD_CHUNKS)
-    updates = [update[0] for update in _shown(lab, take, gr.Progress())]
+    updates = [update[0] for update in _updates(lab, take, gr.Progress())]
     heard = [wav for wav in updates if isinstance(wav, bytes)]
     assert len(heard[1]) > 30 * len(heard[0])
     whole = soundfile.info(lab.library.audio_path(take.id))
     sound = np.concatenate([soundfile.read(io.BytesIO(wav), dtype="int16")[0] for wav in heard])
-    assert AHEAD_S < len(sound) / whole.samplerate < whole.duration
+    assert MAX_AHEAD_S < len(sound) / whole.samplerate < whole.duration
     start, _ = soundfile.read(lab.library.audio_path(take.id), frames=len(sound), dtype="int16")
     assert np.array_equal(sound, start)

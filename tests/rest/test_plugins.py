@@ -18,7 +18,7 @@ from distributions import BROKEN, build_and_install, on_path, write
 from tests.conftest import MakeLab
 from voicelab.engines import CHATTERBOX_INFOS
 from voicelab.engines.plugins import RESERVED
-from voicelab.generation.plan import SHAPE
+from voicelab.generation.plan import SHAPE_PARAMETERS
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build, schemas
@@ -127,7 +127,7 @@ def test_the_page_offers_it(packages: Path, make_lab: MakeLab) -> None:
 
 def test_no_field_of_a_body_is_free_for_a_parameter() -> None:
     """RESERVED holds every name that a body or a record uses already."""
-    used = {"voice_file", *SHAPE, *GenerationRequest.__dataclass_fields__}
+    used = {"voice_file", *SHAPE_PARAMETERS, *GenerationRequest.__dataclass_fields__}
     for body in BODIES:
         used |= set(body.model_fields)
         used |= {name for name in dir(body) if not name.startswith(("_", "model_"))}

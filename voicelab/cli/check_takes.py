@@ -1,4 +1,4 @@
-"""`python -m voicelab check-takes`: do records of takes and clips fit their files, sound too?"""
+"""`python -m voicelab check-takes`: compares records of takes and clips with their audio files."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ VERSION = ("id", "generation_id", "label", "audio_path", "duration")
 SAMPLE = ("id", "profile_id", "audio_path", "duration")
 
 TOLERANCE_S = 0.01
-"""How far a duration may be off: records round it."""
+"""Allowed difference in seconds; records round durations."""
 
-QUIET = SILENCE * 2**15
-"""Samples of 16 bits that are not above it are silence."""
+SILENCE_PEAK = SILENCE * 2**15
+"""Largest 16-bit sample that counts as silence."""
 
 SHOWN_CHARS = 60
 YOUNG_S = 60
-"""A file may be there for so long before its record is."""
+"""Files younger than so many seconds may not have a record yet."""
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """What does not fit of a take, a profile's clip, or a file that nothing names.
+    """A mismatch between a record and its file, or a file without a record.
 
     Attributes:
         kind: take, version, clip or file.
         id: of the take, or of the profile; None for a file.
         path: of the file, if there should be one.
-        what: one sentence.
+        what: one sentence that describes it.
         text: of the take, shortened.
         version_id: of the version, or of the clip.
     """
@@ -67,7 +67,7 @@ class Misfit:
 
 @dataclass(frozen=True)
 class Report:
-    """What was looked at, and what does not fit."""
+    """Numbers of records compared, and the mismatches found."""
 
     takes: int
     versions: int
@@ -82,13 +82,13 @@ def _check_takes(settings: Settings, chosen: argparse.Namespace) -> int:
     if something is wrong.
     """
     with reading(settings):
-        files = open_files(settings.data_dir, settings.audio_place())
+        files = open_files(settings.data_dir, settings.audio_location())
     with tqdm(unit="file", leave=False) as bar:
         report = audit(lambda: reading(settings), files, bar)
     if chosen.json:
         print(json.dumps(asdict(report)))
     else:
-        print("\n".join(_told(report)))
+        print("\n".join(_report_lines(report)))
     return int(bool(report.misfits))
 
 
@@ -107,18 +107,18 @@ def audit(
     """Compare records with files.
 
     Args:
-        opened: opens the records as they are at that moment.
+        opened: opens a snapshot of the records.
         files: of the takes.
-        bar: told the number of files, and each that was read.
+        bar: progress bar; its total is the number of files.
 
     Raises:
         StorageError: the records cannot be read.
     """
     with opened() as store:
         records = _Records(store)
-        found = [*records.references(), *_listened(records, files, bar)]
+        found = [*records.references(), *_check_files(records, files, bar)]
     if found:
-        # What changed while it was looked at proves nothing: it is compared once more.
+        # Records may have changed during the check: only findings that are unchanged count.
         with opened() as store:
             still = _Records(store)
             found = [misfit for misfit in found if still.has(misfit, records)]
@@ -130,7 +130,7 @@ def audit(
 
 
 class _Records:
-    """The rows of one moment that name files."""
+    """A snapshot of the records that name files."""
 
     def __init__(self, store: Store):
         self.takes = _rows(store, "generations", TAKE)
@@ -141,10 +141,10 @@ class _Records:
             self._of.setdefault(version["generation_id"], []).append(version)
 
     def references(self) -> Iterator[Misfit]:
-        """Takes and versions that name each other wrongly."""
+        """Takes and versions with wrong references to each other."""
         for take in self.takes.values():
             if take["status"] == "completed" and (wrong := self._wrong(take)):
-                yield _of_take(take, take["audio_path"], wrong)
+                yield _take_misfit(take, take["audio_path"], wrong)
         for version in self.versions.values():
             if version["generation_id"] not in self.takes:
                 what = "its take is not in the records"
@@ -155,15 +155,15 @@ class _Records:
         own = {version["id"]: version for version in self._of.get(take["id"], ())}
         if not own:
             return "it is completed and has no version"
-        heard = own.get(take["active_version_id"])
-        if heard is None:
-            return "the version that is heard is not in the records"
-        if heard["audio_path"] != take["audio_path"]:
-            return "it names another file than the version that is heard"
+        active = own.get(take["active_version_id"])
+        if active is None:
+            return "the default version is not in the records"
+        if active["audio_path"] != take["audio_path"]:
+            return "it names another file than its default version"
         return None
 
-    def named(self) -> Iterator[tuple[Row, Row | None, str]]:
-        """A row that names a file, its take, and what kind of thing it is."""
+    def named_files(self) -> Iterator[tuple[Row, Row | None, str]]:
+        """(record that names a file, its take, kind of file) of every file."""
         for version in self.versions.values():
             take = self.takes.get(version["generation_id"])
             # One that failed says itself that it has no sound; one being made has none yet.
@@ -176,7 +176,7 @@ class _Records:
                 yield {"id": take["id"], "audio_path": take["clip"]}, take, "reference"
 
     def has(self, misfit: Misfit, before: _Records) -> bool:
-        """Whether what does not fit is recorded as it was."""
+        """Whether the records of a mismatch are the same as in `before`."""
         for now, then in ((self.takes, before.takes), (self.versions, before.versions)):
             for id in (misfit.id, misfit.version_id):
                 if id in then and now.get(id) != then[id]:
@@ -189,16 +189,16 @@ def _rows(store: Store, table: str, names: Sequence[str]) -> dict[str, Row]:
     return {row["id"]: row for row in rows}
 
 
-def _listened(records: _Records, files: Files, bar: tqdm | None) -> Iterator[Misfit]:
-    """Every file is read to its end."""
-    named = list(records.named())
+def _check_files(records: _Records, files: Files, bar: tqdm | None) -> Iterator[Misfit]:
+    """Mismatches found by decoding every file."""
+    named_files = list(records.named_files())
     if bar is not None:
-        bar.reset(len(named))
-    for row, take, kind in named:
+        bar.reset(len(named_files))
+    for row, take, kind in named_files:
         rate = take["sample_rate"] if take and kind == "version" else None
-        wrong = _heard(files, row["audio_path"], row.get("duration"), rate)
+        wrong = _file_problem(files, row["audio_path"], row.get("duration"), rate)
         if wrong is None and take is not None and kind == "version":
-            wrong = _of_another(files.path(row["audio_path"]), take["text"])
+            wrong = _other_text(files.path(row["audio_path"]), take["text"])
         if bar is not None:
             bar.update()
         if wrong is None:
@@ -207,13 +207,13 @@ def _listened(records: _Records, files: Files, bar: tqdm | None) -> Iterator[Mis
             path = row["audio_path"]
             yield Misfit("clip", row["profile_id"], path, wrong, version_id=row["id"])
         elif kind == "version":
-            yield _of_take(take, row["audio_path"], wrong, row["id"])
+            yield _take_misfit(take, row["audio_path"], wrong, row["id"])
         else:
-            yield _of_take(take, row["audio_path"], f"the clip of its voice: {wrong}")
+            yield _take_misfit(take, row["audio_path"], f"the clip of its voice: {wrong}")
 
 
-def _heard(files: Files, path: str | None, duration_s: Any, rate: Any) -> str | None:
-    """What is wrong with a file, compared with what its record says."""
+def _file_problem(files: Files, path: str | None, duration_s: Any, rate: Any) -> str | None:
+    """What is wrong with a file compared with its record; None if nothing is."""
     try:
         sound, found_rate, declared = blocks(files.path(path or ""))
         frames, peak = 0, 0
@@ -230,18 +230,18 @@ def _heard(files: Files, path: str | None, duration_s: Any, rate: Any) -> str | 
         return f"the file has {found_rate:,} Hz, the record says {rate:,}"
     if duration_s is not None and abs(frames / found_rate - duration_s) > TOLERANCE_S:
         return f"the file has {frames / found_rate:.3f} s, the record says {duration_s:.3f}"
-    return None if peak > QUIET else "the file is silent"
+    return None if peak > SILENCE_PEAK else "the file is silent"
 
 
-def _of_another(path: Path, text: str) -> str | None:
-    """Whether the file says that another text is spoken in it, as the file of another take does."""
-    said = read_metadata(path).tags.get("comment")
-    if not said or said == text:
+def _other_text(path: Path, text: str) -> str | None:
+    """The text in the file's metadata, if it is another one than the take's; else None."""
+    comment = read_metadata(path).tags.get("comment")
+    if not comment or comment == text:
         return None
-    return f"the file says that it is another take: {' '.join(said.split())[:SHOWN_CHARS]!r}"
+    return f"the file says that it is another take: {' '.join(comment.split())[:SHOWN_CHARS]!r}"
 
 
-def _of_take(take: Mapping[str, Any], path: str | None, what: str, id: Any = None) -> Misfit:
+def _take_misfit(take: Mapping[str, Any], path: str | None, what: str, id: Any = None) -> Misfit:
     text = " ".join(take["text"].split())[:SHOWN_CHARS]
     return Misfit("take" if id is None else "version", take["id"], path, what, text, id)
 
@@ -251,8 +251,8 @@ def _orphans(store: Store, files: Files) -> list[Misfit]:
     return [Misfit("file", None, orphan["path"], "no record names it") for orphan in found]
 
 
-def _told(report: Report) -> list[str]:
-    looked = f"{report.takes:,} takes, {report.versions:,} versions, {report.clips:,} clips"
+def _report_lines(report: Report) -> list[str]:
+    counts = f"{report.takes:,} takes, {report.versions:,} versions, {report.clips:,} clips"
     if not report.misfits:
-        return [f"{looked}: all is well."]
-    return [*map(str, report.misfits), f"{looked}: {len(report.misfits):,} do not fit."]
+        return [f"{counts}: all is well."]
+    return [*map(str, report.misfits), f"{counts}: {len(report.misfits):,} do not fit."]

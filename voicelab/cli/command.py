@@ -1,4 +1,4 @@
-"""What a command is: a word of the command line, its options, and what it does."""
+"""The description of a command: its options and its function."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Command", "add_commands"]
 
 @dataclass(frozen=True)
 class Command:
-    """A word of the command line.
+    """A command of the command line.
 
     Attributes:
-        run: does it; the exit status. Its docstring is the help, the first line of it the one in
-            the list of commands. It may raise VoicelabError, whose message is for the user.
-        options: adds the command's own options.
-        settings: the fields of `Settings` that are options of the command; None for all.
+        run: the function; returns the exit status, or raises VoicelabError with a message for the
+            user. Its docstring is the help text.
+        options: adds the command's own options to a parser.
+        settings: fields of `Settings` that are options of the command; None for all.
     """
 
     run: Callable[[Settings, argparse.Namespace], int]
@@ -34,10 +34,12 @@ def add_commands(
     dest: str,
     engines: Sequence[str] = (),
 ) -> None:
-    """Let a parser take the name of a command and its options.
+    """Add commands and their options to a parser.
 
     Args:
-        dest: the name under which the parsed options have the chosen `Command`.
+        parser: gets the commands.
+        commands: name -> command.
+        dest: attribute of the parsed options that holds the chosen `Command`.
         engines: see `Settings.add_options`.
     """
     words = parser.add_subparsers(

@@ -1,4 +1,4 @@
-"""`python -m voicelab db`: look at the records, mend them, fold their journal, copy them."""
+"""`python -m voicelab db`: checks, repairs, compacts, backs up and copies the records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from voicelab.cli.command import Command, add_commands
 from voicelab.cli.db_backup import BACKUP, RESTORE
 from voicelab.cli.db_repair import CHECK, REPAIR, database_url
 from voicelab.cli.opening import has_records, needs_records
-from voicelab.cli.reports import dry_run, progress, weights
+from voicelab.cli.reports import dry_run, progress, record_sizes
 from voicelab.errors import StorageError, storage_error
 from voicelab.settings import Settings
 from voicelab.store import MemoryStore, Store, TinyStore, copy, open_store, weigh
@@ -23,7 +23,7 @@ __all__ = ["COMMAND", "COMMANDS"]
 
 
 def _db(settings: Settings, chosen: argparse.Namespace) -> int:
-    """Check, mend, fold, save or copy the records."""
+    """Check, repair, back up or copy the records."""
     if chosen.db_command.settings and not database_url(chosen):
         needs_records(settings.data_dir)
     try:
@@ -33,16 +33,16 @@ def _db(settings: Settings, chosen: argparse.Namespace) -> int:
 
 
 def _compact(settings: Settings, chosen: argparse.Namespace) -> int:
-    """Fold the journal into db.json, as closing does."""
+    """Compact the journal into db.json, as closing does."""
     path = settings.data_dir / "db.json"
-    before = weights(path)
+    before = record_sizes(path)
     if not chosen.dry_run:
         store = TinyStore(settings.data_dir, background=False)
         with contextlib.closing(store), progress(path) as bar:
             store.compact(bar.update)
     print(f"db.json {before[0]:,} bytes, journal {before[1]:,} bytes")
     if not chosen.dry_run:
-        after = weights(path)
+        after = record_sizes(path)
         print(f"now     {after[0]:,} bytes, journal {after[1]:,} bytes")
     return 0
 
@@ -55,8 +55,8 @@ def _copy(_: Settings, chosen: argparse.Namespace) -> int:
     if "://" not in chosen.source and not has_records(Path(chosen.source)):
         raise StorageError(f"There is no data folder {chosen.source}.")
     with (
-        contextlib.closing(_opened(chosen.source, chosen.dry_run)) as source,
-        contextlib.closing(_opened(chosen.target, chosen.dry_run, anew=True)) as target,
+        contextlib.closing(_open(chosen.source, chosen.dry_run)) as source,
+        contextlib.closing(_open(chosen.target, chosen.dry_run, anew=True)) as target,
         tqdm(total=sum(weigh(source).values()), unit="record", leave=False) as bar,
     ):
         counts = copy(source, target, bar.update, dry_run=chosen.dry_run)
@@ -69,16 +69,19 @@ def _copy(_: Settings, chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _places(options: argparse.ArgumentParser) -> None:
+def _copy_options(options: argparse.ArgumentParser) -> None:
     dry_run(options)
     options.add_argument("source", metavar="FROM", help="folder with db.json, or database URL")
     options.add_argument("target", metavar="TO", help="folder or database without records")
 
 
-def _opened(place: str, dry_run: bool, anew: bool = False) -> Store:
-    """The store of a place; a folder is neither made nor locked for a dry run.
+def _open(place: str, dry_run: bool, anew: bool = False) -> Store:
+    """Open a folder or database; for a dry run a folder is neither created nor locked.
 
-    Sounds may be in the folder already, for they are copied apart.
+    Args:
+        place: a folder, or a database URL.
+        dry_run: open it read-only.
+        anew: it must have no records; audio files may be in the folder already.
     """
     if not dry_run or "://" in place:
         return open_store(place, anew=anew)
@@ -95,7 +98,7 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
         "compact": Command(_compact, dry_run),
         "backup": BACKUP,
         "restore": RESTORE,
-        "copy": Command(_copy, _places, settings=()),
+        "copy": Command(_copy, _copy_options, settings=()),
     }
 )
 """The words after `db`. `copy` alone is told where the records are, and asks for no data folder."""

@@ -1,4 +1,4 @@
-"""`db backup` and `db restore`: dated copies of the records, and back."""
+"""`db backup` and `db restore`: dated copies of the records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from voicelab.cli.command import Command
 from voicelab.cli.opening import locked
-from voicelab.cli.reports import dry_run, progress, weights
+from voicelab.cli.reports import dry_run, progress, record_sizes
 from voicelab.errors import StorageError, StoreCorrupt
 from voicelab.settings import Settings
 from voicelab.store import (
@@ -35,10 +35,10 @@ def _backup(settings: Settings, chosen: argparse.Namespace) -> int:
     """
     system, path = System(), settings.data_dir / "db.json"
     folder = chosen.to or settings.data_dir
-    # Found before there is the new one, which stays whatever the clock says.
+    # Listed before the new backup is written, which is kept whatever its date.
     old = outdated(system, folder / path.name, chosen.keep - 1) if chosen.keep else []
     if chosen.dry_run:
-        print(f"would write {sum(weights(path)):,} bytes at most to {folder}")
+        print(f"would write {sum(record_sizes(path)):,} bytes at most to {folder}")
     else:
         with progress(path) as bar:
             print(backup(system, path, folder, bar.update))
@@ -74,7 +74,7 @@ def _restore(settings: Settings, chosen: argparse.Namespace) -> int:
 
 
 def _backup_to_restore(system: System, path: Path, chosen: Path | None) -> tuple[Path, Snapshot]:
-    """The one that was named, else the newest that is whole; raises StorageError."""
+    """The backup that was named, or the newest intact one; raises StorageError."""
     if chosen is not None:
         return chosen, read_backup(system, chosen)
     damaged = ""
@@ -98,7 +98,7 @@ def _backup_to_restore(system: System, path: Path, chosen: Path | None) -> tuple
 
 
 def _list_backups(system: System, path: Path) -> int:
-    """The newest first; exit status 1 when none of them is whole."""
+    """Print the backups, newest first; exit status 1 if none can be restored."""
     whole = 0
     for source in reversed(backups(system, path)):
         try:
@@ -112,7 +112,7 @@ def _list_backups(system: System, path: Path) -> int:
     return int(not whole)
 
 
-def _to(options: argparse.ArgumentParser) -> None:
+def _backup_options(options: argparse.ArgumentParser) -> None:
     dry_run(options)
     options.add_argument(
         "--to", type=Path, metavar="PATH", help="folder for the backup; the data folder if unset"
@@ -127,7 +127,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _which(options: argparse.ArgumentParser) -> None:
+def _restore_options(options: argparse.ArgumentParser) -> None:
     dry_run(options)
     options.add_argument(
         "backup", type=Path, nargs="?", metavar="FILE", help="the newest whole one if unset"
@@ -135,5 +135,5 @@ def _which(options: argparse.ArgumentParser) -> None:
     options.add_argument("--list", action="store_true", help="only list what could be restored")
 
 
-BACKUP = Command(_backup, _to)
-RESTORE = Command(_restore, _which)
+BACKUP = Command(_backup, _backup_options)
+RESTORE = Command(_restore, _restore_options)

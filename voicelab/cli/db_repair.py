@@ -1,4 +1,4 @@
-"""`db check` and `db repair`: what is wrong with the records, and what can be kept of them."""
+"""`db check` and `db repair`: finds damaged records and repairs them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from voicelab.cli.command import Command
 from voicelab.cli.opening import locked
-from voicelab.cli.reports import dry_run, progress, tell_losses
+from voicelab.cli.reports import dry_run, print_losses, progress
 from voicelab.errors import StoreCorrupt
 from voicelab.library import PROFILES, TAKES, Files, References, open_files, rebuild, unnamed_files
 from voicelab.settings import Settings
@@ -32,7 +32,7 @@ __all__ = ["CHECK", "REPAIR", "database_url"]
 
 
 def database_url(chosen: argparse.Namespace) -> str | None:
-    """The database that the option names; the environment's is not meant by these commands."""
+    """The database URL of the option; these commands ignore the environment's."""
     return getattr(chosen, "database_url", None)
 
 
@@ -41,36 +41,36 @@ def _check(settings: Settings, chosen: argparse.Namespace) -> int:
     path = settings.data_dir / "db.json"
     if url := database_url(chosen):
         with contextlib.closing(open_store(url)) as store:
-            return _told(store, [], settings)
+            return _report(store, [], settings)
     try:
         with progress(path) as bar:
             store = TinyStore(settings.data_dir, read_only=True)
             bar.update(bar.total)
     except StoreCorrupt as error:
         print(error.message)
-        tell_losses(salvage(System(), path).lost, "could not be read")
+        print_losses(salvage(System(), path).lost, "could not be read")
         return 1
     print(f"{store.sequence:,} commits")
     for finding in store.findings:
         print(finding)
     edited = ["db.json was edited; the next start keeps a copy"] if store.is_edited else []
-    return _told(store, edited, settings)
+    return _report(store, edited, settings)
 
 
-def _told(store: Store, wrong: list[str], settings: Settings) -> int:
-    """Tables, and what is wrong; the exit status."""
+def _report(store: Store, wrong: list[str], settings: Settings) -> int:
+    """Print the tables and what is wrong; the exit status."""
     for table in store.tables():
         print(f"{table:20}{store.count(table):10,} records")
     files = _files(settings)
     wrong = [*wrong, *(each.what for each in References(store, files).dangling())]
     unnamed, sounds = unnamed_files(store, files)
     if unnamed:
-        told = f"{unnamed:,} of {sounds:,} sounds are in no record: db repair --from-audio"
+        message = f"{unnamed:,} of {sounds:,} sounds are in no record: db repair --from-audio"
         if unnamed * 2 > sounds:
-            wrong.append(told)
+            wrong.append(message)
         else:
-            print(told)
-    tell_losses(wrong, "wrong")
+            print(message)
+    print_losses(wrong, "wrong")
     print("Something is wrong: see db repair." if wrong else "All is well.")
     return int(bool(wrong))
 
@@ -81,26 +81,26 @@ def _repair(settings: Settings, chosen: argparse.Namespace) -> int:
     What refers to what is lost is mended; the damaged files stay aside, and all that is lost is
     said.
     """
-    found = None if database_url(chosen) else _salvaged(settings, chosen)
-    with contextlib.closing(_to_mend(settings, chosen, found)) as store:
-        done = _mended(store, settings, chosen)
+    found = None if database_url(chosen) else _salvage(settings, chosen)
+    with contextlib.closing(_store_to_mend(settings, chosen, found)) as store:
+        done = _mend(store, settings, chosen)
     if found is None and not done:
         print("All is well: nothing to repair.")
     return 0
 
 
-def _salvaged(settings: Settings, chosen: argparse.Namespace) -> Salvaged | None:
-    """What was kept of a damaged file, in its place unless that is only asked for."""
+def _salvage(settings: Settings, chosen: argparse.Namespace) -> Salvaged | None:
+    """The readable records of a damaged file, which they replace unless it is a dry run."""
     system, path = System(), settings.data_dir / "db.json"
     with locked(settings.data_dir):
         if _is_sound(settings.data_dir):
             return None
         found = salvage(system, path)
-        kept = sum(map(len, found.tables.values()))
-        if not kept and not chosen.from_audio:
+        count = sum(map(len, found.tables.values()))
+        if not count and not chosen.from_audio:
             raise StoreCorrupt(f"Nothing in {path} can be read. {advice(path)}")
-        print(f"{'would keep' if chosen.dry_run else 'kept'}: {kept:,} records")
-        tell_losses(found.lost, "lost")
+        print(f"{'would keep' if chosen.dry_run else 'kept'}: {count:,} records")
+        print_losses(found.lost, "lost")
         if not chosen.dry_run:
             for copy in put_aside(system, path, f"damaged-{stamp()}"):
                 print(f"as it was: {copy}")
@@ -109,8 +109,8 @@ def _salvaged(settings: Settings, chosen: argparse.Namespace) -> Salvaged | None
     return found
 
 
-def _to_mend(settings: Settings, chosen: argparse.Namespace, found: Salvaged | None) -> Store:
-    """The store; for a dry run what it would hold, in memory."""
+def _store_to_mend(settings: Settings, chosen: argparse.Namespace, found: Salvaged | None) -> Store:
+    """The store to repair; for a dry run a copy in memory."""
     url = database_url(chosen)
     if not chosen.dry_run:
         return open_store(url or settings.data_dir)
@@ -128,11 +128,11 @@ def _to_mend(settings: Settings, chosen: argparse.Namespace, found: Salvaged | N
     return memory
 
 
-def _mended(store: Store, settings: Settings, chosen: argparse.Namespace) -> bool:
-    """Whether anything was, or would be, mended or made again."""
+def _mend(store: Store, settings: Settings, chosen: argparse.Namespace) -> bool:
+    """Repair references, and with --from-audio create records again; whether anything changed."""
     files, would = _files(settings), "would be " if chosen.dry_run else ""
     done = References(store, files).mend()
-    tell_losses(done, f"{would}mended")
+    print_losses(done, f"{would}mended")
     if not chosen.from_audio:
         return bool(done)
     sizes = sum(size for _, size, _ in files.audio_files((TAKES, PROFILES)))
@@ -143,7 +143,7 @@ def _mended(store: Store, settings: Settings, chosen: argparse.Namespace) -> boo
         f"nothing of themselves), {made.versions:,} versions, {made.profiles:,} profiles, "
         f"{made.clips:,} clips of voices"
     )
-    tell_losses(made.passed_over, "passed over")
+    print_losses(made.passed_over, "passed over")
     return True
 
 
@@ -155,14 +155,14 @@ def _is_sound(folder: Path) -> bool:
 
 
 def _files(settings: Settings) -> Files:
-    return open_files(settings.data_dir, settings.audio_place())
+    return open_files(settings.data_dir, settings.audio_location())
 
 
-def _ways(options: argparse.ArgumentParser) -> None:
+def _repair_options(options: argparse.ArgumentParser) -> None:
     dry_run(options)
     text = "also make records again of sounds that none names"
     options.add_argument("--from-audio", action="store_true", help=text)
 
 
 CHECK = Command(_check, dry_run, ("data_dir", "database_url"))
-REPAIR = Command(_repair, _ways, CHECK.settings)
+REPAIR = Command(_repair, _repair_options, CHECK.settings)

@@ -1,4 +1,4 @@
-"""`python -m voicelab doctor`: what this machine can do, and what to expect of it."""
+"""`python -m voicelab doctor`: checks the engines of this machine and measures their speed."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def _doctor(settings: Settings, _: argparse.Namespace) -> int:
     """
     registry = Registry(settings)
     try:
-        for line in (*_machine(), *_engines(registry), *_products()):
+        for line in (*_machine(), *_engines(registry), *_matrix_products()):
             print(line)
-        for line in _spoken(registry, registry.default):
+        for line in _measure_engine(registry, registry.default):
             print(line)
     except VoicelabError as error:
         print(f"it does not speak: {error.message}")
@@ -82,8 +82,8 @@ def _engines(registry: Registry) -> Iterator[str]:
     yield f"chosen     {registry.default}: {registry.reason}"
 
 
-def _products() -> Iterator[str]:
-    """Decoding is matrix products with few rows: how fast are they, packed in which way?"""
+def _matrix_products() -> Iterator[str]:
+    """Times of the matrix products with few rows that decoding consists of, by kernel."""
     try:
         from voicelab.engines.chatterbox.selftest import timings  # of the extra chatterbox
     except ImportError:
@@ -98,7 +98,7 @@ def _products() -> Iterator[str]:
         )
 
 
-def _spoken(registry: Registry, name: str) -> Iterator[str]:
+def _measure_engine(registry: Registry, name: str) -> Iterator[str]:
     info = registry.info(name)
     with tqdm(total=100, unit="%", desc=f"loading {info.label}", leave=False) as bar:
         began = time.perf_counter()
@@ -115,17 +115,17 @@ def _spoken(registry: Registry, name: str) -> Iterator[str]:
     if kernel is not None:
         agrees = "does not agree with" if kernel == "upstream" else "agrees with"
         yield f"self-test  our decoding {agrees} upstream's"
-    yield "one        " + _measured(engine, SENTENCES[:1])
+    yield "one        " + _measure(engine, SENTENCES[:1])
     if info.batch_size > 1:
-        yield f"{len(SENTENCES)} at once  " + _measured(engine, SENTENCES)
+        yield f"{len(SENTENCES)} at once  " + _measure(engine, SENTENCES)
 
 
-def _measured(engine: Engine, texts: Sequence[str]) -> str:
+def _measure(engine: Engine, texts: Sequence[str]) -> str:
     values = {parameter.name: parameter.default for parameter in engine.info.parameters}
     language = next(iter(engine.info.languages))
-    given = [Utterance(text, Voice(), values, n, language) for n, text in enumerate(texts)]
+    utterances = [Utterance(text, Voice(), values, n, language) for n, text in enumerate(texts)]
     began, first_s, sound_s = time.perf_counter(), 0.0, 0.0
-    for spoken in engine.speak(given, lambda _: False):
+    for spoken in engine.speak(utterances, lambda _: False):
         if spoken.failure is not None:
             raise spoken.failure
         first_s = first_s or time.perf_counter() - began

@@ -31,9 +31,9 @@ COMMANDS: Mapping[str, Command] = MappingProxyType(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command, `serve` where none is named; the exit status.
+    """Run a command, `serve` when none is named; the exit status.
 
-    What is wrong with the options is told in one line, and the process ends with status 2.
+    Invalid options are reported in one line, and end the process with status 2.
 
     Args:
         arguments: a command and its options; those of the process when None.
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if not words or (words[0].startswith("-") and words[0] not in HELP):
         words = [SERVE, *words]
-    # Read for the help alone: the packages that bring engines are imported for it.
+    # Only the help lists engines: for that, packages with engines are imported.
     parser = _parser(engine_names() if any(word in HELP for word in words) else ())
     chosen = parser.parse_args(words)
     settings = Settings.from_options(parser, chosen)
@@ -70,5 +70,5 @@ def _parser(engines: Sequence[str]) -> OptionParser:
 
 def _log(level: int) -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    # One line a download or poll is noise in a log that people read.
+    # httpx logs a line for every request.
     logging.getLogger("httpx").setLevel(logging.WARNING)

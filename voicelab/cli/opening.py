@@ -1,4 +1,4 @@
-"""How commands open the data folder: for reading beside the app, or locked."""
+"""Opens the data folder for commands: read-only beside the app, or locked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["has_records", "locked", "needs_records", "reading"]
 
 
 def has_records(folder: Path) -> bool:
-    """Whether a folder has records, or shows that it had some."""
+    """Whether a folder has records, or traces of them."""
     path = folder / "db.json"
     return folder.is_dir() and bool(
         path.is_file() or segments(System(), path) or traces(System(), path)
@@ -22,20 +22,20 @@ def has_records(folder: Path) -> bool:
 
 
 def needs_records(folder: Path) -> None:
-    """Raise StorageError where there are none: a mistyped folder is not made."""
+    """Raise StorageError when a folder has no records, so that a mistyped one is not created."""
     if not has_records(folder):
         raise StorageError(f"There is no data folder {folder}; name it with --data-dir.")
 
 
 @contextlib.contextmanager
 def reading(settings: Settings) -> Iterator[Store]:
-    """The records as they are now; a folder is neither locked nor changed.
+    """A read-only snapshot of the records; a folder is neither locked nor changed.
 
     Raises:
-        StorageError (StoreCorrupt): there are none, or they cannot be read.
+        StorageError (StoreCorrupt): there are no records, or they cannot be read.
     """
     if settings.database_url:
-        store: Store = open_store(settings.place())
+        store: Store = open_store(settings.records_location())
     else:
         needs_records(settings.data_dir)
         store = TinyStore(settings.data_dir, read_only=True)
@@ -45,7 +45,7 @@ def reading(settings: Settings) -> Iterator[Store]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """No other process uses the folder meanwhile; raises StoreLocked when one does."""
+    """Locks a data folder; raises StoreLocked when another process has it open."""
     lock = ProcessLock(folder)
     try:
         yield

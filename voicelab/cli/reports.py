@@ -1,4 +1,4 @@
-"""What the commands of `db` print: losses, and a bar over the records' bytes."""
+"""Output of the `db` commands: lists of losses, and progress bars."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-__all__ = ["dry_run", "progress", "tell_losses", "weights"]
+__all__ = ["dry_run", "progress", "print_losses", "record_sizes"]
 
 LISTED = 20
-"""Losses that a report names one by one."""
+"""Number of losses listed one by one."""
 
 
 def dry_run(options: argparse.ArgumentParser) -> None:
-    """Add the option that all commands of `db` have."""
+    """Add the option --dry-run."""
     options.add_argument("--dry-run", action="store_true", help="only say what would be done")
 
 
-def tell_losses(sentences: list[str], what: str) -> None:
-    """Print a line each, at most LISTED of them."""
+def print_losses(sentences: list[str], what: str) -> None:
+    """Print each sentence with `what` before it, at most LISTED of them."""
     for sentence in sentences[:LISTED]:
         print(f"{what}: {sentence}")
     if len(sentences) > LISTED:
         print(f"and {len(sentences) - LISTED:,} more")
 
 
-def weights(path: Path) -> tuple[int, int]:
-    """Bytes of the base file and of its journal."""
+def record_sizes(path: Path) -> tuple[int, int]:
+    """Bytes of db.json and of its journal."""
     journal = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}.j-*"))
     return path.stat().st_size if path.exists() else 0, journal
 
 
 def progress(path: Path) -> tqdm:
-    """A bar over about the bytes of the records."""
-    return tqdm(total=sum(weights(path)), unit="B", unit_scale=True, leave=False)
+    """A progress bar over the bytes of the records."""
+    return tqdm(total=sum(record_sizes(path)), unit="B", unit_scale=True, leave=False)

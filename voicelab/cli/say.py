@@ -1,4 +1,4 @@
-"""`python -m voicelab say`: a text as a file of sound, and a take in the library."""
+"""`python -m voicelab say`: speaks a text into an audio file, and keeps the take."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _say(settings: Settings, chosen: argparse.Namespace) -> int:
             print(f"voicelab: {warning}", file=sys.stderr)
         speech = lab.speech(lab.drain(take, progress=True)["id"])
         name = f"take {speech.id}" if chosen.keep else "not kept"
-        # Told before the file is written: should that fail, the take is there all the same.
+        # Printed before the export: the take exists even if that fails.
         print(f"{name}, {speech.record['duration']:.2f} s", flush=True)
         speech.export(chosen.output)
     return 0
@@ -42,7 +42,7 @@ def _request(text: str, lab: VoiceLab, chosen: argparse.Namespace) -> Generation
     return GenerationRequest(
         text=text,
         voice=chosen.voice,
-        # An engine that is named here goes before the one of the voice's profile.
+        # An engine given as an option takes precedence over that of the profile.
         engine=lab.registry.default if "engine" in chosen else None,
         speed=chosen.speed,
         seed=chosen.seed,
@@ -53,7 +53,7 @@ def _request(text: str, lab: VoiceLab, chosen: argparse.Namespace) -> Generation
 
 @contextlib.contextmanager
 def _lab(settings: Settings, keep: bool) -> Iterator[VoiceLab]:
-    """A lab over the data folder, or over a temporary one that is gone afterwards."""
+    """A lab over the data folder, or over a temporary one."""
     with contextlib.ExitStack() as stack:
         if not keep:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="voicelab-"))
@@ -67,11 +67,11 @@ def _lab(settings: Settings, keep: bool) -> Iterator[VoiceLab]:
 
 
 def _check_output(path: Path) -> None:
-    """Whether a file can be written there, and in that format, before anything is spoken.
+    """Check, before anything is spoken, that the output file can be written.
 
     Raises:
-        InvalidInput: the suffix names no format, or it is a folder.
-        StorageError: nothing can be written there.
+        InvalidInput: the suffix is no format, or the path is a folder.
+        StorageError: the file cannot be written.
     """
     if path.suffix.lower().removeprefix(".") not in FORMATS:
         raise InvalidInput(
@@ -89,7 +89,7 @@ def _check_output(path: Path) -> None:
 
 
 def _read_text() -> str:
-    """The whole of standard input, UTF-8, without the line end that a shell adds."""
+    """Standard input as UTF-8 text, stripped."""
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""`python -m voicelab serve`, and without a word: the page and the routes, as `app.py` does."""
+"""`python -m voicelab serve`, the default command: serves the page and the routes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _serve(settings: Settings, _: argparse.Namespace) -> int:
     This is what runs when no command is named.
     """
     end_in_order()
-    # Gradio takes seconds to import, a large store one to open: both at once.
+    # Gradio takes seconds to import; meanwhile the store is opened.
     threading.Thread(target=importlib.import_module, args=("voicelab.server",)).start()
     with VoiceLab(settings) as lab:
         lab.launch(prevent_thread_lock=False)

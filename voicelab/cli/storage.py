@@ -1,4 +1,4 @@
-"""`python -m voicelab storage`: what the takes weigh, and the clean-up."""
+"""`python -m voicelab storage`: reports disk usage and cleans up."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from voicelab.store import RESERVE_BYTES, Store, open_store
 __all__ = ["COMMAND"]
 
 LISTED = 20
-"""Takes that a report names one by one."""
+"""Number of takes listed one by one."""
 
 
 def _storage(settings: Settings, chosen: argparse.Namespace) -> int:
-    """Say what the takes weigh, or clean up.
+    """Report the disk usage, or clean up.
 
     What a clean-up would remove is listed, also while the app runs; with --cleanup it goes.
     """
     if chosen.cleanup:
-        usage, report = _cleaned(settings, chosen.remove)
+        usage, report = _clean_up(settings, chosen.remove)
     else:
         with reading(settings) as store:
             storage = _storage_of(settings, store)
@@ -38,22 +38,22 @@ def _storage(settings: Settings, chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _cleaned(settings: Settings, expected: int | None) -> tuple[dict, dict]:
-    """What the takes weigh then, and what went; raises StoreLocked while the app runs."""
+def _clean_up(settings: Settings, expected: int | None) -> tuple[dict, dict]:
+    """Clean up; the usage afterwards and the report. Raises StoreLocked while the app runs."""
     if not settings.database_url:
         needs_records(settings.data_dir)
-    opened = open_store(settings.place(), reserve_bytes=RESERVE_BYTES)
+    opened = open_store(settings.records_location(), reserve_bytes=RESERVE_BYTES)
     with contextlib.closing(opened) as store:
         storage = _storage_of(settings, store)
         planned = storage.cleanup()
-        things = sum(len(planned[name]) for name in ("deleted", "orphan_files", "compressed"))
-        with tqdm(total=things, unit="thing") as bar:
+        total = sum(len(planned[name]) for name in ("deleted", "orphan_files", "compressed"))
+        with tqdm(total=total, unit="thing") as bar:
             report = storage.cleanup(False, lambda _: bar.update(), expected=expected)
         return storage.usage(), report
 
 
 def _storage_of(settings: Settings, store: Store) -> Storage:
-    files = open_files(settings.data_dir, settings.audio_place())
+    files = open_files(settings.data_dir, settings.audio_location())
     versions = Versions(store, files)
     history = History(store, files, Profiles(store, files), versions)
     return Storage(store, files, history, versions)

@@ -1,7 +1,7 @@
-"""Chunks spoken before, kept by everything that made them: an edited text costs its changes alone.
+"""A cache of spoken chunks, so that an edited text only costs its changes.
 
-A file a chunk, under the hash of engine, versions, voice, language, parameters, seed and text.
-The oldest go first when there are too many bytes. Losing the folder loses nothing but time.
+One file per chunk, named by a hash of engine, versions, voice, language, parameters, seed and text.
+The least recently used are removed first. Without the folder, chunks are spoken again.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ __all__ = ["ChunkCache", "chunk_key"]
 log = logging.getLogger(__name__)
 
 HEADER = struct.Struct("<16sQ")
-"""Digest of the samples, and the seed that made them."""
+"""File header: 16-byte digest of the samples, and the seed as uint64."""
 
-SPARED_BYTES = 16 * 2**20
-"""Of the disk: the last of it is for what cannot be made again."""
+MIN_FREE_BYTES = 16 * 2**20
+"""Free disk space that is left for data that cannot be computed again."""
 
 Samples = NDArray[np.float32]
 
 
-def chunk_key(**facts: Any) -> str:
-    """The name of a chunk: 64 hex digits, the SHA-256 of all that its samples depend on."""
-    facts = {key: dict(v) if isinstance(v, Mapping) else v for key, v in facts.items()}
-    return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+def chunk_key(**inputs: Any) -> str:
+    """The name of a chunk: SHA-256, as 64 hex digits, of everything that its samples depend on."""
+    inputs = {key: dict(v) if isinstance(v, Mapping) else v for key, v in inputs.items()}
+    return hashlib.sha256(orjson.dumps(inputs, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 class ChunkCache:
     """Samples of chunks in a folder of at most `max_bytes`.
 
-    It never fails a take: what cannot be read is as if it were not there, what cannot be
-    written is not kept.
+    It never fails a take: chunks that cannot be read count as missing, and those that cannot be
+    written are not kept.
 
     Args:
-        folder: made at the first chunk, in one that is there.
-        max_bytes: 0 keeps nothing.
+        folder: created with the first chunk; its parent must exist.
+        max_bytes: size of the cache; 0 disables it.
     """
 
     def __init__(self, folder: Path, max_bytes: int):
@@ -62,12 +62,12 @@ class ChunkCache:
 
     @property
     def size_bytes(self) -> int:
-        """Of all chunks kept."""
+        """Size of all chunks in the cache."""
         with self._lock:
-            return sum(self._known().values())
+            return sum(self._entries().values())
 
     def get(self, key: str) -> tuple[Samples, int] | None:
-        """float32 (n,) and the seed that made them; None when they are not here, or damaged."""
+        """Samples, float32 (n,), and the seed that made them; None when missing or damaged."""
         path = self._folder / key
         try:
             content = path.read_bytes()
@@ -81,19 +81,25 @@ class ChunkCache:
         if digest != _digest(body):
             return None
         with self._lock:
-            known = self._known()
-            known[key] = known.pop(key, len(content))
+            entries = self._entries()
+            entries[key] = entries.pop(key, len(content))
         return np.frombuffer(body, np.float32), seed
 
     def put(self, key: str, samples: Samples, seed: int) -> None:
-        """Keep float32 (n,); the chunks unused for longest go when it gets too much."""
+        """Store a chunk, and remove the least recently used ones above the limit.
+
+        Args:
+            key: from `chunk_key`.
+            samples: float32 (n,).
+            seed: the seed that made them.
+        """
         body = samples.astype(np.float32, copy=False).tobytes()
         if HEADER.size + len(body) > self._max_bytes:
             return
         temporary = half_written(self._folder / key)
         try:
             self._folder.mkdir(exist_ok=True)
-            if shutil.disk_usage(self._folder).free < SPARED_BYTES + len(body):
+            if shutil.disk_usage(self._folder).free < MIN_FREE_BYTES + len(body):
                 return
             temporary.write_bytes(HEADER.pack(_digest(body), seed) + body)
             temporary.replace(self._folder / key)
@@ -103,56 +109,56 @@ class ChunkCache:
                 temporary.unlink(missing_ok=True)
             return
         with self._lock:
-            known = self._known()
-            known.pop(key, None)
-            known[key] = HEADER.size + len(body)
-            self._make_room(known)
+            entries = self._entries()
+            entries.pop(key, None)
+            entries[key] = HEADER.size + len(body)
+            self._evict(entries)
 
     def prune(self, unused_since: float) -> int:
-        """Remove chunks last used before this Unix time; how many bytes went."""
+        """Remove chunks last used before a Unix time in seconds; the bytes freed."""
         freed = 0
         with self._lock:
-            known = self._known()
-            for key in list(known):
+            entries = self._entries()
+            for key in list(entries):
                 try:
                     if (self._folder / key).stat().st_mtime >= unused_since:
                         continue
-                    freed += known[key]
+                    freed += entries[key]
                 except FileNotFoundError:
-                    pass  # somebody else removed it: it is not to be counted any more
+                    pass  # removed by another process: forget it, too
                 except OSError:
                     continue
-                self._remove(known, key)
+                self._remove(entries, key)
         return freed
 
     def clear(self) -> int:
-        """Remove all; how many bytes went."""
+        """Remove all chunks; the bytes freed."""
         return self.prune(math.inf)
 
-    def _known(self) -> dict[str, int]:
-        """Key -> bytes, the one unused for longest first."""
+    def _entries(self) -> dict[str, int]:
+        """Key -> bytes, the least recently used first."""
         if self._sizes is None:
-            found = []
+            files = []
             with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
                 for entry in entries:
                     if entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
                         status = entry.stat()
-                        found.append((status.st_mtime, entry.name, status.st_size))
-            self._sizes = {name: size for _, name, size in sorted(found)}
+                        files.append((status.st_mtime, entry.name, status.st_size))
+            self._sizes = {name: size for _, name, size in sorted(files)}
         return self._sizes
 
-    def _make_room(self, known: dict[str, int]) -> None:
-        total = sum(known.values())
-        for key in list(known):
+    def _evict(self, entries: dict[str, int]) -> None:
+        total = sum(entries.values())
+        for key in list(entries):
             if total <= self._max_bytes:
                 return
-            total -= known[key]
-            self._remove(known, key)
+            total -= entries[key]
+            self._remove(entries, key)
 
-    def _remove(self, known: dict[str, int], key: str) -> None:
+    def _remove(self, entries: dict[str, int], key: str) -> None:
         with contextlib.suppress(OSError):
             (self._folder / key).unlink(missing_ok=True)
-        del known[key]
+        del entries[key]
 
 
 def _digest(body: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The chunks of one request: taken by the scheduler, given back in order."""
+"""The chunks of one request: taken by the scheduler, returned in order."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from voicelab.text import Chunk
 __all__ = ["LOOKAHEAD_CHUNKS", "ChunkAudio", "Job"]
 
 LOOKAHEAD_CHUNKS, LOOKAHEAD_BYTES = 64, 16 << 20
-"""A reader that falls this far behind stops its own request, not the memory of the server."""
+"""Chunks and bytes spoken ahead of the reader; a slow reader pauses its own job only."""
 
 
 @dataclass(frozen=True)
 class ChunkAudio:
-    """One spoken chunk: float32 (n,) at the engine's rate, and the seed that made it."""
+    """A spoken chunk: float32 (n,) at the engine's sample rate, and the seed that made it."""
 
     chunk: Chunk
     samples: NDArray[np.float32]
@@ -32,15 +32,15 @@ class Job:
     """The chunks of one request; `results()` gives their audio in order.
 
     Args:
-        engine: its name.
-        chunks: what to say.
+        engine: name of the engine.
+        chunks: what to speak.
         clip: reference clip as a file, None for the engine's own voice.
         language, parameters: as in `Utterance`.
-        seeds: of each chunk.
-        use_cache: whether chunks spoken before may be given again.
-        keep: whether its chunks are kept for that.
-        listening: somebody hears it while it is made: its first chunk goes first, alone.
-        on_start: called once, when the engine begins with the first chunk.
+        seeds: one for each chunk.
+        use_cache: whether cached chunks may be used.
+        keep: whether spoken chunks are added to the cache.
+        listening: a client plays it while it is made: its first chunk is spoken first, and alone.
+        on_start: called once, when the engine starts with the first chunk.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class Job:
         self.cancelled = threading.Event()
         self._changed = threading.Condition()
         self._done: dict[int, ChunkAudio] = {}
-        self._given = 0
-        self._held_bytes = 0
+        self._consumed = 0
+        self._buffered_bytes = 0
         self._error: VoicelabError | None = None
         self._wake: Callable[[], None] = lambda: None
 
     def results(self) -> Iterator[ChunkAudio]:
-        """Each chunk's audio, in order, as soon as it is there.
+        """The audio of each chunk, in order, as soon as it is available.
 
         Raises:
             Cancelled: `cancel` was called.
-            SpeechFailed, EngineUnavailable: naming the sentence.
+            SpeechFailed, EngineUnavailable: the message names the sentence.
         """
         for index in range(len(self.chunks)):
             with self._changed:
@@ -89,23 +89,30 @@ class Job:
                 if index not in self._done:
                     raise self._error or Cancelled()
                 audio = self._done.pop(index)
-                self._held_bytes -= audio.samples.nbytes
-                self._given = index + 1
+                self._buffered_bytes -= audio.samples.nbytes
+                self._consumed = index + 1
             self._wake()
             yield audio
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until `results` has something to give or to raise at once; whether it has."""
+        """Wait until `results` can continue without blocking.
+
+        Args:
+            timeout_s: longest wait in seconds.
+
+        Returns:
+            Whether it can.
+        """
         with self._changed:
             limit_s = min(timeout_s, threading.TIMEOUT_MAX)
-            return self._changed.wait_for(lambda: self.ready or self._over, limit_s)
+            return self._changed.wait_for(lambda: self.ready or self._has_ended, limit_s)
 
     def cancel(self) -> None:
-        """Stop it within one decoding step."""
+        """Cancel the job; the engine stops within one decoding step."""
         self.fail(Cancelled())
 
     def fail(self, error: VoicelabError) -> None:
-        """End it; chunks not yet given are dropped. The first error stays."""
+        """End the job with an error; only the first one counts. Undelivered chunks are dropped."""
         with self._changed:
             if self._error is None:
                 self._error = error
@@ -116,51 +123,51 @@ class Job:
         self._wake()
 
     def deliver(self, audio: ChunkAudio) -> None:
-        """A chunk is ready; called by the scheduler."""
+        """Add the audio of a chunk; called by the scheduler."""
         with self._changed:
             if not self.cancelled.is_set():
                 self._done[audio.chunk.index] = audio
-                self._held_bytes += audio.samples.nbytes
+                self._buffered_bytes += audio.samples.nbytes
             self._changed.notify_all()
 
     def attach(self, wake: Callable[[], None]) -> None:
-        """Whom to tell when there is room for more; called by the scheduler."""
+        """Set the function to call when further chunks may be taken; called by the scheduler."""
         self._wake = wake
 
     @property
     def error(self) -> VoicelabError | None:
-        """What ended it; None as long as nothing has."""
+        """The error that ended the job; None if there is none."""
         return self._error
 
     @property
     def finished(self) -> bool:
-        """Nothing of it is left to give to an engine."""
+        """Whether no chunk is left to give to an engine."""
         return self.cancelled.is_set() or self.next_index >= len(self.chunks)
 
     @property
     def over(self) -> bool:
-        """All of it is spoken, or none of it is wanted any more."""
-        spoken = self._given + len(self._done)
+        """Whether all chunks are spoken, or the job has ended with an error."""
+        spoken = self._consumed + len(self._done)
         return self.cancelled.is_set() or spoken >= len(self.chunks)
 
     @property
     def waiting(self) -> bool:
         """Whether its next chunk may be taken now."""
-        ahead = self.next_index - self._given
-        room = ahead < LOOKAHEAD_CHUNKS and self._held_bytes < LOOKAHEAD_BYTES
+        ahead = self.next_index - self._consumed
+        room = ahead < LOOKAHEAD_CHUNKS and self._buffered_bytes < LOOKAHEAD_BYTES
         return not self.finished and room
 
     @property
     def ready(self) -> bool:
-        """Whether `results` has its next chunk at once."""
-        return self._given in self._done
+        """Whether `results` can give the next chunk at once."""
+        return self._consumed in self._done
 
     @property
-    def _over(self) -> bool:
-        return self._error is not None or self._given >= len(self.chunks)
+    def _has_ended(self) -> bool:
+        return self._error is not None or self._consumed >= len(self.chunks)
 
     @property
     def urgent(self) -> bool:
-        """Whether somebody listens and has heard nothing of it yet."""
-        heard = self._given or 0 in self._done
-        return self.listening and not heard and not self.cancelled.is_set()
+        """Whether a client is listening and has no audio yet."""
+        has_audio = self._consumed or 0 in self._done
+        return self.listening and not has_audio and not self.cancelled.is_set()

@@ -1,4 +1,4 @@
-"""One request while it runs, and its progress."""
+"""A running request and its progress."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ Snapshot = dict[str, Any]
 
 
 class Owner(Protocol):
-    """Keeps the live requests: `Status`."""
+    """What keeps the live requests: `Status`."""
 
     clock: Callable[[], float]
 
     def changed(self) -> None:
-        """Something about a request is new."""
+        """Called after every change of a request."""
 
     def end(self, live: LiveRequest, error: str | None, cancelled: bool) -> None:
-        """A request has ended."""
+        """Called when a request has ended."""
 
 
 class LiveRequest:
-    """One request while it runs; made by `Status.begin`, ended by exactly one `finish`."""
+    """A running request; created by `Status.begin`, ended by `finish`."""
 
     def __init__(self, status: Owner, request_id: str, text: str, facts: Mapping[str, Any]):
         self.request_id = request_id
         self._owner = status
         self._cancel: Callable[[], None] = lambda: None
         self._interrupt: Callable[[], None] = lambda: None
-        self._began = status.clock()
+        self._started_at = status.clock()
         self._text_length = len(text)
         preview = text[:PREVIEW_CHARS]
         self._preview = preview + "..." if len(text) > PREVIEW_CHARS else preview
@@ -53,52 +53,52 @@ class LiveRequest:
 
     @property
     def queued(self) -> bool:
-        """Whether no chunk of it has been given to an engine yet."""
+        """Whether none of its chunks has been given to an engine yet."""
         return self._speaking_since is None
 
     def now(self) -> float:
-        """Unix time in seconds, by the clock that `estimated_completion` is told in."""
+        """Unix time in seconds, from the clock used for `estimated_completion`."""
         return self._owner.clock()
 
     def on_cancel(self, cancel: Callable[[], None]) -> None:
-        """What to do when somebody asks for it to be stopped."""
+        """Set the function that cancels the work."""
         self._cancel = cancel
 
     def cancel(self, reason: str = "cancelled") -> None:
-        """Ask for it to be stopped; the record then says why."""
+        """Cancel the work; `reason` becomes the record's error."""
         self.reason = reason
         self._cancel()
 
     def on_interrupt(self, interrupt: Callable[[], None]) -> None:
-        """What to do when the app ends."""
+        """Set the function that stops the work when the app ends."""
         self._interrupt = interrupt
 
     def interrupt(self) -> None:
-        """Stop it, because the app ends; it has ended when this comes back."""
+        """Stop the work because the app ends; returns when it has ended."""
         self._interrupt()
 
     def step(self, state: str, line: str) -> None:
-        """Enter one of ACTIVE_STATES."""
+        """Enter one of ACTIVE_STATES, with a line of text for people."""
         self._state, self._step = state, line
         self._owner.changed()
 
     def plan(self, chunk_chars: list[int]) -> None:
-        """Say how much work there is: characters of each chunk."""
+        """Set the number of characters of each chunk."""
         self._work = chunk_chars
 
     def speaking(self) -> None:
-        """The engine has begun with the first chunk."""
+        """Called when the engine starts with the first chunk."""
         if self._speaking_since is None:
             self._speaking_since = self._owner.clock()
             self._show_chunk()
 
     def chunk_done(self) -> None:
-        """One more chunk, in order, is ready."""
+        """Called for each finished chunk, in order."""
         self._done += 1
         self._show_chunk()
 
     def finish(self, *, error: str | None = None, cancelled: bool = False, **facts: Any) -> None:
-        """It has ended; later calls change nothing."""
+        """End the request; later calls have no effect."""
         if not self.ended:
             self.ended = True
             self._facts.update(facts)
@@ -117,13 +117,13 @@ class LiveRequest:
         }
 
     def snapshot(self) -> Snapshot:
-        """The body of /status for it."""
+        """The request as the body of /status."""
         return {
             "status": self._state,
             "is_processing": True,
             "request_id": self.request_id,
-            "start_time": self._began,
-            "duration_seconds": round(self._owner.clock() - self._began, 3),
+            "start_time": self._started_at,
+            "duration_seconds": round(self._owner.clock() - self._started_at, 3),
             "text_length": self._text_length,
             "text_preview": self._preview,
             "progress": self.progress(),
@@ -142,7 +142,7 @@ class LiveRequest:
         if self._state == "completed":
             return 100.0
         total = sum(self._work)
-        # 100 belongs to the finished request alone: joining and saving are still to come.
+        # 100 is reserved for finished requests: joining and saving come after the last chunk.
         return min(99.9, 100.0 * sum(self._work[: self._done]) / total) if total else 0.0
 
     def _estimate(self) -> float | None:

@@ -1,4 +1,4 @@
-"""Periodic clean-up, every ten minutes: takes by the storage policy, and unused cached chunks."""
+"""Periodic clean-up: takes by the storage policy, and unused cached chunks."""
 
 from __future__ import annotations
 

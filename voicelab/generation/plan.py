@@ -1,4 +1,4 @@
-"""Everything that is checked before the first sample: a request becomes a blueprint."""
+"""Validation of requests: a request becomes a blueprint before anything is spoken."""
 
 from __future__ import annotations
 
@@ -28,13 +28,15 @@ from voicelab.records import (
 from voicelab.settings import Settings
 from voicelab.text import Plan, check_text, plan
 
-__all__ = ["SHAPE", "Planner", "check_seed", "seeds_from"]
+__all__ = ["SHAPE_PARAMETERS", "Planner", "check_seed", "seeds_from"]
 
-SHAPE = (*("speed", "gap_ms", "crossfade_ms", "max_chunk_chars", "first_chunk_chars", "normalize"),)
-"""Parameters of a record that shape the take around the voice, whichever engine speaks."""
+SHAPE_PARAMETERS = (
+    *("speed", "gap_ms", "crossfade_ms", "max_chunk_chars", "first_chunk_chars", "normalize"),
+)
+"""Parameters of a record that do not depend on the engine."""
 
 DOCUMENTED = ("exaggeration", "cfg_weight", "temperature")
-"""Parameters that every body of /status has."""
+"""Chatterbox's parameters, which every body of /status has."""
 
 FIRST_CHUNK_CHARS = 80
 """About five seconds of speech."""
@@ -43,12 +45,12 @@ Record = Mapping[str, Any]
 
 
 def seeds_from(first: int, count: int) -> list[int]:
-    """Chunk i is spoken with seed + i."""
+    """Seeds of `count` chunks: chunk i has seed first + i, modulo 2**32."""
     return [(first + index) % (MAX_SEED + 1) for index in range(count)]
 
 
 class Planner:
-    """What a request must pass, whichever door it came through.
+    """Validates requests from all interfaces and resolves their defaults.
 
     Args:
         settings, registry, library: of the lab.
@@ -60,7 +62,11 @@ class Planner:
         self._library = library
 
     def blueprint(self, request: GenerationRequest, destination: Destination) -> Blueprint:
-        """A checked request.
+        """The blueprint of a request.
+
+        Args:
+            request: the request to validate.
+            destination: where the take is recorded.
 
         Raises:
             InvalidInput (TextTooLong, BadClip), UnknownVoice, StoreFull.
@@ -74,13 +80,13 @@ class Planner:
         shape = self._shape(request, info)
         chain = request.effects_chain
         effects = check_chain(profile["effects_chain"] if chain is None else chain)
-        planned = self._plan(text, language, shape, info)
-        seed, seeds = self._seeds(request, planned)
+        text_plan = self._plan(text, language, shape, info)
+        seed, seeds = self._seeds(request, text_plan)
         clip, more = self._clip(request, profile, info)
         if destination.keeps:
             self._library.storage.check_quota(profile["id"], clip=clip)
         record = Generation(
-            **self._new_sound(info),
+            **self._new_version(info),
             id=str(uuid4()),
             profile_id=profile["id"],
             text=text,
@@ -98,27 +104,28 @@ class Planner:
             voice="Voice clip" if request.voice_clip else profile["name"],
             voice_source=_voice_source(request, profile),
             clip=clip,
-            warnings=(*request.warnings, *planned.warnings, *warnings, *more),
+            warnings=(*request.warnings, *text_plan.warnings, *warnings, *more),
             effects_chain=effects or None,
         )
-        return self._drawn(
-            record, planned, seeds, destination, request.listening, request.parameters
+        return self._build(
+            record, text_plan, seeds, destination, request.listening, request.parameters
         )
 
-    def again(
+    def repeat(
         self, record: Record, seeds: Sequence[int] | int, destination: Destination
     ) -> Blueprint:
-        """A take made before, to be made with the same settings.
+        """The blueprint that makes an existing take again with the same settings.
 
         Args:
             record: of the take.
-            seeds: of its chunks, or the first one's.
-            destination: where it goes now.
+            seeds: one for each chunk, or the seed of the first chunk.
+            destination: where the result is recorded.
 
         Raises:
-            EngineUnavailable: its engine is not here.
-            Conflict: its text is cut into other chunks today.
-            NotFound, StoreFull: its voice clip is gone, there is no room.
+            EngineUnavailable: its engine is not installed.
+            Conflict: its text is split into another number of chunks now.
+            NotFound: its voice clip is missing.
+            StoreFull: there is no disk space, or no quota, left.
         """
         self._library.files.check_free()
         if record["engine"] not in self._registry.names:
@@ -127,62 +134,62 @@ class Planner:
             )
         info = self._registry.info(record["engine"])
         given = record["parameters"]
-        shape = self._shape(_shaped(given), info)
-        spoken = {key: value for key, value in given.items() if key not in SHAPE}
+        shape = self._shape(_shape_request(given), info)
+        spoken = {key: value for key, value in given.items() if key not in SHAPE_PARAMETERS}
         parameters, warnings = self._parameters(spoken, info)
-        planned = self._plan(record["text"], record["language"], shape, info)
-        count = len(planned.chunks)
+        text_plan = self._plan(record["text"], record["language"], shape, info)
+        count = len(text_plan.chunks)
         if not isinstance(seeds, int) and len(seeds) != count:
             raise Conflict("This take was cut into other chunks; make it anew instead.")
-        fields = {**record, **self._new_sound(info)}
-        other = _other_stack(record["software"], fields["software"]) if info.random else ()
-        said = (*planned.warnings, *warnings, *other)
-        fields |= {"parameters": parameters | shape, "warnings": said}
+        fields = {**record, **self._new_version(info)}
+        other = _software_warnings(record["software"], fields["software"]) if info.random else ()
+        all_warnings = (*text_plan.warnings, *warnings, *other)
+        fields |= {"parameters": parameters | shape, "warnings": all_warnings}
         first = seeds if isinstance(seeds, int) else seeds[0]
-        drawn = self._drawn(
+        blueprint = self._build(
             replace(Generation.from_document(fields), seed=first),
-            planned,
+            text_plan,
             seeds_from(seeds, count) if isinstance(seeds, int) else list(seeds),
             destination,
         )
-        # Last, for it may send takes away: not for one that is then refused.
+        # Last, as it may delete takes: not for a request that is refused.
         self._library.storage.check_quota(record["profile_id"], sparing=record["id"])
-        return drawn
+        return blueprint
 
-    def _seeds(self, request: GenerationRequest, planned: Plan) -> tuple[int, list[int]]:
-        """The take's, and each chunk's: seed + i, or what it had before the text was edited."""
+    def _seeds(self, request: GenerationRequest, text_plan: Plan) -> tuple[int, list[int]]:
+        """Seeds of the take and its chunks; unchanged chunks of an edited take keep theirs."""
         if request.based_on is None:
             seed = check_seed(request.seed)
-            return seed, seeds_from(seed, len(planned.chunks))
+            return seed, seeds_from(seed, len(text_plan.chunks))
         base = self._library.history.get(request.based_on)
         seed = check_seed(base["seed"] if request.seed is None else request.seed)
-        seeds = seeds_from(seed, len(planned.chunks))
+        seeds = seeds_from(seed, len(text_plan.chunks))
         if seed != base["seed"]:
             return seed, seeds
         before = [chunk["text"] for chunk in base["chunks"]]
-        after = [chunk.text for chunk in planned.chunks]
+        after = [chunk.text for chunk in text_plan.chunks]
         for old, new, size in SequenceMatcher(None, before, after, False).get_matching_blocks():
             for step in range(size):
                 seeds[new + step] = base["chunks"][old + step]["seed"]
         return seed, seeds
 
-    def _drawn(
+    def _build(
         self,
         record: Generation,
-        planned: Plan,
+        text_plan: Plan,
         seeds: Sequence[int],
         destination: Destination,
         listening: bool = False,
         sent: Mapping[str, float] = MappingProxyType({}),
     ) -> Blueprint:
         parameters = dict(record.parameters)
-        shape = {name: parameters.pop(name) for name in SHAPE}
+        shape = {name: parameters.pop(name) for name in SHAPE_PARAMETERS}
         return Blueprint(
             record=record,
-            plan=planned,
+            plan=text_plan,
             job=Job(
                 engine=record.engine,
-                chunks=planned.chunks,
+                chunks=text_plan.chunks,
                 clip=self._library.files.path(record.clip) if record.clip else None,
                 language=record.language,
                 parameters=parameters,
@@ -193,13 +200,13 @@ class Planner:
             join=Join(shape["gap_ms"], shape["crossfade_ms"], self._settings.paragraph_gap_ms),
             speed=shape["speed"],
             normalize=shape["normalize"],
-            effects=check_chain(record.effects_chain),  # an imported one may be any
+            effects=check_chain(record.effects_chain),  # an imported record may have invalid ones
             destination=destination,
             versions=self._registry.engine(record.engine).versions,
-            shown=_documented(sent) | parameters,
+            shown=_status_parameters(sent) | parameters,
         )
 
-    def _new_sound(self, info: EngineInfo) -> dict[str, Any]:
+    def _new_version(self, info: EngineInfo) -> dict[str, Any]:
         version_id = str(uuid4())
         return {
             "active_version_id": version_id,
@@ -220,10 +227,10 @@ class Planner:
         )
 
     def _shape(self, request: GenerationRequest, info: EngineInfo) -> dict[str, Any]:
-        """Everything around the voice, checked; kept with the parameters in the record."""
+        """Speed, gaps, chunk lengths and loudness, validated, as kept in the record."""
         settings = self._settings
         gap_ms = request.gap_ms
-        if gap_ms is None:  # who asks for a crossfade does not want the default gap
+        if gap_ms is None:  # a crossfade replaces the default gap
             gap_ms = 0 if request.crossfade_ms else settings.gap_ms
         crossfade_ms, max_chunk_chars = request.crossfade_ms, request.max_chunk_chars
         if crossfade_ms is None:
@@ -232,28 +239,32 @@ class Planner:
             max_chunk_chars = settings.max_chunk_chars
         first_chunk_chars = request.first_chunk_chars
         if first_chunk_chars is None:
-            early = request.listening and info.random  # who draws nothing is quick anyway
+            early = (
+                request.listening and info.random
+            )  # engines without random numbers are fast enough
             first_chunk_chars = FIRST_CHUNK_CHARS if early else max_chunk_chars
         return {
-            "speed": _within("speed", request.speed, 0.25, 4),
-            "gap_ms": int(_within("gap_ms", gap_ms, 0, 5000)),
-            "crossfade_ms": int(_within("crossfade_ms", crossfade_ms, 0, 500)),
-            "max_chunk_chars": int(_within("max_chunk_chars", max_chunk_chars, 100, 1000)),
-            "first_chunk_chars": int(_within("first_chunk_chars", first_chunk_chars, 20, 1000)),
+            "speed": _check_range("speed", request.speed, 0.25, 4),
+            "gap_ms": int(_check_range("gap_ms", gap_ms, 0, 5000)),
+            "crossfade_ms": int(_check_range("crossfade_ms", crossfade_ms, 0, 500)),
+            "max_chunk_chars": int(_check_range("max_chunk_chars", max_chunk_chars, 100, 1000)),
+            "first_chunk_chars": int(
+                _check_range("first_chunk_chars", first_chunk_chars, 20, 1000)
+            ),
             "normalize": request.normalize,
         }
 
     def _parameters(
         self, given: Mapping[str, float], info: EngineInfo
     ) -> tuple[dict[str, float], tuple[str, ...]]:
-        """The engine's parameters, complete; and a warning for those it does not have."""
+        """All parameters of the engine, and a warning for those it does not have."""
         known = {parameter.name: parameter for parameter in info.parameters}
         values = {parameter.name: parameter.default for parameter in info.parameters}
         given = {name: value for name, value in given.items() if value is not None}
         for name, value in given.items():
             if name in known:
                 parameter = known[name]
-                values[name] = _within(name, value, parameter.minimum, parameter.maximum)
+                values[name] = _check_range(name, value, parameter.minimum, parameter.maximum)
             elif name not in self._registry.parameters:
                 raise InvalidInput(
                     f"{info.label} has no parameter '{name[:40]}'; it has {', '.join(known)}.",
@@ -267,7 +278,7 @@ class Planner:
     def _clip(
         self, request: GenerationRequest, profile: Record, info: EngineInfo
     ) -> tuple[str | None, tuple[str, ...]]:
-        """The reference clip to speak like, kept; and a warning when it cannot be used."""
+        """The path of the stored reference clip, and a warning when it cannot be used."""
         clip: Any = request.voice_clip
         if clip is not None and not info.clones_voices:
             raise BadClip(
@@ -280,13 +291,13 @@ class Planner:
                 return None, ()
             if not info.clones_voices:
                 return None, (f"{info.label} cannot imitate {profile['name']}; its own voice.",)
-        kept = self._library.files.keep_clip(Path(clip) if request.voice_clip else clip)
-        self._registry.engine(info.name).prepare_voice(self._library.files.target(kept))
-        return kept, ()
+        stored = self._library.files.keep_clip(Path(clip) if request.voice_clip else clip)
+        self._registry.engine(info.name).prepare_voice(self._library.files.target(stored))
+        return stored, ()
 
 
-def _documented(sent: Mapping[str, float]) -> dict[str, float]:
-    """Chatterbox's three, as they were sent: the status shows them whichever engine speaks."""
+def _status_parameters(sent: Mapping[str, float]) -> dict[str, float]:
+    """Chatterbox's DOCUMENTED parameters as sent, or their defaults, for every /status body."""
     return {
         parameter.name: sent.get(parameter.name, parameter.default)
         for parameter in CHATTERBOX_INFOS["chatterbox"].parameters
@@ -294,16 +305,16 @@ def _documented(sent: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def _shaped(parameters: Record) -> GenerationRequest:
-    """The settings around the voice of a record, as a request asks for them."""
-    # An older record has no length of its first chunk: it was as long as the others.
+def _shape_request(parameters: Record) -> GenerationRequest:
+    """A request with the SHAPE_PARAMETERS of a record."""
+    # Older records lack first_chunk_chars; it equalled max_chunk_chars.
     given: dict[str, Any] = {"first_chunk_chars": parameters.get("max_chunk_chars")}
-    given |= {name: parameters[name] for name in SHAPE if name in parameters}
+    given |= {name: parameters[name] for name in SHAPE_PARAMETERS if name in parameters}
     return GenerationRequest("", **given)
 
 
-def _other_stack(before: Record | None, now: Record) -> tuple[str, ...]:
-    """A warning when what makes the sound is not what it was."""
+def _software_warnings(before: Record | None, now: Record) -> tuple[str, ...]:
+    """A warning when the software versions differ from those that made the take."""
     known = {name: value for name, value in (before or {}).items() if name in now}
     changed = [f"{name} {value}" for name, value in known.items() if value != now[name]]
     if not changed:
@@ -319,7 +330,7 @@ def _voice_source(request: GenerationRequest, profile: Record) -> str:
 
 
 def _language(wanted: str | None, profile: Record, info: EngineInfo) -> str:
-    """What is asked for, else the profile's where the engine speaks it, else the engine's."""
+    """The language to speak: the requested one, the profile's if supported, or the engine's."""
     if not wanted:
         own = profile["id"] != DEFAULT_PROFILE and profile["language"] in info.languages
         return profile["language"] if own else next(iter(info.languages))
@@ -333,7 +344,7 @@ def _language(wanted: str | None, profile: Record, info: EngineInfo) -> str:
 
 
 def check_seed(wanted: int | None) -> int:
-    """The seed, or a drawn one for None and -1; raises InvalidInput."""
+    """The seed, or a random one for None and -1; raises InvalidInput when out of range."""
     if wanted is None or wanted == RANDOM_SEED:
         return secrets.randbelow(MAX_SEED + 1)
     if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted <= MAX_SEED:
@@ -345,11 +356,11 @@ def check_seed(wanted: int | None) -> int:
     return wanted
 
 
-def _within(name: str, value: float, least: float, most: float) -> float:
-    """The value, when it is a number in the range; NaN never is."""
+def _check_range(name: str, value: float, minimum: float, maximum: float) -> float:
+    """The value, if it is a number in the range (NaN is not); raises InvalidInput."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and least <= value <= most:
+    if number and minimum <= value <= maximum:
         return value
     raise InvalidInput(
-        f"{name} is {str(value)[:40]}; {least:g} to {most:g} is allowed.", param=name
+        f"{name} is {str(value)[:40]}; {minimum:g} to {maximum:g} is allowed.", param=name
     )

@@ -1,4 +1,4 @@
-"""Takes that a stop or a crash interrupted, made whole in the background at the next start."""
+"""Resumes takes that a stop or a crash interrupted, in the background at the next start."""
 
 from __future__ import annotations
 
@@ -22,63 +22,65 @@ __all__ = ["Resumption"]
 log = logging.getLogger(__name__)
 
 PAUSE_S = 5.0
-"""Between two looks for room in a queue that is full."""
+"""Seconds between two attempts while the queue is full."""
 
 Record = dict[str, Any]
 
 
 class Resumption:
-    """One take after the other, the oldest first, so that requests of today find room beside them.
+    """Resumes interrupted takes one after the other, the oldest first.
+
+    Only one is made at a time, so that new requests are not delayed.
 
     Args:
         history: of the lab.
-        speak: makes a take whole; it comes back when that is done, and raises as `VoiceLab.resume`.
+        speak: completes a take and returns when done; raises as `VoiceLab.resume`.
     """
 
     def __init__(self, history: History, speak: Callable[[Record], object]):
         self._history, self._speak = history, speak
         self._tried: set[str] = set()
-        self._news = threading.Event()
-        self._ending = threading.Event()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin; again does nothing."""
+        """Start the thread; later calls have no effect."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="voicelab-resume", daemon=True)
             self._thread.start()
 
-    def look(self) -> None:
-        """There are further ones."""
-        self._news.set()
+    def notify(self) -> None:
+        """Look for interrupted takes again."""
+        self._wake.set()
 
-    def end(self) -> None:
-        """Begin no further one, and wait for the thread: what it makes must have been stopped."""
-        self._ending.set()
-        self._news.set()
+    def stop(self) -> None:
+        """Stop the thread and wait for it; the take being resumed must be interrupted before."""
+        self._stopping.set()
+        self._wake.set()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._ending.is_set():
-            self._news.clear()
+        while not self._stopping.is_set():
+            self._wake.clear()
             try:
                 for record in self._history.interrupted():
                     if record["id"] not in self._tried:
                         self._resume(record)
-            except Exception:  # the database is away; the next news tries again
+            except Exception:  # the database is unavailable; `notify` tries again
                 log.warning("interrupted takes could not be resumed", exc_info=True)
-            self._news.wait()
+            self._wake.wait()
 
     def _resume(self, record: Record) -> None:
-        while not self._ending.is_set():
+        while not self._stopping.is_set():
             try:
                 log.info("take %s was interrupted: it is made now", record["id"])
                 self._speak(record)
             except (EngineUnavailable, Interrupted) as error:
                 log.info("take %s: %s", record["id"], error)
             except Unavailable:
-                self._ending.wait(PAUSE_S)
+                self._stopping.wait(PAUSE_S)
                 continue
             except (
                 Conflict,

@@ -1,7 +1,7 @@
-"""Chunks of all running requests, to the engine in batches, results back in order.
+"""Gives the chunks of all running jobs to the engines in batches.
 
-One worker thread owns the engines. It goes round the waiting requests and takes one chunk of
-each in turn, so a short request never waits for a whole chapter.
+One worker thread owns the engines. It takes one chunk of each waiting job in turn (round robin), so
+that a short request does not wait for a long one.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """See the module.
+    """Runs jobs in a worker thread of its own.
 
     Args:
         registry: the engines.
-        cache: chunks spoken before.
+        cache: cache of spoken chunks.
         max_queue: jobs that may wait or run at once.
-        idle_s: without work for so long, weights are freed; None keeps them.
+        idle_s: seconds without work after which weights are freed; None keeps them.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Scheduler:
         self._thread.start()
 
     def check(self) -> None:
-        """Raise Unavailable when a further job would be refused."""
+        """Raise Unavailable if a further job would be refused."""
         with self._changed:
             if self._closing:
                 raise Unavailable("The lab is closing.")
-            # An engine that goes on and on never lets `_has_work` forget those that are over.
+            # While an engine keeps speaking, `_has_work` is not called to remove ended jobs.
             self._jobs = deque(job for job in self._jobs if not job.over)
             if len(self._jobs) >= self._max_queue:
                 raise Unavailable(
@@ -71,7 +71,7 @@ class Scheduler:
                 )
 
     def submit(self, job: Job) -> Job:
-        """Queue a job; raises as `check`, but Interrupted when the lab is closing."""
+        """Queue a job; raises as `check`, or Interrupted when the lab is closing."""
         with self._changed:
             if self._closing:
                 raise Interrupted
@@ -88,7 +88,7 @@ class Scheduler:
             self._changed.notify_all()
 
     def interrupt(self) -> None:
-        """End what runs as interrupted, and refuse what comes; the thread ends by itself."""
+        """Interrupt all jobs and refuse new ones; the thread ends by itself."""
         with self._changed:
             self._closing = True
             jobs = list(self._jobs)
@@ -125,8 +125,8 @@ class Scheduler:
         return self._closing or bool(self._preload) or any(job.waiting for job in self._jobs)
 
     def _take(self, engine: str, size: int) -> list[tuple[Job, Chunk]]:
-        """One chunk of each waiting job in turn; the first ones that somebody waits for alone."""
-        first = any(job.urgent and job.next_index == 0 for job in self._of(engine))
+        """One chunk of each waiting job in turn; only the first chunks of urgent jobs, if any."""
+        first = any(job.urgent and job.next_index == 0 for job in self._waiting_jobs(engine))
         batch: list[tuple[Job, Chunk]] = []
         idle = 0
         while len(batch) < size and idle < len(self._jobs):
@@ -141,7 +141,7 @@ class Scheduler:
                 idle += 1
         return batch
 
-    def _of(self, engine: str) -> list[Job]:
+    def _waiting_jobs(self, engine: str) -> list[Job]:
         return [job for job in self._jobs if job.engine == engine and job.waiting]
 
     def _try_load(self, name: str) -> Engine | VoicelabError:
@@ -151,56 +151,55 @@ class Scheduler:
             return error
 
     def _speak(self, name: str) -> None:
-        """Speak with one engine until nothing waits for it, or something for another."""
+        """Speak with one engine until no job waits for it, or a job waits for another one."""
         engine = self._try_load(name)
         if isinstance(engine, VoicelabError):
             with self._changed:
-                jobs = self._of(name)
+                jobs = self._waiting_jobs(name)
             for job in jobs:
                 job.fail(engine)
             return
-        batch = _Batch(functools.partial(self._next, engine))
+        batch = _Batch(functools.partial(self._next_entries, engine))
         try:
             if utterances := batch.more(engine.info.batch_size):
                 for spoken in engine.speak(utterances, batch.cancelled, batch.more):
-                    self._settle(engine, batch, spoken)
+                    self._handle_result(engine, batch, spoken)
         except Exception as error:
             if not isinstance(error, VoicelabError):
                 log.warning("engine %s failed on a batch", name, exc_info=True)
-        # An engine fails as a whole; given one by one, only the sentence at fault fails.
-        for entry in batch.left():
+        # An engine fails for a whole batch; one by one, only the faulty sentence fails.
+        for entry in batch.remaining():
             self._speak_alone(engine, entry)
 
-    def _next(self, engine: Engine, room: int, first: bool) -> list[Entry]:
-        """Chunks to speak, but for those spoken before; no further ones while another engine is
-        wanted."""
-        name, fresh = engine.info.name, []
-        while not fresh:
+    def _next_entries(self, engine: Engine, room: int, first: bool) -> list[Entry]:
+        """Uncached chunks to speak; after the first call none while another engine is wanted."""
+        name, uncached = engine.info.name, []
+        while not uncached:
             with self._changed:
-                wanted = not first and any(j.waiting and j.engine != name for j in self._jobs)
-                taken = [] if wanted or self._closing else self._take(name, room)
+                other_engine = not first and any(j.waiting and j.engine != name for j in self._jobs)
+                taken = [] if other_engine or self._closing else self._take(name, room)
             if not taken:
                 break
             for job, chunk in taken:
                 if chunk.index == 0:
                     job.on_start()
-            asked = [entry for job, chunk in taken if (entry := _entry(engine, job, chunk))]
-            fresh = [entry for entry in asked if not self._is_known(engine, entry)]
-        return fresh
+            entries = [entry for job, chunk in taken if (entry := _entry(engine, job, chunk))]
+            uncached = [entry for entry in entries if not self._deliver_cached(engine, entry)]
+        return uncached
 
-    def _is_known(self, engine: Engine, entry: Entry) -> bool:
-        """Whether it was spoken before; then it is delivered."""
+    def _deliver_cached(self, engine: Engine, entry: Entry) -> bool:
+        """Deliver the chunk from the cache, if it is there; whether it was."""
         job, chunk = entry.job, entry.chunk
         found = self._cache.get(entry.key) if job.use_cache else None
         if found is None:
             return False
         samples, seed = found
-        # Where seeds change nothing they are not in the key, so any may have made it.
+        # For engines without random numbers the key has no seed: the cached one may differ.
         seed = seed if engine.info.random else job.seeds[chunk.index]
         job.deliver(ChunkAudio(chunk, samples, seed))
         return True
 
-    def _settle(self, engine: Engine, batch: _Batch, spoken: Spoken) -> None:
+    def _handle_result(self, engine: Engine, batch: _Batch, spoken: Spoken) -> None:
         entry = batch.entries[spoken.index]
         if spoken.failure is not None:
             batch.done(spoken.index)
@@ -217,12 +216,12 @@ class Scheduler:
         entry.job.deliver(ChunkAudio(entry.chunk, samples, seed))
 
     def _speak_alone(self, engine: Engine, entry: Entry) -> None:
-        job, asked = entry.job, entry.utterance
+        job, utterance = entry.job, entry.utterance
         try:
-            samples = self._samples(engine, job, asked, entry.spoken)
+            samples = self._samples(engine, job, utterance, entry.spoken)
             if is_silent(samples) and engine.info.random:
-                asked = replace(asked, seed=(asked.seed + 1) % (MAX_SEED + 1))
-                samples = self._samples(engine, job, asked)
+                utterance = replace(utterance, seed=(utterance.seed + 1) % (MAX_SEED + 1))
+                samples = self._samples(engine, job, utterance)
             if is_silent(samples):
                 raise SpeechFailed("it came out silent.")
         except Cancelled:
@@ -230,18 +229,22 @@ class Scheduler:
         except Exception as error:
             _fail(engine, job, entry.chunk, error)
         else:
-            self._deliver(entry, samples, asked.seed)
+            self._deliver(entry, samples, utterance.seed)
 
     def _samples(
-        self, engine: Engine, job: Job, asked: Utterance, spoken: Spoken | None = None
+        self, engine: Engine, job: Job, utterance: Utterance, spoken: Spoken | None = None
     ) -> NDArray[np.float32]:
-        """float32 (n,); what reaches the engine's length limit is spoken in two halves.
+        """Samples of an utterance, float32 (n,).
+
+        A text that reaches the engine's length limit is split in two halves.
 
         Args:
-            spoken: what came of it already.
+            engine, job: to speak with, and for.
+            utterance: what to speak.
+            spoken: the result of an earlier attempt in a batch.
         """
         if spoken is None:
-            spoken = next(iter(engine.speak([asked], lambda _: job.cancelled.is_set())), None)
+            spoken = next(iter(engine.speak([utterance], lambda _: job.cancelled.is_set())), None)
         if job.cancelled.is_set():
             raise Cancelled
         if spoken is None:
@@ -250,11 +253,11 @@ class Scheduler:
             raise spoken.failure
         if not spoken.capped:
             return spoken.audio
-        parts = halves(asked.text)
+        parts = halves(utterance.text)
         if len(parts) < 2:
             raise SpeechFailed("it is longer than the engine can speak and cannot be split.")
         rate = engine.info.sample_rate
-        found = [self._samples(engine, job, replace(asked, text=part)) for part in parts]
+        found = [self._samples(engine, job, replace(utterance, text=part)) for part in parts]
         return np.concatenate([trim_silence(samples, rate) for samples in found])
 
 
@@ -263,8 +266,10 @@ class Entry:
     """A chunk given to an engine.
 
     Attributes:
+        job, chunk: whose chunk it is.
+        utterance: what the engine is given.
         key: of its samples in the cache.
-        spoken: what came of it in a batch, when that is no use: silent, or cut off.
+        spoken: its result in a batch if unusable: silent, or cut off.
     """
 
     job: Job
@@ -275,7 +280,7 @@ class Entry:
 
 
 class _Batch:
-    """What one call of an engine was given and has not ended, growing while it speaks."""
+    """The unfinished chunks of one call of an engine, which may grow while it speaks."""
 
     def __init__(self, take: Callable[[int, bool], list[Entry]]):
         self._take = take
@@ -283,8 +288,8 @@ class _Batch:
         self.entries: dict[int, Entry] = {}
 
     def more(self, room: int) -> list[Utterance]:
-        """See `engines.base.More`: nothing while somebody waits for what is being spoken."""
-        if any(entry.job.urgent or entry.spoken is not None for entry in self.left()):
+        """See `engines.base.More`: empty while an urgent or failed chunk is pending."""
+        if any(entry.job.urgent or entry.spoken is not None for entry in self.remaining()):
             return []
         taken = self._take(room, not self._count)
         self.entries.update(enumerate(taken, self._count))
@@ -292,16 +297,16 @@ class _Batch:
         return [entry.utterance for entry in taken]
 
     def cancelled(self, index: int) -> bool:
-        """Whether an utterance is to be dropped."""
+        """Whether an utterance is no longer wanted."""
         entry = self.entries.get(index)
         return entry is None or entry.job.cancelled.is_set()
 
     def done(self, index: int) -> None:
-        """It ended well, or it failed for good."""
+        """Remove an utterance that is finished or has failed."""
         del self.entries[index]
 
-    def left(self) -> list[Entry]:
-        """Those that must be tried alone."""
+    def remaining(self) -> list[Entry]:
+        """Chunks that must be tried one by one."""
         return [entry for entry in self.entries.values() if not entry.job.cancelled.is_set()]
 
 
@@ -309,11 +314,11 @@ def _fail(engine: Engine, job: Job, chunk: Chunk, error: Exception) -> None:
     """End the job with an error that names the sentence."""
     reason = str(error) if isinstance(error, VoicelabError) else type(error).__name__
     log.warning("chunk %d failed: %s", chunk.index, reason)
-    job.fail(SpeechFailed(f"{engine.info.label} failed on '{_short(chunk.text)}': {reason}"))
+    job.fail(SpeechFailed(f"{engine.info.label} failed on '{_shorten(chunk.text)}': {reason}"))
 
 
 def _entry(engine: Engine, job: Job, chunk: Chunk) -> Entry | None:
-    """None when its voice clip is gone: then the job has failed."""
+    """The chunk as an Entry; None, and the job failed, when its voice clip is missing."""
     seed = job.seeds[chunk.index]
     try:
         voice = engine.prepare_voice(job.clip)
@@ -325,7 +330,7 @@ def _entry(engine: Engine, job: Job, chunk: Chunk) -> Entry | None:
 
 
 def _key(engine: Engine, utterance: Utterance) -> str:
-    """All that the samples depend on."""
+    """The cache key: everything that the samples depend on."""
     return chunk_key(
         engine=engine.info.name,
         versions=engine.versions(),
@@ -337,5 +342,5 @@ def _key(engine: Engine, utterance: Utterance) -> str:
     )
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."

@@ -16,7 +16,7 @@ __all__ = ["Speech"]
 
 @dataclass(frozen=True)
 class Speech:
-    """A finished take in a notebook: shows itself as a player.
+    """A finished take in a notebook, displayed as a player.
 
     Attributes:
         record: as /history/{id} gives it.
@@ -28,19 +28,22 @@ class Speech:
 
     @property
     def id(self) -> str:
-        """Of the take."""
+        """Id of the take."""
         return self.record["id"]
 
     def export(self, path: str | Path, *, progress: bool = True) -> Path:
-        """Write it in another format, with a bar in seconds of sound; the file.
+        """Write the audio in another format, with a progress bar in seconds of audio.
 
         Args:
-            path: its suffix says the format: one of `voicelab.audio.encoding.FORMATS`, or m4b.
+            path: its suffix selects the format: one of `voicelab.audio.encoding.FORMATS`, or m4b.
             progress: show a bar (tqdm).
+
+        Returns:
+            The file written.
 
         Raises:
             InvalidInput: no such format.
-            StoreFull, StorageError: nothing is left at `path`.
+            StoreFull, StorageError: it could not be written; nothing is left at `path`.
         """
         from tqdm.auto import tqdm  # start-up time: 30 ms
 
@@ -48,7 +51,7 @@ class Speech:
         sound, rate, frames = blocks(self.path)
         with tqdm(total=round(frames / rate), unit="s", disable=not progress) as bar:
 
-            def heard() -> Iterator[Any]:
+            def reported_blocks() -> Iterator[Any]:
                 done = 0
                 for block in sound:
                     yield block
@@ -56,11 +59,11 @@ class Speech:
                     bar.update(done // rate - bar.n)
 
             name = target.suffix.removeprefix(".").lower()
-            write_whole(target, encoded(heard(), rate, name, frames=frames))
+            write_whole(target, encoded(reported_blocks(), rate, name, frames=frames))
         return target
 
     def _repr_html_(self) -> str:
-        """A player with the audio inside, at its own loudness (IPython's normalises)."""
+        """An HTML player with the audio embedded; unlike IPython's it does not normalize."""
         audio = base64.b64encode(self.path.read_bytes()).decode()
         text = html.escape(self.record["text"][:300])
         facts = (

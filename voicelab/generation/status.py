@@ -1,4 +1,4 @@
-"""All requests: the live ones, the log of finished ones, and totals that outlive the process."""
+"""Running requests, the log of finished ones, and totals kept across restarts."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from voicelab.store import Query, Store
 
 __all__ = ["Status"]
 
-FRESH_S = 0.1
-"""How old the durations in `Status.body` may be."""
+MAX_BODY_AGE_S = 0.1
+"""Maximum age in seconds of the durations in `Status.body`."""
 
 LOG, TOTALS = "requests", "totals"
 
 
 class Status:
-    """All requests of one lab, from every door. Safe to call from any thread.
+    """All requests of a lab, from every interface. Thread-safe.
 
     Args:
-        store: where the log and the totals are kept.
-        log_size: finished requests remembered; the oldest go.
+        store: for the log and the totals.
+        log_size: finished requests kept; older ones are deleted.
         clock: Unix time in seconds.
     """
 
@@ -52,7 +52,7 @@ class Status:
         source: str = "rest",
         engine: str | None = None,
     ) -> LiveRequest:
-        """Start to track a request."""
+        """Register a request as running."""
         facts = {
             "voice": voice,
             "voice_source": voice_source,
@@ -128,15 +128,15 @@ class Status:
         return {key: body[key] for key in keys} | body["progress"]
 
     def body(self) -> bytes:
-        """`progress` as JSON, made anew when something has changed or FRESH_S are over."""
-        made = self._body
+        """`progress` as JSON, cached until a change or MAX_BODY_AGE_S."""
+        cached = self._body
         version, moment = self._version, time.monotonic()
-        if made[0] != version or (self._live and moment - made[1] > FRESH_S):
-            made = self._body = (version, moment, orjson.dumps(self.progress()))
-        return made[2]
+        if cached[0] != version or (self._live and moment - cached[1] > MAX_BODY_AGE_S):
+            cached = self._body = (version, moment, orjson.dumps(self.progress()))
+        return cached[2]
 
     def request(self, request_id: str) -> Snapshot:
-        """One request, live or finished; raises NotFound."""
+        """A request, running or finished; raises NotFound."""
         live = self._live.get(request_id)
         if live is not None:
             return live.snapshot()
@@ -146,15 +146,15 @@ class Status:
         return _public(record)
 
     def live(self) -> list[Snapshot]:
-        """All requests that run or wait, the oldest first."""
+        """All requests that run or wait, oldest first."""
         return [request.snapshot() for request in self._active()]
 
     def is_live(self, request_id: str | None) -> bool:
-        """Whether it is running or waiting."""
+        """Whether a request runs or waits."""
         return request_id in self._live
 
     def cancel(self, request_id: str, reason: str = "cancelled") -> None:
-        """Stop one, and say why in its record; raises NotFound, or Conflict when it has ended."""
+        """Cancel a request, with a reason for its record; raises NotFound, Conflict."""
         live = self._live.get(request_id)
         if live is None:
             self.request(request_id)
@@ -165,26 +165,26 @@ class Status:
         """As `cancel`, and wait until it has ended."""
         ended = threading.Event()
 
-        def look() -> None:
+        def check() -> None:
             if not self.is_live(request_id):
                 ended.set()
 
-        leave = self.subscribe(look)
+        unsubscribe = self.subscribe(check)
         try:
             self.cancel(request_id, reason)
-            look()  # it may have ended before anybody listened
+            check()  # it may have ended before the subscription
             ended.wait()
         finally:
-            leave()
+            unsubscribe()
 
     def interrupt(self) -> None:
-        """Stop all, because the app ends; they have ended when this comes back."""
+        """Stop all requests because the app ends; returns when they have ended."""
         for live in self._active():
             live.interrupt()
         self.changed()
 
     def statistics(self) -> Snapshot:
-        """The body of /status/statistics: all requests ever recorded."""
+        """The body of /status/statistics: totals of all requests ever recorded."""
         totals = self._totals()
         live = self._active()
         ended = totals["completed"] + totals["error"]
@@ -213,37 +213,40 @@ class Status:
         }
 
     def clear_history(self) -> int:
-        """Forget the finished requests; the totals and the running ones stay."""
+        """Delete the log of finished requests; the totals stay. The number deleted."""
         return self._store.delete_many(LOG, [id for (id,) in self._store.values(LOG, ("id",))])
 
     def changed(self) -> None:
-        """Tell those who wait for news."""
+        """Increase the version and call the subscribers."""
         with self._lock:
             self._version += 1
             listeners = tuple(self._listeners)
-        for told in listeners:
-            told()
+        for callback in listeners:
+            callback()
 
-    def subscribe(self, told: Callable[[], None]) -> Callable[[], None]:
-        """Call `told` at every change, in the thread that makes it, so it must be quick.
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call a function at every change, in the thread that makes it; it must return quickly.
+
+        Args:
+            callback: the function.
 
         Returns:
-            What ends that.
+            A function that ends the subscription.
         """
-        # An object of its own: the same function may be subscribed twice.
-        entry = functools.partial(told)
+        # A new object, since the same function may be subscribed twice.
+        entry = functools.partial(callback)
         with self._lock:
             self._listeners[entry] = None
 
-        def leave() -> None:
+        def unsubscribe() -> None:
             with self._lock:
                 self._listeners.pop(entry, None)
 
-        return leave
+        return unsubscribe
 
     @property
     def version(self) -> int:
-        """Grows with every change."""
+        """A number that increases with every change."""
         return self._version
 
     def _active(self) -> list[LiveRequest]:
@@ -257,7 +260,7 @@ class Status:
 
     def _log(self, record: Snapshot) -> None:
         ended = "cancelled" if record["cancelled"] else record["status"]
-        with self._store.batch():  # read inside: other replicas count, too
+        with self._store.batch():  # read within the batch: other replicas write, too
             totals = self._totals()
             totals.pop("total")
             totals[ended] += 1

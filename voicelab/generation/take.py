@@ -1,8 +1,8 @@
-"""One take being made: the only generation loop there is.
+"""One take while it is made.
 
-A `Take` is an iterator of pieces. Whoever drains it has the take: the page shows pieces as
-they come, REST sends them, `VoiceLab.generate` keeps only the last word. What the pieces hold,
-put together, is the file.
+A `Take` is an iterator of pieces of audio; iterating to the end makes it. The page plays the
+pieces, REST sends them, `VoiceLab.generate` ignores them. Together they are the content of the
+file.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ Pcm = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Piece:
-    """Audio that can be played now: int16 (n,), and the chunk it came with.
+    """A piece of audio, int16 (n,), and the chunk that it ends with.
 
-    `chunk` is None for the last piece, which only lets the sound end. With effects, which
-    need the whole take, all audio is in the last piece.
+    `chunk` is None for the last piece, which holds the end of the audio. With effects, which need
+    the whole take, all audio is in the last piece.
     """
 
     pcm: Pcm
@@ -67,7 +67,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A checked request: everything that is decided before the first sample.
+    """A validated request with everything that is decided before the first sample.
 
     Attributes:
         record: the pending record.
@@ -75,11 +75,11 @@ class Blueprint:
         job: for the scheduler.
         join: gaps or crossfade.
         speed: 0.25-4.
-        normalize: same loudness for each chunk.
-        effects: for a processed version of the finished take; see `voicelab.audio.effects`.
-        destination: where it goes.
-        versions: of the engine, for the record; asked when it has spoken.
-        shown: parameters for the status: the effective ones, and those the document promises.
+        normalize: bring each chunk to the same loudness.
+        effects: of the processed version; see `voicelab.audio.effects`.
+        destination: where the take is recorded.
+        versions: the engine's software versions, read after it has spoken.
+        shown: parameters for the status: those in effect, and those that the API documents.
     """
 
     record: Generation
@@ -95,15 +95,15 @@ class Blueprint:
 
     @property
     def sample_rate(self) -> int:
-        """Of the audio in Hz."""
+        """Sample rate in Hz."""
         return self.record.sample_rate or 0
 
 
 class Take(Iterator[Piece]):
-    """Iterate to the end to have it made; `close` early to stop it.
+    """Makes a take while it is iterated over; `close` stops it early.
 
     Args:
-        blueprint: from the lab's checks.
+        blueprint: from the planner.
         live: its entry in the status.
         scheduler, files: of the lab.
 
@@ -128,40 +128,40 @@ class Take(Iterator[Piece]):
         self.live = live
         self._blueprint = blueprint
         self._files = files
-        self._clean: list[Pcm] = []
+        self._unprocessed: list[Pcm] = []
         self._began = time.monotonic()
         self._record: dict[str, Any] | None = None
         self._spoken: list[SpokenChunk] = []
         live.plan([len(chunk.text) for chunk in blueprint.plan.chunks])
         live.on_cancel(blueprint.job.cancel)
         self._iterating = threading.RLock()
-        self._pieces = self._make()
+        self._pieces = self._iterate()
         self._begin(scheduler)
 
     @property
     def record(self) -> dict[str, Any]:
-        """The finished record; only after the last piece."""
+        """The finished record; available after the last piece."""
         if self._record is None:
             raise RuntimeError("the take is not finished: iterate to its end first")
         return self._record
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences on what was asked for and is not done; known before the first piece."""
+        """Sentences about parts of the request that are not used; known before the first piece."""
         return self._blueprint.record.warnings
 
     @property
     def ready(self) -> bool:
-        """Whether the next piece comes at once: its chunk is spoken already."""
+        """Whether the next chunk is spoken already."""
         return self._blueprint.job.ready
 
     @property
     def kept(self) -> bool:
-        """Whether it is in the history, and its file in the folder."""
+        """Whether the take is stored in the history."""
         return self._blueprint.destination.keeps
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait until the next piece comes at once, or the end, or a failure; whether it does."""
+        """Wait until the next piece, the end or an error is available; whether it is."""
         return self._blueprint.job.wait(timeout_s)
 
     def __next__(self) -> Piece:
@@ -175,19 +175,19 @@ class Take(Iterator[Piece]):
         self.close()
 
     def cancel(self) -> None:
-        """Ask for the work to be stopped; who iterates gets Cancelled, and waits for nothing."""
+        """Cancel the work; the iteration raises Cancelled."""
         self._blueprint.job.cancel()
 
     def close(self) -> None:
-        """Stop the work, unless it is finished; may be called again and from any thread.
+        """Stop the work unless it is finished; may be called repeatedly and from any thread.
 
-        It has stopped when this comes back: a thread that iterates is waited for.
+        Returns when it has stopped: another thread's iteration is waited for.
         """
         self.cancel()
         self._end()
 
     def interrupt(self) -> None:
-        """As `close`, because the app ends; the record says so, and the take can be resumed."""
+        """As `close`, because the app ends; the record says interrupted, and can be resumed."""
         self._blueprint.job.fail(Interrupted())
         self._end()
 
@@ -195,35 +195,35 @@ class Take(Iterator[Piece]):
         destination = self._blueprint.destination
         try:
             destination.begin(self._blueprint.record, self.request_id)
-        except VoicelabError as error:  # the record is not this take's: another may be making it
+        except VoicelabError as error:  # leave the record alone: another take may be writing it
             self._end_live(error.message, cancelled=False)
             raise
         self.live.on_interrupt(self.interrupt)
         try:
             scheduler.submit(self._blueprint.job)
         except VoicelabError as error:
-            self._failed(error)
+            self._fail(error)
             raise
 
     def _end(self) -> None:
         with self._iterating:
             self._pieces.close()
             if self._record is None and not self.live.ended:
-                self._failed(Cancelled())  # it was never begun, so no block of it can clean up
+                self._fail(Cancelled())  # never started, so the generator cannot clean up
 
-    def _make(self) -> Generator[Piece, None, None]:
+    def _iterate(self) -> Generator[Piece, None, None]:
         try:
             yield from self._speak()
         except GeneratorExit:
-            self._failed(Cancelled())
+            self._fail(Cancelled())
             raise
         except VoicelabError as error:
-            self._failed(error)
+            self._fail(error)
             raise
         except Exception as error:
             log.exception("take %s failed", self.id)
             failure = SpeechFailed(f"The take failed: {type(error).__name__}.")
-            self._failed(failure)
+            self._fail(failure)
             raise failure from error
 
     def _speak(self) -> Iterator[Piece]:
@@ -232,7 +232,7 @@ class Take(Iterator[Piece]):
         with self._file() as wav:
             for spoken in self._blueprint.job.results():
                 chunk = spoken.chunk
-                pcm = joiner.push(self._shaped(spoken), chunk.pause_ms, chunk.paragraph_end)
+                pcm = joiner.push(self._process_chunk(spoken), chunk.pause_ms, chunk.paragraph_end)
                 start_s, duration_s = joiner.spans[-1]
                 done = SpokenChunk(
                     chunk.index, chunk.text, round(start_s, 4), round(duration_s, 4), spoken.seed
@@ -240,19 +240,19 @@ class Take(Iterator[Piece]):
                 self._spoken.append(done)
                 self.live.chunk_done()
                 self._blueprint.destination.check()
-                yield Piece(self._written(wav, pcm), done, self.total_chunks)
+                yield Piece(self._write(wav, pcm), done, self.total_chunks)
             self.live.step("concatenating", "Joining the chunks")
-            rest = self._written(wav, joiner.finish())
+            rest = self._write(wav, joiner.finish())
             rest = self._finish(wav, rest)
         yield Piece(rest, None, self.total_chunks)
 
-    def _written(self, wav: WavWriter | None, pcm: Pcm) -> Pcm:
-        """What of it can be heard already: nothing while effects are still to come."""
+    def _write(self, wav: WavWriter | None, pcm: Pcm) -> Pcm:
+        """Write to the file; what can be played now: nothing while effects are still to come."""
         if wav:
             wav.write(pcm)
         if not self._blueprint.effects:
             return pcm
-        self._clean.append(pcm)
+        self._unprocessed.append(pcm)
         return pcm[:0]
 
     @contextlib.contextmanager
@@ -264,22 +264,23 @@ class Take(Iterator[Piece]):
         with self._files.writer(path, self.sample_rate) as wav:
             yield wav
 
-    def _shaped(self, spoken: ChunkAudio) -> NDArray[np.float32]:
+    def _process_chunk(self, spoken: ChunkAudio) -> NDArray[np.float32]:
         samples = trim_silence(spoken.samples, self.sample_rate)
         samples = stretch(samples, self.sample_rate, self._blueprint.speed)
         return normalize_loudness(samples) if self._blueprint.normalize else samples
 
     def _finish(self, wav: WavWriter | None, rest: Pcm) -> Pcm:
-        """Files, then record, then the status: none points at what is not there.
+        """Save files, then the record, then the status, so that each refers to existing data.
 
-        The last samples to hear: `rest`, or with effects all of them.
+        Returns:
+            The last samples to play: `rest`, or with effects the whole audio.
         """
         self.live.step("finalizing", "Saving the take")
         effects = self._blueprint.effects
-        heard = self._processed() if effects else rest
+        audio = self._processed() if effects else rest
         last = self._spoken[-1]
         frames = wav.frames if wav else round((last.start_s + last.duration_s) * self.sample_rate)
-        record = self._completed(frames)
+        record = self._completed_record(frames)
         if wav is None:
             self._record = self._blueprint.destination.complete(record, None)
         else:
@@ -289,37 +290,37 @@ class Take(Iterator[Piece]):
             chunks = wav_chunks(described(record.document(), row))
             record = replace(record, size_bytes=record.size_bytes + len(chunks))
             wav.commit(chunks)
-            self._record = self._keep(record, heard if effects else None)
+            self._record = self._save(record, audio if effects else None)
         self.live.finish(
             generation_id=self.id if wav else None,
             audio_seconds=self._record["duration"],
             elapsed_seconds=record.elapsed_s,
         )
-        return heard
+        return audio
 
     def _processed(self) -> Pcm:
         self.live.step("finalizing", "Applying effects")
-        clean = to_float(np.concatenate(self._clean))
+        clean = to_float(np.concatenate(self._unprocessed))
         return to_pcm16(apply_chain(clean, self.sample_rate, self._blueprint.effects))
 
-    def _keep(self, record: Generation, heard: Pcm | None) -> dict[str, Any]:
-        """With its processed version, when there is one: both files, or none."""
+    def _save(self, record: Generation, audio: Pcm | None) -> dict[str, Any]:
+        """Record the take with its processed version, if any; on errors delete both files."""
         path = str(record.audio_path)
         with self._files.kept(path):
-            if heard is None:
+            if audio is None:
                 return self._blueprint.destination.complete(record, None)
             source = version_row(record.document())
             effects = self._blueprint.effects
-            row = processed(source, self._files, effects, len(heard), self.sample_rate)
+            row = processed(source, self._files, effects, len(audio), self.sample_rate)
             chunks = wav_chunks(described(record.document(), row))
             row["size_bytes"] += len(chunks)
             with self._files.writer(row["audio_path"], self.sample_rate) as wav:
-                wav.write(heard)
+                wav.write(audio)
                 wav.commit(chunks)
             with self._files.kept(row["audio_path"]):
                 return self._blueprint.destination.complete(record, row)
 
-    def _completed(self, frames: int) -> Generation:
+    def _completed_record(self, frames: int) -> Generation:
         elapsed_s = time.monotonic() - self._began
         duration_s = frames / self.sample_rate
         return replace(
@@ -335,11 +336,11 @@ class Take(Iterator[Piece]):
             software=dict(self._blueprint.versions()),
         )
 
-    def _failed(self, error: VoicelabError) -> None:
+    def _fail(self, error: VoicelabError) -> None:
         if self._record is not None:
-            return  # closed after the last piece: the take is whole
+            return  # closed after the last piece: the take is complete
         self._blueprint.job.cancel()
-        if isinstance(error, Cancelled):  # whoever left may only have seen the app end
+        if isinstance(error, Cancelled):  # the client may have left because the app ends
             error = self._blueprint.job.error or error
         cancelled = isinstance(error, Cancelled)
         message = self.live.reason if cancelled else error.message

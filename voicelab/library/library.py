@@ -46,10 +46,12 @@ class Library:
         is_live: Callable[[str | None], bool],
         stop: Callable[[str], None],
     ):
-        place = (settings.data_dir, settings.audio_place())
+        place = (settings.data_dir, settings.audio_location())
         files = self.files = open_files(*place, settings.min_free_disk_mb, settings.cache_mb)
         files.make_room = make_room
-        store = self.store = store or open_known(settings.place(), settings.durability, files)
+        store = self.store = store or open_known(
+            settings.records_location(), settings.durability, files
+        )
         files.check = store.check
         self._stop = stop
         self.replicas = Replicas(store)

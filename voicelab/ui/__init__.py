@@ -1,4 +1,4 @@
-"""The page: one file a tab."""
+"""The page: one file for each tab."""
 
 from voicelab.ui import importing  # first: it decides how gradio is imported
 

@@ -1,4 +1,4 @@
-"""How the page looks: system fonts, nothing fetched, dark and light, down to 360 px."""
+"""Theme and style sheet: system fonts, no external resources, dark and light, from 360 px width."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
 def appearance() -> dict[str, Any]:
-    """theme, css and head, for `launch`."""
+    """Theme, CSS and head elements as arguments of `launch`."""
     theme = gr.themes.Soft(primary_hue="indigo", font=SANS, font_mono=MONO, radius_size="md")
     head = f"<script>\n{script('shortcuts')}</script>"
     return {"theme": theme, "css": style(), "head": head}

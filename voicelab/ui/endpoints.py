@@ -1,4 +1,4 @@
-"""Named endpoints, for the Gradio client and as MCP tools; the page itself uses none of them."""
+"""Named endpoints for the Gradio client and MCP; the page itself does not use them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ Endpoint = Callable[..., Any]
 
 
 def build(lab: VoiceLab) -> None:
-    """Add the endpoints to the current Blocks, over components that are never shown."""
+    """Add the endpoints to the current Blocks, over hidden components."""
     with gr.Row(visible=False):
         _generate(lab)
-        for function, inputs, output in (*_reading(lab), *_changing(lab), *_archives(lab)):
+        for function, inputs, output in (
+            *_read_endpoints(lab),
+            *_change_endpoints(lab),
+            *_archive_endpoints(lab),
+        ):
             gr.Button(function.__name__).click(
                 _with_errors(function), inputs, output, api_name=function.__name__
             )
 
 
 def _with_errors(function: Endpoint) -> Endpoint:
-    """The function with our errors as Gradio's, so that clients see the sentence."""
+    """The function with VoicelabErrors raised as gradio.Error, whose message clients show."""
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -46,9 +50,9 @@ def _with_errors(function: Endpoint) -> Endpoint:
     return wrapped
 
 
-def _whole(name: str, value: float | None, otherwise: int) -> int:
+def _whole_number(name: str, value: float | None, default: int) -> int:
     if value is None:
-        return otherwise
+        return default
     if not math.isfinite(value) or value != int(value):
         raise InvalidInput(f"{name} is {value}; a whole number is wanted.", param=name)
     return int(value)
@@ -87,7 +91,7 @@ def _generate(lab: VoiceLab) -> None:
             language=language or None,
             voice=voice or None,
             voice_clip=Path(voice_clip) if voice_clip else None,
-            seed=_whole("seed", seed, RANDOM_SEED),
+            seed=_whole_number("seed", seed, RANDOM_SEED),
             speed=1.0 if speed is None else speed,
             parameters=parameters or {},
             source="client",
@@ -115,7 +119,7 @@ def _generate(lab: VoiceLab) -> None:
     gr.Button("generate").click(generate, inputs, outputs, api_name="generate")
 
 
-def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
+def _read_endpoints(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
     def history(
         search: str | None = None,
         limit: float | None = 50,
@@ -132,7 +136,9 @@ def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
         """
         filters = Filters(search=search, favorite=favorite or None)
         items, total = lab.history.list(
-            filters, limit=_whole("limit", limit, 50), offset=_whole("offset", offset, 0)
+            filters,
+            limit=_whole_number("limit", limit, 50),
+            offset=_whole_number("offset", offset, 0),
         )
         return {"items": items, "total": total}
 
@@ -156,14 +162,14 @@ def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
         """The voices there are."""
         return lab.library.profiles.list()
 
-    found = [
+    search_inputs = [
         gr.Textbox(label="search"),
         gr.Number(50, label="limit", precision=0),
         gr.Number(0, label="offset", precision=0),
         gr.Checkbox(False, label="favorite"),
     ]
     return [
-        (history, found, gr.JSON(label="takes")),
+        (history, search_inputs, gr.JSON(label="takes")),
         (history_item, [gr.Textbox(label="id")], gr.JSON(label="record")),
         (stats, [], gr.JSON(label="stats")),
         (status, [], gr.JSON(label="status")),
@@ -171,7 +177,7 @@ def _reading(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
     ]
 
 
-def _changing(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
+def _change_endpoints(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
     def delete(id: str) -> dict[str, Any]:
         """Delete a take and its audio.
 
@@ -206,7 +212,7 @@ def _changing(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
     ]
 
 
-def _archives(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
+def _archive_endpoints(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
     def export(id: str) -> str:
         """A take as a ZIP.
 
@@ -222,7 +228,7 @@ def _archives(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
             gr.Warning(f"Left out, because their files are gone: {', '.join(missing.ids)}")
         return str(path)
 
-    def bring(file: str) -> dict[str, Any]:
+    def import_take(file: str) -> dict[str, Any]:
         """Add the take of a ZIP.
 
         Args:
@@ -231,8 +237,8 @@ def _archives(lab: VoiceLab) -> list[tuple[Endpoint, list[Any], Any]]:
         with Path(file).open("rb") as archive:
             return lab.library.archives.import_takes(archive)[0]
 
-    bring.__name__ = "import"
+    import_take.__name__ = "import"
     return [
         (export, [gr.Textbox(label="id")], gr.File(label="zip")),
-        (bring, [gr.File(label="file", type="filepath")], gr.JSON(label="record")),
+        (import_take, [gr.File(label="file", type="filepath")], gr.JSON(label="record")),
     ]

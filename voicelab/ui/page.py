@@ -1,4 +1,4 @@
-"""The tabs, put together, and what they share."""
+"""The page: its header, tabs and endpoints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADER_POLL_S = 2.0
 
 
 def build(lab: VoiceLab) -> None:
-    """Fill the Blocks in whose `with` it is called."""
+    """Add all parts of the page to the current Blocks."""
     head = gr.HTML(_header(lab), padding=False)
     with gr.Tabs() as tabs:
         with gr.Tab("Generate", id="generate") as generate_tab:
@@ -33,7 +33,7 @@ def build(lab: VoiceLab) -> None:
     timer = gr.Timer(HEADER_POLL_S)
 
     def refresh() -> tuple[str, gr.Timer]:
-        # The header stops asking once there is nothing more to wait for.
+        # Poll only while the engine is being loaded.
         return _header(lab), gr.Timer(
             active=lab.registry.state().state in ("not_started", "initializing")
         )

@@ -1,4 +1,4 @@
-"""The named endpoints as MCP tools, where the package `mcp` is installed."""
+"""The named endpoints as MCP tools, if the package `mcp` is installed."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ TOOLS = frozenset(
         *("cancel", "favorite", "delete"),
     )
 )
-"""The other endpoints move files, which a tool cannot carry."""
+"""Endpoints offered as tools; the others transfer files, which tools cannot."""
 
-SAID = 400
-"""Characters of a complaint: the argument that it quotes may have a million."""
+MAX_MESSAGE_CHARS = 400
+"""Longest validation message, which quotes the argument."""
 
 
 def numbers(label: str) -> gr.JSON:
-    """Numbers by name. Gradio's JSON names no type, so that a tool with it cannot be called.
+    """A JSON component for numbers by name.
 
-    Not a class of its own: gradio writes an interface file beside the source of each.
+    Gradio's JSON schema has no type, so that MCP clients cannot call a tool with it. It is no
+    subclass, since Gradio writes an interface file beside the source of each component class.
     """
     component = gr.JSON(label=label)
     schema = {"type": "object", "additionalProperties": {"type": "number"}}
@@ -49,7 +50,7 @@ def numbers(label: str) -> gr.JSON:
 
 @dataclass(frozen=True)
 class _Tool:
-    """A named endpoint as a tool: its function, and what it takes as a JSON schema."""
+    """A named endpoint as a tool: its function, and the JSON schema of its arguments."""
 
     endpoint: str
     function: Callable[..., Any]
@@ -58,18 +59,18 @@ class _Tool:
 
 
 def installed() -> bool:
-    """Whether gradio can serve tools here."""
+    """Whether MCP tools can be served."""
     return importlib.util.find_spec("mcp") is not None
 
 
 def ready(server: GradioMCPServer, max_queue: int) -> None:
-    """Gradio's MCP server with our tools alone, which call the endpoints' functions themselves.
+    """Register the tools with Gradio's MCP server; they call the endpoints' functions directly.
 
-    Gradio's own way is to call its server as a client: without the caller's key or login, and
-    waiting in the worker threads that the answer needs.
+    Gradio's own tools call its HTTP server, without the caller's key or login, and block worker
+    threads that the response needs.
 
     Args:
-        server: as gradio made it, not yet asked for anything.
+        server: as created by Gradio, before its first request.
         max_queue: how many calls may wait or run at once.
     """
     from mcp import types  # of the extra mcp
@@ -88,7 +89,7 @@ def ready(server: GradioMCPServer, max_queue: int) -> None:
     @server.mcp_server.call_tool(validate_input=False)
     async def call_tool(name: str, arguments: dict[str, Any]) -> list[types.TextContent]:
         values = await _tool_result(server, tools, name, arguments, threads)
-        return [types.TextContent(type="text", text=_written(value)) for value in values]
+        return [types.TextContent(type="text", text=_text(value)) for value in values]
 
 
 async def _tool_result(
@@ -98,7 +99,7 @@ async def _tool_result(
     arguments: Mapping[str, Any],
     threads: CapacityLimiter,
 ) -> tuple[Any, ...]:
-    """What a tool says; every error is one sentence, which the package sends as the answer."""
+    """The result of a tool call; errors are raised with a message for the caller."""
     try:
         if name not in tools:
             raise NotFound(f"There is no tool '{name[:40]}'; there are {', '.join(tools)}.")
@@ -119,20 +120,22 @@ async def _tool_result(
 def _tools(server: GradioMCPServer) -> Iterator[tuple[str, _Tool]]:
     for name, endpoint in server.tool_to_endpoint.items():
         block: Any = server.get_block_fn_from_endpoint_name(endpoint)
-        bare = endpoint.strip("/")
-        if bare in TOOLS:
+        endpoint_name = endpoint.strip("/")
+        if endpoint_name in TOOLS:
             description, parameters = server.get_fn_description(block, name)
             schema, files = server.get_input_schema(name, parameters)
-            taken = {str(path[-1]) for path in files}
-            fields = {k: v for k, v in schema["properties"].items() if k not in taken}
+            file_fields = {str(path[-1]) for path in files}
+            fields = {k: v for k, v in schema["properties"].items() if k not in file_fields}
             description = description.split(" If a user passes a file")[0]
-            yield name, _Tool(bare, block.fn, description, _schema(block.fn, fields))
+            yield name, _Tool(endpoint_name, block.fn, description, _schema(block.fn, fields))
 
 
 def _schema(function: Callable[..., Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """What it takes; gradio 6.8 does not say what cannot be left out."""
-    wanted = inspect.signature(function).parameters.values()
-    required = [each.name for each in wanted if each.default is each.empty and each.name in fields]
+    """The JSON schema of the arguments; Gradio 6.8 does not mark the required ones."""
+    arguments = inspect.signature(function).parameters.values()
+    required = [
+        each.name for each in arguments if each.default is each.empty and each.name in fields
+    ]
     return {"type": "object", "properties": dict(fields), "required": required}
 
 
@@ -144,10 +147,14 @@ def _check(tool: _Tool, arguments: Mapping[str, Any]) -> None:
     if unknown:
         known = ", ".join(fields) or "none"
         raise InvalidInput(f"There is no argument '{unknown[0][:40]}'; there are: {known}.")
-    given = {name: value for name, value in arguments.items() if value is not None}
-    for error in Draft202012Validator(dict(tool.schema)).iter_errors(given):
+    values = {name: value for name, value in arguments.items() if value is not None}
+    for error in Draft202012Validator(dict(tool.schema)).iter_errors(values):
         where = ".".join(map(str, error.absolute_path))
-        message = error.message if len(error.message) < SAID else f"not a {error.validator_value}"
+        message = (
+            error.message
+            if len(error.message) < MAX_MESSAGE_CHARS
+            else f"not a {error.validator_value}"
+        )
         raise InvalidInput(f"{where[:80]}: {message}" if where else message)
 
 
@@ -157,7 +164,7 @@ async def _call_endpoint(
     arguments: Mapping[str, Any],
     threads: CapacityLimiter,
 ) -> Any:
-    """What an endpoint gives at last; who hangs up stops what it makes."""
+    """The last value of an endpoint; it is stopped when the caller disconnects."""
     value = await to_thread.run_sync(lambda: function(**arguments), limiter=threads)
     if not isinstance(value, Iterator):
         return value
@@ -173,7 +180,7 @@ async def _call_endpoint(
 
 
 async def _report_progress(server: GradioMCPServer, description: Mapping[str, Any]) -> None:
-    """How far a request is, to a client that wants to know."""
+    """Send the progress of a request, if the caller asked for it."""
     context = server.mcp_server.request_context
     progress = description.get("progress")
     if context.meta is None or context.meta.progressToken is None or not progress:
@@ -188,9 +195,9 @@ async def _report_progress(server: GradioMCPServer, description: Mapping[str, An
 
 
 def _address(request: Request | None, record: Mapping[str, Any]) -> str:
-    """Where the audio of a take is."""
+    """URL of the audio of a take."""
     return f"{request.base_url if request else '/'}audio/{record['id']}"
 
 
-def _written(value: Any) -> str:
+def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,3 +1,3 @@
-"""Parts that tabs share: HTML of records, the versions drawer, the storage policy."""
+"""Components shared by tabs: HTML of records, details of a take, the storage policy."""
 
 __all__: list[str] = []

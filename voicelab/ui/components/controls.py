@@ -1,4 +1,4 @@
-"""The settings of a take, and what can be chosen there."""
+"""The input components of a take's settings, and their choices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Controls", "engine_choices", "language_choice", "voice_choices"]
 
 @dataclass(frozen=True)
 class Controls:
-    """The inputs, for the History tab to fill again: `use again`."""
+    """The inputs of the Generate tab, which the History tab fills for "Use again"."""
 
     text: gr.Textbox
     based_on: gr.State
@@ -29,13 +29,13 @@ class Controls:
 
     @property
     def outputs(self) -> list[Any]:
-        """In the order of `values`."""
+        """The components in the order of `values`."""
         shape = [self.speed, self.gap_ms, self.normalize]
         voice = [self.voice, self.engine, self.language, self.seed]
         return [self.text, self.based_on, *voice, *shape, *self.sliders.values()]
 
     def values(self, lab: VoiceLab, record: dict[str, Any]) -> list[Any]:
-        """All settings of a take, for `outputs`."""
+        """The settings of a take, for `outputs`."""
         usable = [name for _, name in engine_choices(lab)]
         engine = record["engine"] if record["engine"] in usable else lab.registry.default
         parameters = record["parameters"]
@@ -64,7 +64,7 @@ def voice_choices(lab: VoiceLab) -> list[tuple[str, str]]:
 
 
 def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
-    """(label, name) of the engines that can speak here and are offered, and the default."""
+    """(label, name) of the engines that are offered and usable here, and of the default."""
     usable = [
         name
         for name in lab.registry.names
@@ -79,7 +79,7 @@ def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
 
 
 def language_choice(lab: VoiceLab, engine: str, value: str | None = None) -> gr.Dropdown:
-    """The languages of an engine, hidden when there is but one."""
+    """A dropdown with the languages of an engine; hidden if there is only one."""
     spoken = lab.registry.info(engine).languages
     choices = [(name, code) for code, name in spoken.items()]
     return gr.Dropdown(

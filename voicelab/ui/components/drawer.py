@@ -1,4 +1,4 @@
-"""One take opened: its versions side by side, its sentences, its effects."""
+"""The details of a take: its versions, chunks and effects."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ __all__ = ["Drawer", "build"]
 
 @dataclass(frozen=True)
 class Drawer:
-    """The opened take; `show` gives the values of `outputs` for a take's id."""
+    """The components of the details; `show` gives their values for a take's id."""
 
     outputs: list[Any]
     show: Callable[[str], list[Any]]
 
 
 def build(lab: VoiceLab) -> Drawer:
-    """Lay out the drawer, closed, in the current block."""
+    """Add the drawer, closed, to the current block."""
     with gr.Column(visible=False, elem_id="vl-drawer") as drawer:
         with gr.Row():
             title = gr.HTML("", padding=False)
@@ -51,25 +51,25 @@ def build(lab: VoiceLab) -> Drawer:
     outputs = [drawer, opened, title, versions, chunks]
 
     def show(id: str) -> list[Any]:
-        return _shown(lab, id)
+        return _drawer_values(lab, id)
 
     def act(id: str, event: gr.EventData) -> list[Any]:
-        chosen, wanted = str(event._data["id"]), event._data["act"]
+        chosen, action = str(event._data["id"]), event._data["act"]
         try:
-            if wanted == "default":
+            if action == "default":
                 lab.library.versions.set_default(id, chosen)
-            elif wanted == "discard":
+            elif action == "discard":
                 check_may_delete(lab)
                 lab.library.versions.delete(id, chosen)
         except VoicelabError as error:
             gr.Warning(str(error))
         return show(id)
 
-    remade = [*outputs, running, stop, progress]
+    remake_outputs = [*outputs, running, stop, progress]
     versions.click(act, opened, outputs, **HIDDEN)
     shown: dict[str, Any] = {"api_visibility": "private", "show_progress_on": versions}
-    chunks.click(_sentence(lab), opened, remade, **shown)
-    again.click(_reading(lab), opened, remade, **shown)
+    chunks.click(_chunk_handler(lab), opened, remake_outputs, **shown)
+    again.click(_regenerate_handler(lab), opened, remake_outputs, **shown)
     stop.click(lambda request_id: _cancel(lab, request_id), running, None, **HIDDEN)
     close.click(lambda: [gr.Column(visible=False), ""], None, [drawer, opened], **HIDDEN)
     _editing(lab, editor, opened, outputs)
@@ -82,11 +82,11 @@ class _Editor:
     chain: gr.Dropdown
     groups: dict[str, gr.Group]
     sliders: dict[tuple[str, str], gr.Slider]
-    hear: gr.Button
-    apply: gr.Button
+    preview_effects: gr.Button
+    apply_effects: gr.Button
     preview: gr.Audio
     name: gr.Textbox
-    keep: gr.Button
+    save_preset: gr.Button
 
 
 def _effects(lab: VoiceLab) -> _Editor:
@@ -107,24 +107,28 @@ def _effects(lab: VoiceLab) -> _Editor:
                     p.minimum, p.maximum, p.default, step=p.step, label=p.label + unit
                 )
     with gr.Row():
-        hear = gr.Button("Hear it", size="sm")
-        apply = gr.Button("Keep as a version", size="sm", variant="primary")
+        preview_effects = gr.Button("Hear it", size="sm")
+        apply_effects = gr.Button("Keep as a version", size="sm", variant="primary")
     preview = gr.Audio(label="Preview", interactive=False, visible=False, autoplay=True)
     with gr.Row():
         name = gr.Textbox(label="Name of a preset", max_length=100, scale=3)
-        keep = gr.Button("Keep as a preset", size="sm", elem_classes="vl-tight", scale=1)
-    return _Editor(preset, chain, groups, sliders, hear, apply, preview, name, keep)
+        save_preset = gr.Button("Keep as a preset", size="sm", elem_classes="vl-tight", scale=1)
+    return _Editor(
+        preset, chain, groups, sliders, preview_effects, apply_effects, preview, name, save_preset
+    )
 
 
 def _editing(lab: VoiceLab, editor: _Editor, opened: gr.State, outputs: list[Any]) -> None:
     values = [editor.chain, *editor.sliders.values()]
 
     def chain_of(kinds: list[str] | None, *numbers: float) -> list[dict[str, Any]]:
-        given = dict(zip(editor.sliders, numbers, strict=True))
+        parameters = dict(zip(editor.sliders, numbers, strict=True))
         return [
             {
                 "type": kind,
-                "params": {name: value for (owner, name), value in given.items() if owner == kind},
+                "params": {
+                    name: value for (owner, name), value in parameters.items() if owner == kind
+                },
             }
             for kind in kinds or []
         ]
@@ -134,28 +138,30 @@ def _editing(lab: VoiceLab, editor: _Editor, opened: gr.State, outputs: list[Any
 
     def load(id: str) -> list[Any]:
         steps = with_gradio_errors(lab.library.presets.get, id)["effects_chain"] if id else []
-        given = {(s["type"], name): v for s in steps for name, v in s["params"].items()}
+        parameters = {(s["type"], name): v for s in steps for name, v in s["params"].items()}
         kinds = list(dict.fromkeys(step["type"] for step in steps))
-        numbers = [given.get(key, slider.value) for key, slider in editor.sliders.items()]
+        numbers = [parameters.get(key, slider.value) for key, slider in editor.sliders.items()]
         return [kinds, *numbers, *follow(kinds)]
 
-    def hear(id: str, *chosen: Any) -> Any:
+    def preview_effects(id: str, *chosen: Any) -> Any:
         pcm, rate = with_gradio_errors(lab.library.versions.preview, id, chain_of(*chosen))
         return gr.Audio(value=(rate, pcm), visible=True)
 
-    def apply(id: str, *chosen: Any) -> list[Any]:
+    def apply_effects(id: str, *chosen: Any) -> list[Any]:
         with_gradio_errors(lab.library.versions.apply, id, chain_of(*chosen))
-        return _shown(lab, id)
+        return _drawer_values(lab, id)
 
-    def keep(name: str, *chosen: Any) -> Any:
-        made = with_gradio_errors(lab.library.presets.create, name, chain_of(*chosen))
-        return gr.Dropdown(_preset_names(lab), value=made["id"])
+    def save_preset(name: str, *chosen: Any) -> Any:
+        preset = with_gradio_errors(lab.library.presets.create, name, chain_of(*chosen))
+        return gr.Dropdown(_preset_names(lab), value=preset["id"])
 
     editor.chain.change(follow, editor.chain, list(editor.groups.values()), **HIDDEN)
     editor.preset.input(load, editor.preset, [*values, *editor.groups.values()], **HIDDEN)
-    editor.hear.click(hear, [opened, *values], editor.preview, api_visibility="private")
-    editor.apply.click(apply, [opened, *values], outputs, api_visibility="private")
-    editor.keep.click(keep, [editor.name, *values], editor.preset, **HIDDEN)
+    editor.preview_effects.click(
+        preview_effects, [opened, *values], editor.preview, api_visibility="private"
+    )
+    editor.apply_effects.click(apply_effects, [opened, *values], outputs, api_visibility="private")
+    editor.save_preset.click(save_preset, [editor.name, *values], editor.preset, **HIDDEN)
 
 
 def _preset_names(lab: VoiceLab) -> list[tuple[str, str]]:
@@ -165,17 +171,17 @@ def _preset_names(lab: VoiceLab) -> list[tuple[str, str]]:
     ]
 
 
-def _shown(lab: VoiceLab, id: str) -> list[Any]:
+def _drawer_values(lab: VoiceLab, id: str) -> list[Any]:
     try:
         record = lab.history.get(id)
     except NotFound:
         return [gr.Column(visible=False), "", "", "", ""]
-    drawn = [(version, _peaks(lab, version)) for version in record["versions"]]
+    versions = [(version, _peaks(lab, version)) for version in record["versions"]]
     return [
         gr.Column(visible=True),
         id,
         f"<h3 dir='auto'>{escape(record['text'][:120])}</h3>",
-        version_list(drawn),
+        version_list(versions),
         chunk_list(record["chunks"], again=True),
     ]
 
@@ -192,22 +198,22 @@ def _cancel(lab: VoiceLab, request_id: str) -> None:
         lab.cancel(request_id)
 
 
-def _reading(lab: VoiceLab) -> Any:
+def _regenerate_handler(lab: VoiceLab) -> Any:
     def again(id: str, progress: gr.Progress = gr.Progress()):  # noqa: B008
-        yield from _remade(lab, with_gradio_errors(lab.regenerate, id), progress)
+        yield from _remake(lab, with_gradio_errors(lab.regenerate, id), progress)
 
     return again
 
 
-def _sentence(lab: VoiceLab) -> Any:
+def _chunk_handler(lab: VoiceLab) -> Any:
     def again(id: str, event: gr.EventData, progress: gr.Progress = gr.Progress()):  # noqa: B008
         take = with_gradio_errors(lab.regenerate_chunk, id, int(event._data["index"]))
-        yield from _remade(lab, take, progress)
+        yield from _remake(lab, take, progress)
 
     return again
 
 
-def _remade(lab: VoiceLab, take: Take, progress: gr.Progress):
+def _remake(lab: VoiceLab, take: Take, progress: gr.Progress):
     skipped = [gr.skip()] * 5
     yield [*skipped, take.request_id, gr.Button(interactive=True), "Being made..."]
     try:
@@ -217,4 +223,4 @@ def _remade(lab: VoiceLab, take: Take, progress: gr.Progress):
                     progress((piece.chunk.index + 1, take.total_chunks), unit="chunks")
     except VoicelabError as error:
         gr.Warning(str(error))
-    yield [*_shown(lab, take.id), "", gr.Button(interactive=False), ""]
+    yield [*_drawer_values(lab, take.id), "", gr.Button(interactive=False), ""]

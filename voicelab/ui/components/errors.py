@@ -1,4 +1,4 @@
-"""Our errors, as the page shows them."""
+"""VoicelabErrors as messages of the page."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["check_may_delete", "with_gradio_errors"]
 
 
 def check_may_delete(lab: VoiceLab) -> None:
-    """Raise Forbidden when the server is open to everybody: then nobody may delete."""
+    """Raise Forbidden when the server is open to everybody."""
     if lab.settings.is_exposed:
         raise Forbidden("Nothing can be deleted while the server is open to everybody.")
 
 
 def with_gradio_errors(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """The function's result; our errors as Gradio's, so that people see the sentence.
+    """Call a function, with VoicelabErrors raised as gradio.Error, whose message the page shows.
 
     Raises:
         gradio.Error: with the message of a VoicelabError.

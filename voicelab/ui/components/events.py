@@ -1,4 +1,4 @@
-"""Options that the page's event listeners share."""
+"""Shared options of event listeners."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ __all__ = ["HIDDEN"]
 HIDDEN: Mapping[str, Any] = MappingProxyType(
     {"api_visibility": "private", "show_progress": "hidden"}
 )
-"""For a listener that is no named endpoint, and whose outputs show no progress."""
+"""Options of a private listener that shows no progress on its outputs."""

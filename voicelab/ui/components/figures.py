@@ -1,4 +1,4 @@
-"""Figures as HTML: totals in cards, the report of a clean-up, the head of the page."""
+"""HTML of the page's header, cards with totals, and clean-up reports."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from voicelab.ui.components.templates import render, size
 
 __all__ = ["cards", "cleanup_refused", "cleanup_report", "header"]
 
-REPORTED = 100
-"""Takes that a report names."""
+MAX_LISTED = 100
+"""Number of takes listed in a report."""
 
 
 def header(label: str, reason: str, state: str, line: str) -> str:
-    """The engine, why that one, and whether it still loads."""
+    """The engine, why it was chosen, and its loading state."""
     states = {"initializing": f"loading: {line}", "error": "cannot be loaded", "ready": "ready"}
     shown = states.get(state) or line or "starting"
     return render("header", label=label, state=shown, reason=reason)
 
 
 def cards(values: Sequence[tuple[str, str]]) -> str:
-    """Big numbers with a word under each.
+    """Cards with a number and a label each.
 
     Args:
-        values: (word, number) of each.
+        values: (label, number) of each card.
     """
     return render("cards", cards=values)
 
 
 def cleanup_report(report: Mapping[str, Any]) -> str:
-    """What went, or would go, in a clean-up."""
+    """What a clean-up deleted, or would delete."""
     verb = "would go" if report["dry_run"] else "went"
     counts = [
         f"{len(report['deleted'])} takes {verb}",
@@ -42,9 +42,9 @@ def cleanup_report(report: Mapping[str, Any]) -> str:
     ]
     if report["not_compressed"]:
         counts.append(f"{len(report['not_compressed'])} stay WAV after an error")
-    return render("cleanup", counts=counts, takes=report["deleted"][:REPORTED])
+    return render("cleanup", counts=counts, takes=report["deleted"][:MAX_LISTED])
 
 
 def cleanup_refused(message: str) -> str:
-    """Why nothing went."""
+    """Why nothing was deleted."""
     return render("cleanup_refused", message=message)

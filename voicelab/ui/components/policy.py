@@ -1,4 +1,4 @@
-"""The storage policy in the Stats tab: set, tried without doing, done."""
+"""The form for the storage policy in the Stats tab, with preview and clean-up."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class PolicyForm:
-    """The fields; `show` gives the values of `outputs`."""
+    """The fields of the form; `show` gives the values of `outputs`."""
 
     outputs: list[Any]
     show: Callable[[], list[Any]]
 
 
 def build(lab: VoiceLab) -> PolicyForm:
-    """Lay out the policy, closed, in the current block."""
+    """Add the form, closed, to the current block."""
     with gr.Accordion("Clean-up policy (favourites and takes of stories always stay)", open=False):
         with gr.Row():
             fields: list[Any] = [
@@ -70,7 +70,7 @@ def build(lab: VoiceLab) -> PolicyForm:
 
 
 class _Handlers:
-    """What the buttons do.
+    """Event handlers of the form.
 
     Args:
         lab: whose storage.
@@ -80,27 +80,27 @@ class _Handlers:
         self._lab = lab
 
     def show(self) -> list[Any]:
-        """The policy, for the fields."""
+        """The policy as values of the fields."""
         policy = asdict(self._lab.library.storage.policy())
         return [*(policy[name] for name, _ in NUMBERS), policy["quota_action"]]
 
     def save(self, *values: Any) -> None:
-        """Apply other values from now on."""
+        """Store the policy of the fields."""
         with_gradio_errors(check_may_delete, self._lab)
         *numbers, quota_action = values
-        given = dict(zip((name for name, _ in NUMBERS), numbers, strict=True))
-        if given["max_takes"] is not None:
-            given["max_takes"] = int(given["max_takes"])
-        policy = with_gradio_errors(Policy, **given, quota_action=quota_action)
+        fields = dict(zip((name for name, _ in NUMBERS), numbers, strict=True))
+        if fields["max_takes"] is not None:
+            fields["max_takes"] = int(fields["max_takes"])
+        policy = with_gradio_errors(Policy, **fields, quota_action=quota_action)
         with_gradio_errors(self._lab.library.storage.set_policy, policy)
         gr.Info("The policy is kept; it is applied every ten minutes.")
 
     def plan(self) -> str:
-        """What a clean-up would do."""
+        """A report of what a clean-up would delete."""
         return cleanup_report(with_gradio_errors(self._lab.library.storage.cleanup))
 
     def clean_up(self, sure: bool, expected: float | None) -> Any:
-        """Clean up if somebody is sure: the report, and the field for a number."""
+        """Clean up if confirmed: the report, and the field for the expected number."""
         if not sure:
             return gr.skip(), gr.skip()
         with_gradio_errors(check_may_delete, self._lab)

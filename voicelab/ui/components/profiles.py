@@ -1,4 +1,4 @@
-"""Profiles and their clips as HTML."""
+"""HTML of profiles and their clips."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Record = Mapping[str, Any]
 
 
 def profile_list(profiles: Sequence[Record]) -> str:
-    """Each profile with its picture and counts."""
+    """A list of profiles with pictures and counts."""
     return render("profiles", profiles=profiles)
 
 
 def sample_list(samples: Sequence[Record]) -> str:
-    """The clips of a profile, to hear and to remove."""
+    """A list of a profile's clips, with players and delete buttons."""
     return render("samples", samples=samples)

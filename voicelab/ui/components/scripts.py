@@ -1,17 +1,17 @@
-"""The page's own CSS and JavaScript, from the files of `ui/static`."""
+"""The page's CSS and JavaScript from `ui/static`."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-__all__ = ["marked", "script", "style"]
+__all__ = ["with_render_mark", "script", "style"]
 
 FOLDER = Path(__file__).parents[1] / "static"
 
 
 def script(*names: str) -> str:
-    """The JavaScript files one after the other, for `js_on_load`, `js` or a script element.
+    """The concatenated JavaScript files, for `js_on_load`, `js` or a script element.
 
     Args:
         *names: of files in `ui/static`, without ".js".
@@ -24,6 +24,6 @@ def style() -> str:
     return (FOLDER / "page.css").read_text(encoding="utf-8")
 
 
-def marked(html: str) -> str:
-    """The HTML with a mark that no other drawing has: `ordered_clicks.js` waits for it."""
+def with_render_mark(html: str) -> str:
+    """The HTML with a unique attribute, from which `ordered_clicks.js` detects a new rendering."""
     return f"<div data-drawn='{time.monotonic_ns()}'>{html}</div>"

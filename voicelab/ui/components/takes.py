@@ -1,4 +1,4 @@
-"""Takes as HTML: a page of the history, the selected ones, a take's chunks and figures."""
+"""HTML of takes: lists, bulk actions, chunks and figures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Record = Mapping[str, Any]
 
 
 def take_list(records: Sequence[Record], searched: bool) -> str:
-    """The takes of a page, or a sentence when there are none.
+    """A page of takes, or a message when there are none.
 
     Args:
         records: of takes, in order.
-        searched: whether filters were set.
+        searched: whether filters are set.
     """
     takes = [(record, _settings(record)) for record in records]
     return render("takes", takes=takes, searched=searched)
@@ -35,7 +35,7 @@ def _settings(record: Record) -> list[str]:
 
 
 def bulk_bar(profiles: Sequence[tuple[str, str]]) -> str:
-    """What can be done with the selected takes; shown by the page when there are some.
+    """Buttons for the selected takes; the page shows them when there is a selection.
 
     Args:
         profiles: (id, name) of each.
@@ -44,12 +44,12 @@ def bulk_bar(profiles: Sequence[tuple[str, str]]) -> str:
 
 
 def chunk_list(chunks: Iterable[Record], again: bool = False) -> str:
-    """Each chunk's time and text; with `again`, a button to have it spoken once more."""
+    """Time and text of each chunk; with `again`, a button to speak it again."""
     return render("chunks", chunks=list(chunks), again=again)
 
 
 def take_facts(record: Record) -> str:
-    """Seed, duration, speed and size of a finished take in a line, and its warnings."""
+    """Seed, duration, speed and size of a finished take, and its warnings."""
     words = [
         f"seed {record['seed']}",
         f"{record['duration']:.1f} s of sound in {record['elapsed_s']:.1f} s",

@@ -1,4 +1,4 @@
-"""HTML from the templates of the page: every value is escaped."""
+"""HTML from Jinja templates, with every value escaped."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FOLDER = Path(__file__).parents[1] / "templates"
 
 
 def clock(seconds: float) -> str:
-    """m:ss.t, for positions in a take."""
+    """Seconds as m:ss.t."""
     minutes, rest = divmod(seconds, 60)
     return f"{int(minutes)}:{rest:04.1f}"
 
 
 def size(size_bytes: float) -> str:
-    """Bytes in the unit that reads best."""
+    """Bytes with a suitable unit."""
     for unit in ("B", "KB", "MB"):
         if size_bytes < 1000:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
@@ -28,7 +28,7 @@ def size(size_bytes: float) -> str:
 
 
 def counted(number: int, word: str) -> str:
-    """The number with the word, in the plural where it belongs."""
+    """The number with the word, in the plural if it is not 1."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 

@@ -1,4 +1,4 @@
-"""A story as HTML: its tracks in time, the selected item, the ways to take it along."""
+"""HTML of a story: its tracks, the selected item, the export links."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMATS = (
 
 
 def timeline(story: Record, selected: str) -> str:
-    """A story's tracks, each item a block at its place in time.
+    """The tracks of a story, with each item at its position in time.
 
     Args:
         story: with its items.
@@ -37,10 +37,10 @@ def timeline(story: Record, selected: str) -> str:
 
 
 def story_item(item: Record) -> str:
-    """What the selected item says, and how long."""
+    """Text and duration of the selected item."""
     return render("story_item", item=item)
 
 
 def story_exports(story: Record) -> str:
-    """A player, and the links to all formats; nothing for a story without items."""
+    """A player and links to all formats; empty for a story without items."""
     return render("story_exports", story=story, formats=FORMATS)

@@ -1,4 +1,4 @@
-"""The versions of a take as HTML, each with its waveform and player."""
+"""HTML of the versions of a take, with waveforms and players."""
 
 from __future__ import annotations
 

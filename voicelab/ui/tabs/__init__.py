@@ -1,3 +1,3 @@
-"""One file a tab; each has `build`."""
+"""One module for each tab; each has `build`."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The Generate tab: text in, a take out, heard while it is being made."""
+"""The Generate tab: speaks a text and plays it while it is made."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ EXAMPLES = [
     "Chapter one.\n\nIt was a bright cold day in April, and the clocks were striking thirteen.",
 ]
 UPDATE_S = 1.0
-"""While more is there already the page changes no more often."""
+"""Minimum seconds between two updates while further pieces are available."""
 
-AHEAD_S = 300.0
-"""Sound enough to listen to until the take is finished; encoding more would only delay it."""
+MAX_AHEAD_S = 300.0
+"""Seconds of audio streamed ahead of playback; encoding more would delay the take."""
 
 
 def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
-    """Lay out the tab in the current block; its inputs."""
+    """Add the tab's components to the current block; its inputs."""
     with gr.Row():
         with gr.Column(scale=3):
             text = gr.Textbox(
@@ -67,27 +67,27 @@ def build(lab: VoiceLab, tab: gr.Tab) -> Controls:
             voice = gr.Dropdown(voice_choices(lab), value="default", label="Voice")
             engine, language, clip, groups, sliders = _voice(lab)
             speed, gap_ms, normalize, seed = _shape(lab)
-    running, based_on, made = gr.State(), gr.State(""), gr.State("")
+    running, based_on, take_id = gr.State(), gr.State(""), gr.State("")
 
     text.change(None, text, count, js=script("text_length"), **HIDDEN)
     _follow_engine(lab, voice, engine, language, clip, groups)
     tab.select(lambda: gr.Dropdown(voice_choices(lab)), None, voice, **HIDDEN)
     shape = [voice, engine, language, clip, seed, speed, gap_ms, normalize]
     inputs = [text, based_on, *shape, *sliders.values()]
-    outputs = [live, whole, summary, chunks, running, stop, result, made]
+    outputs = [live, whole, summary, chunks, running, stop, result, take_id]
     # gradio 6.8 plays a stream a second time only when it was cleared before.
     shown: dict[str, Any] = {"api_visibility": "private", "show_progress_on": whole}
     speak.click(lambda: (None, None), None, [live, whole], **HIDDEN).then(
-        _speaker(lab, list(sliders)), inputs, outputs, **shown
+        _speak_handler(lab, list(sliders)), inputs, outputs, **shown
     )
-    chunks.click(_chunk_speaker(lab), made, outputs[1:], **shown)
-    stop.click(_stopper(lab), running, None, **HIDDEN)
+    chunks.click(_chunk_handler(lab), take_id, outputs[1:], **shown)
+    stop.click(_stop_handler(lab), running, None, **HIDDEN)
     voices = (voice, engine, language, seed)
     return Controls(text, based_on, *voices, speed, gap_ms, normalize, sliders)
 
 
 def _result() -> tuple[gr.Column, gr.Audio, gr.Audio, gr.HTML, gr.HTML]:
-    """Where a take is heard and seen: beside the settings, below the button that makes it."""
+    """The components that show and play a take, below the button that makes it."""
     with gr.Column(visible=False) as result:
         live = gr.Audio(
             label="While it is being made",
@@ -134,38 +134,38 @@ def _voice(lab: VoiceLab) -> tuple[Any, Any, Any, dict[str, Any], dict[tuple[str
 def _shape(lab: VoiceLab) -> tuple[Any, Any, Any, Any]:
     with gr.Row():
         seed = gr.Textbox(label="Seed", placeholder="random", max_length=10, scale=3)
-        die = gr.Button("Roll", elem_classes="vl-tight", scale=1)
+        random_seed = gr.Button("Roll", elem_classes="vl-tight", scale=1)
     with gr.Accordion("Pace and joins", open=False):
         speed = gr.Slider(0.25, 4.0, 1.0, step=0.05, label="Speed (the pitch is kept)")
         gap_ms = gr.Slider(
             0, 2000, lab.settings.gap_ms, step=10, label="Silence between sentences (ms)"
         )
         normalize = gr.Checkbox(False, label="Same loudness for every sentence")
-    die.click(lambda: str(random.randint(0, MAX_SEED)), None, seed, **HIDDEN)
+    random_seed.click(lambda: str(random.randint(0, MAX_SEED)), None, seed, **HIDDEN)
     return speed, gap_ms, normalize, seed
 
 
 def _follow_engine(
     lab: VoiceLab, voice: Any, engine: Any, language: Any, clip: Any, groups: dict[str, Any]
 ) -> None:
-    """What an engine can do is shown with it; a voice brings its engine and language."""
+    """Show what the selected engine supports; a voice selects its engine and language."""
 
-    def follow(name: str, spoken: str | None = None) -> list[Any]:
+    def engine_updates(name: str, spoken: str | None = None) -> list[Any]:
         cloning = gr.Audio(visible=lab.registry.info(name).clones_voices, value=None)
         shown = [gr.Group(visible=owner == name) for owner in groups]
         return [language_choice(lab, name, spoken), cloning, *shown]
 
-    def bring(id: str, chosen: str) -> list[Any]:
+    def choose_voice(id: str, chosen: str) -> list[Any]:
         profile = with_gradio_errors(lab.library.profiles.get, id)
         name = profile["default_engine"] if profile["default_engine"] in groups else chosen
-        return [name, *follow(name, profile["language"])]
+        return [name, *engine_updates(name, profile["language"])]
 
     followers = [language, clip, *groups.values()]
-    engine.input(follow, engine, followers, api_visibility="private")
-    voice.input(bring, [voice, engine], [engine, *followers], api_visibility="private")
+    engine.input(engine_updates, engine, followers, api_visibility="private")
+    voice.input(choose_voice, [voice, engine], [engine, *followers], api_visibility="private")
 
 
-def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
+def _speak_handler(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
     def speak(
         text: str,
         based_on: str,
@@ -188,7 +188,7 @@ def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
         try:
             request = GenerationRequest(
                 text=text,
-                based_on=_base(lab, based_on, seed),
+                based_on=_edited_take(lab, based_on, seed),
                 voice=voice,
                 engine=engine,
                 language=language,
@@ -202,7 +202,7 @@ def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
                 listening=True,
             )
             with lab.stream(request) as take:
-                yield from _shown(lab, take, progress)
+                yield from _updates(lab, take, progress)
         except Cancelled:
             gr.Info("Stopped.")
             yield _update(stop=False)
@@ -212,63 +212,63 @@ def _speaker(lab: VoiceLab, names: list[tuple[str, str]]) -> Any:
     return speak
 
 
-def _base(lab: VoiceLab, id: str, seed: str) -> str | None:
-    """The take that was used again, while its seed still stands in the box."""
+def _edited_take(lab: VoiceLab, id: str, seed: str) -> str | None:
+    """Id of the take that was used again, as long as its seed is unchanged."""
     try:
-        kept = bool(id) and str(lab.history.get(id)["seed"]) == seed.strip()
+        is_unchanged = bool(id) and str(lab.history.get(id)["seed"]) == seed.strip()
     except NotFound:  # deleted meanwhile
         return None
-    return id if kept else None
+    return id if is_unchanged else None
 
 
-def _chunk_speaker(lab: VoiceLab) -> Any:
-    def again(
+def _chunk_handler(lab: VoiceLab) -> Any:
+    def speak_chunk(
         id: str,
         event: gr.EventData,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by its default
     ) -> Iterator[list[Any]]:
         try:
             with lab.regenerate_chunk(id, int(event._data["index"])) as take:
-                for update in _shown(lab, take, progress, live=False):
+                for update in _updates(lab, take, progress, live=False):
                     yield update[1:]  # but for the stream, which is not fed
         except Cancelled:
             yield _update(stop=False)[1:]
         except VoicelabError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    return again
+    return speak_chunk
 
 
-def _seed(typed: str) -> int | None:
-    typed = typed.strip()
-    if not typed:
+def _seed(text: str) -> int | None:
+    text = text.strip()
+    if not text:
         return None
-    if not typed.isascii() or not typed.isdigit():
+    if not text.isascii() or not text.isdigit():
         raise gr.Error("The seed is a whole number, or empty.", print_exception=False)
-    return int(typed)
+    return int(text)
 
 
-def _shown(
+def _updates(
     lab: VoiceLab, take: Take, progress: gr.Progress, live: bool = True
 ) -> Iterator[list[Any]]:
-    """The page's updates while a take is drained, heard meanwhile if `live`."""
+    """Updates of the page while a take is made; with `live`, audio for the stream."""
     done: list[dict[str, Any]] = []
     live = live and _can_stream()
-    heard_s, began = 0.0, time.monotonic()
+    played_s, began = 0.0, time.monotonic()
     yield _update(running=take.request_id, stop=True, result=True)
     progress((0, take.total_chunks), desc="Waiting for the engine", unit="chunks")
-    for pieces in _gathered(take):
+    for pieces in _batched_pieces(take):
         done += [asdict(piece.chunk) for piece in pieces if piece.chunk is not None]
         progress((len(done), take.total_chunks), desc=_remaining(take, len(done)), unit="chunks")
-        heard = np.zeros(0, np.int16)
+        playable = np.zeros(0, np.int16)
         if live:
             pcm = np.concatenate([piece.pcm for piece in pieces])
-            until_s = time.monotonic() - began + AHEAD_S + 2 * (_left_s(take) or 0.0)
-            heard = pcm[: max(0, int((until_s - heard_s) * take.sample_rate))]
-            heard_s += len(heard) / take.sample_rate
-            live = len(heard) == len(pcm)  # nothing after a gap
+            until_s = time.monotonic() - began + MAX_AHEAD_S + 2 * (_left_s(take) or 0.0)
+            playable = pcm[: max(0, int((until_s - played_s) * take.sample_rate))]
+            played_s += len(playable) / take.sample_rate
+            live = len(playable) == len(pcm)  # nothing after a gap
         yield _update(
-            live=wav_bytes(heard, take.sample_rate) if len(heard) else None,
+            live=wav_bytes(playable, take.sample_rate) if len(playable) else None,
             chunks=chunk_list(done),
         )
     record = take.record
@@ -277,14 +277,14 @@ def _shown(
         summary=take_facts(record),
         chunks=chunk_list(record["chunks"], again=True),
         stop=False,
-        made=record["id"],
+        take_id=record["id"],
     )
 
 
-def _gathered(take: Take) -> Iterator[list[Piece]]:
-    """A take's pieces: the first alone, then all that are there already together.
+def _batched_pieces(take: Take) -> Iterator[list[Piece]]:
+    """The pieces of a take: the first alone, then all available ones together.
 
-    An update of the page takes a quarter of a second, in which a quick engine speaks a hundred.
+    An update of the page takes a quarter of a second, in which a fast engine speaks many chunks.
     """
     pieces: list[Piece] = []
     updated = -math.inf
@@ -315,9 +315,9 @@ def _update(
     running: str | None = None,
     stop: bool | None = None,
     result: bool | None = None,
-    made: str | None = None,
+    take_id: str | None = None,
 ) -> list[Any]:
-    """New values in the order of the outputs; what is None stays."""
+    """New values in the order of the outputs; None leaves a value unchanged."""
     plain = [
         gr.skip() if value is None else value for value in (live, whole, summary, chunks, running)
     ]
@@ -325,11 +325,11 @@ def _update(
         *plain,
         gr.skip() if stop is None else gr.Button(interactive=stop),
         gr.skip() if result is None else gr.Column(visible=result),
-        gr.skip() if made is None else made,
+        gr.skip() if take_id is None else take_id,
     ]
 
 
-def _stopper(lab: VoiceLab) -> Any:
+def _stop_handler(lab: VoiceLab) -> Any:
     def stop(request_id: str | None) -> None:
         if request_id:
             try:

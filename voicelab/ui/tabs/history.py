@@ -1,4 +1,4 @@
-"""The History tab: find a take, hear it, use it again."""
+"""The History tab: search takes, play them, use their settings again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voicelab.ui.components import drawer
 from voicelab.ui.components.controls import Controls, engine_choices
 from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
 from voicelab.ui.components.events import HIDDEN
-from voicelab.ui.components.scripts import marked, script
+from voicelab.ui.components.scripts import script, with_render_mark
 from voicelab.ui.components.takes import bulk_bar, take_list
 
 __all__ = ["build"]
@@ -28,7 +28,7 @@ KEYS = (
 
 
 def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None:
-    """Lay out the tab in the current block."""
+    """Add the tab's components to the current block."""
     filters = _filters(lab)
     versions = drawer.build(lab)
     pages, upload = _pages()
@@ -61,7 +61,7 @@ def build(lab: VoiceLab, controls: Controls, tabs: gr.Tabs, tab: gr.Tab) -> None
 
 @dataclass(frozen=True)
 class _Filters:
-    """What the list is narrowed by."""
+    """The components that filter the list."""
 
     search: gr.Textbox
     choices: list[Any]
@@ -73,7 +73,7 @@ class _Filters:
 
 @dataclass(frozen=True)
 class _Pages:
-    """The list, a page of it at a time."""
+    """The list of takes and its paging buttons."""
 
     takes: gr.HTML
     place: gr.HTML
@@ -124,7 +124,7 @@ def _pages() -> tuple[_Pages, gr.UploadButton]:
 
 
 class _Handlers:
-    """What the tab's listeners do; `values` are those of `_Filters.fields`.
+    """Event handlers of the tab; `values` are those of `_Filters.fields`.
 
     Args:
         lab: whose history.
@@ -136,10 +136,10 @@ class _Handlers:
         self._lab, self._controls, self._versions = lab, controls, versions
 
     def show(self, offset: int, *values: Any) -> list[Any]:
-        """A page of the list from `offset` on; the last one when there is none."""
-        words, status, engine, favorite = values
+        """The page of takes from `offset` on, or the last page if there is none."""
+        search, status, engine, favorite = values
         filters = Filters(
-            search=words, status=status or None, engine=engine or None, favorite=favorite or None
+            search=search, status=status or None, engine=engine or None, favorite=favorite or None
         )
         records, total = self._lab.history.list(filters, limit=PAGE_SIZE, offset=offset)
         if not records and total:
@@ -147,7 +147,9 @@ class _Handlers:
         last = offset + len(records)
         names = sorted(self._lab.library.profiles.names().items(), key=lambda pair: pair[1])
         return [
-            marked((bulk_bar(names) if records else "") + take_list(records, filters.any)),
+            with_render_mark(
+                (bulk_bar(names) if records else "") + take_list(records, filters.any)
+            ),
             f"{offset + 1}\u2013{last} of {total:,}" if total else "",
             gr.Button(interactive=offset > 0),
             gr.Button(interactive=last < total),
@@ -155,69 +157,69 @@ class _Handlers:
         ]
 
     def first(self, *values: Any) -> list[Any]:
-        """The newest takes."""
+        """The first page."""
         return self.show(0, *values)
 
     def newer(self, offset: int, *values: Any) -> list[Any]:
-        """One page back."""
+        """The previous page."""
         return self.show(max(0, offset - PAGE_SIZE), *values)
 
     def older(self, offset: int, *values: Any) -> list[Any]:
-        """One page on."""
+        """The next page."""
         return self.show(offset + PAGE_SIZE, *values)
 
     def act(
-        self, at: int, words: str, status: str, engine: str, favorite: bool, event: gr.EventData
+        self, at: int, search: str, status: str, engine: str, favorite: bool, event: gr.EventData
     ) -> list[Any]:
-        """What a button of the list asks for: the list, the tab, the controls, the drawer."""
-        wanted, data = event._data["act"], event._data
+        """Handle a button of the list: values of the list, the tabs, the controls, the drawer."""
+        action, data = event._data["act"], event._data
         opened = [gr.skip() for _ in self._versions.outputs]
         filled = [gr.skip() for _ in self._controls.outputs]
         tab = gr.skip()
         try:
-            if wanted == "reuse":
+            if action == "reuse":
                 record = self._lab.history.get(str(data["id"]))
                 filled = self._controls.values(self._lab, record)
                 tab = gr.Tabs(selected="generate")
-            elif wanted == "open":
+            elif action == "open":
                 opened = self._versions.show(str(data["id"]))
             else:
-                _change(self._lab, wanted, data)
+                _change(self._lab, action, data)
         except VoicelabError as error:
             gr.Warning(str(error))
         listed = [gr.skip()] * 5
-        if wanted not in ("reuse", "open"):
-            listed = self.show(at, words, status, engine, favorite)
+        if action not in ("reuse", "open"):
+            listed = self.show(at, search, status, engine, favorite)
         return [*listed, tab, *filled, *opened]
 
     def import_zip(self, path: str, *values: Any) -> list[Any]:
-        """Add the takes of an archive; the newest takes."""
+        """Import the takes of an archive and show the first page."""
         with Path(path).open("rb") as file:
             records = with_gradio_errors(self._lab.library.archives.import_takes, file)
         gr.Info(f"Imported {len(records)} take{'s' if len(records) > 1 else ''}.")
         return self.first(*values)
 
 
-def _change(lab: VoiceLab, wanted: str, data: dict[str, Any]) -> None:
-    """What a button of a row, or of the selected rows, asks for."""
-    if wanted == "favorite":
+def _change(lab: VoiceLab, action: str, data: dict[str, Any]) -> None:
+    """Perform the action of a button on one take, or on the selected takes."""
+    if action == "favorite":
         lab.history.toggle_favorite(str(data["id"]))
-    elif wanted == "resume":
+    elif action == "resume":
         lab.submit(lab.resume(str(data["id"])))
-    elif wanted == "delete":
+    elif action == "delete":
         check_may_delete(lab)
         lab.library.delete(str(data["id"]))
     else:
-        _change_many(lab, wanted, [str(id) for id in data["ids"]], str(data["value"]))
+        _change_many(lab, action, [str(id) for id in data["ids"]], str(data["value"]))
 
 
-def _change_many(lab: VoiceLab, wanted: str, ids: list[str], value: str) -> None:
-    if wanted == "many-delete":
+def _change_many(lab: VoiceLab, action: str, ids: list[str], value: str) -> None:
+    if action == "many-delete":
         check_may_delete(lab)
         lab.library.delete_many(ids)
-    elif wanted == "many-favorite":
+    elif action == "many-favorite":
         lab.history.change_many(ids, is_favorited=True)
-    elif wanted == "many-tag":
+    elif action == "many-tag":
         lab.history.change_many(ids, add_tags=[value])
-    elif wanted == "many-move":
+    elif action == "many-move":
         lab.history.change_many(ids, profile_id=value)

@@ -1,4 +1,4 @@
-"""The Stats tab: what was made, how fast, what runs now, what it takes."""
+"""The Stats tab: totals, plots, storage, and running requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIVE = ["request", "status", "progress", "step", "engine", "source", "text"]
 
 
 def build(lab: VoiceLab, tab: gr.Tab) -> None:
-    """Lay out the tab in the current block."""
+    """Add the tab's components to the current block."""
     totals = gr.HTML(padding=False)
     with gr.Row():
         days = gr.BarPlot(None, x="day", y="takes", title="Takes per day", height=240, sort=None)
@@ -46,20 +46,20 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
     live = gr.Dataframe(headers=LIVE, interactive=False, wrap=True, show_label=False)
     timer = gr.Timer(LIVE_POLL_S, active=False)
 
-    def numbers() -> list[Any]:
+    def refresh() -> list[Any]:
         frame = _takes(lab)
-        drawn = (_per_day, _per_engine, _per_voice, _speed)
-        return [_cards(lab), *(_bars(count(frame)) for count in drawn), *_space(lab)]
+        counters = (_per_day, _per_engine, _per_voice, _speed)
+        return [_cards(lab), *(_bars(count(frame)) for count in counters), *_space(lab)]
 
     plots = [days, engines, voices, factors, space, owners, ages]
-    tab.select(numbers, None, [totals, *plots], **HIDDEN)
+    tab.select(refresh, None, [totals, *plots], **HIDDEN)
     tab.select(cleanup.show, None, cleanup.outputs, **HIDDEN)
     tab.select(lambda: (_requests(lab), gr.Timer(active=True)), None, [live, timer], **HIDDEN)
     timer.tick(lambda: (_requests(lab), _cards(lab)), None, [live, totals], **HIDDEN)
 
 
 def _takes(lab: VoiceLab) -> pandas.DataFrame:
-    """What the plots need of all takes."""
+    """The columns of all takes that the plots need."""
     frame = lab.history.to_pandas(columns=COLUMNS)
     frame["voice"] = frame["profile_id"].map(lab.library.profiles.names()).fillna("Unassigned")
     for name in ("duration", "real_time_factor"):
@@ -95,7 +95,7 @@ def _space(lab: VoiceLab) -> list[gr.BarPlot]:
 
 
 def _bars(frame: pandas.DataFrame) -> gr.BarPlot:
-    """From zero: the plot's own axis begins at the least value and hides a single bar."""
+    """A bar plot with an axis from zero; Gradio's axis starts at the smallest value."""
     highest = float(frame.iloc[:, 1].max()) if len(frame) else 1.0
     return gr.BarPlot(frame, y_lim=[0.0, highest * 1.1 or 1.0])
 
@@ -120,7 +120,7 @@ def _speed(frame: pandas.DataFrame) -> pandas.DataFrame:
 
 
 def _requests(lab: VoiceLab) -> list[list[str]]:
-    """Running ones first, then the newest finished ones."""
+    """Rows of the running requests, then of the latest finished ones."""
     ended = lab.status.history(10)["request_history"]
     return [
         [

@@ -1,4 +1,4 @@
-"""The Stories tab: a script becomes a dialogue, takes are laid out in time."""
+"""The Stories tab: speaks scripts as dialogues and arranges takes on tracks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from voicelab.lab import VoiceLab
 from voicelab.library import Filters
 from voicelab.ui.components.errors import check_may_delete, with_gradio_errors
 from voicelab.ui.components.events import HIDDEN
-from voicelab.ui.components.scripts import marked, script
+from voicelab.ui.components.scripts import script, with_render_mark
 from voicelab.ui.components.timeline import story_exports, story_item, timeline
 
 __all__ = ["build"]
@@ -26,10 +26,10 @@ SCRIPT = "Anna: Did you hear that?\nBen: It was only the wind."
 
 
 def build(lab: VoiceLab, tab: gr.Tab) -> None:
-    """Lay out the tab in the current block."""
+    """Add the tab's components to the current block."""
     picker = _picker()
     with gr.Column(visible=False) as opened:
-        lanes = gr.HTML(
+        tracks = gr.HTML(
             "",
             js_on_load=script("ordered_clicks", "timeline"),
             elem_id="vl-timeline",
@@ -39,14 +39,14 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         item = _item()
         spoken, added = _script(), _added_take()
     buttons = list(item.buttons.values())
-    shown = [picker.story, opened, lanes, exports, added.take, *item.outputs, *buttons]
+    shown = [picker.story, opened, tracks, exports, added.take, *item.outputs, *buttons]
     handlers = _Handlers(lab)
-    tab.select(handlers.arrive, [picker.story, item.chosen], shown, **HIDDEN)
+    tab.select(handlers.open_tab, [picker.story, item.chosen], shown, **HIDDEN)
     _listen_for_stories(handlers, picker, shown)
-    _listen_for_items(handlers, picker.story, lanes, item, shown)
+    _listen_for_items(handlers, picker.story, tracks, item, shown)
     added.add.click(handlers.add, [picker.story, added.take], shown, **HIDDEN)
-    added.drop.click(
-        handlers.drop,
+    added.delete.click(
+        handlers.delete,
         [picker.story, gr.Checkbox(False, visible=False)],
         shown,
         js="(id) => [id, confirm('Delete this story? Its takes stay.')]",
@@ -58,19 +58,19 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         [picker.story, spoken.lines],
         [*shown, running, spoken.stop],
         api_visibility="private",
-        show_progress_on=lanes,
+        show_progress_on=tracks,
     )
     spoken.stop.click(speaker.stop, running, None, **HIDDEN)
 
 
 @dataclass(frozen=True)
 class _Picker:
-    """Which story, and where others come from."""
+    """The components that select, create and import a story."""
 
     story: gr.Dropdown
     name: gr.Textbox
     make: gr.Button
-    bring: gr.UploadButton
+    upload: gr.UploadButton
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class _Item:
 
     panel: gr.Column
     chosen: gr.State
-    words: gr.HTML
+    text: gr.HTML
     start: gr.Number
     track: gr.Number
     trim_start: gr.Number
@@ -98,12 +98,12 @@ class _Item:
 
     @property
     def outputs(self) -> list[Any]:
-        return [self.panel, self.chosen, self.words, *self.fields]
+        return [self.panel, self.chosen, self.text, *self.fields]
 
 
 @dataclass(frozen=True)
 class _Script:
-    """The script of a dialogue."""
+    """The components for a dialogue's script."""
 
     lines: gr.Textbox
     speak: gr.Button
@@ -112,11 +112,11 @@ class _Script:
 
 @dataclass(frozen=True)
 class _AddedTake:
-    """A take to add, and the button that deletes the story."""
+    """The components that add a take, and the button that deletes the story."""
 
     take: gr.Dropdown
     add: gr.Button
-    drop: gr.Button
+    delete: gr.Button
 
 
 def _picker() -> _Picker:
@@ -124,16 +124,16 @@ def _picker() -> _Picker:
         story = gr.Dropdown([], label="Story", scale=3)
         name = gr.Textbox(label="New story", placeholder="its name", max_length=100, scale=2)
         make = gr.Button("Make", size="sm", elem_classes="vl-tight", scale=0)
-        bring = gr.UploadButton(
+        upload = gr.UploadButton(
             "Import", file_types=[".zip"], size="sm", elem_classes="vl-tight", scale=0
         )
-    return _Picker(story, name, make, bring)
+    return _Picker(story, name, make, upload)
 
 
 def _item() -> _Item:
     chosen = gr.State("")
     with gr.Column(visible=False, elem_id="vl-item") as panel:
-        words = gr.HTML("", padding=False)
+        text = gr.HTML("", padding=False)
         with gr.Row():
             names = ("Start (ms)", "Track", "Trim the start (ms)", "Trim the end (ms)")
             start, track, trim_start, trim_end = (
@@ -145,11 +145,11 @@ def _item() -> _Item:
             fade_out = gr.Number(0, label="Fade out (ms)", minimum=0, precision=0, min_width=120)
             version = gr.Dropdown([("The default", "")], value="", label="Version")
     times = (start, track, trim_start, trim_end)
-    return _Item(panel, chosen, words, *times, volume, fade_in, fade_out, version, _buttons())
+    return _Item(panel, chosen, text, *times, volume, fade_in, fade_out, version, _buttons())
 
 
 def _buttons() -> dict[str, gr.Button]:
-    """By what `_change` calls them."""
+    """The buttons of an item, by the names of their actions in `_change`."""
     with gr.Row():
         return {
             "save": gr.Button("Save", size="sm", variant="primary", visible=False),
@@ -176,22 +176,22 @@ def _added_take() -> _AddedTake:
     with gr.Row():
         take = gr.Dropdown([], label="A take of the history", scale=4)
         add = gr.Button("Add", size="sm", elem_classes="vl-tight", scale=0)
-        drop = gr.Button("Delete the story", size="sm", scale=0, min_width=130)
-    return _AddedTake(take, add, drop)
+        delete = gr.Button("Delete the story", size="sm", scale=0, min_width=130)
+    return _AddedTake(take, add, delete)
 
 
 def _listen_for_stories(handlers: _Handlers, picker: _Picker, shown: list[Any]) -> None:
     picker.story.input(handlers.show, picker.story, shown, **HIDDEN)
     picker.make.click(handlers.make, picker.name, [*shown, picker.name], **HIDDEN)
-    picker.bring.upload(handlers.import_zip, picker.bring, shown, api_visibility="private")
+    picker.upload.upload(handlers.import_zip, picker.upload, shown, api_visibility="private")
 
 
 def _listen_for_items(
-    handlers: _Handlers, story: gr.Dropdown, lanes: gr.HTML, item: _Item, shown: list[Any]
+    handlers: _Handlers, story: gr.Dropdown, tracks: gr.HTML, item: _Item, shown: list[Any]
 ) -> None:
-    """In the order of the clicks: "Save", then "Split"."""
+    """Add listeners that run one at a time, so that "Save" then "Split" keeps its order."""
     ordered = dict(HIDDEN) | {"concurrency_id": "story", "concurrency_limit": 1}
-    lanes.click(handlers.act, story, shown, trigger_mode="multiple", **ordered)
+    tracks.click(handlers.act, story, shown, trigger_mode="multiple", **ordered)
     for action, button in item.buttons.items():
         button.click(
             partial(handlers.work, action),
@@ -202,7 +202,7 @@ def _listen_for_items(
 
 
 class _Handlers:
-    """What the tab's listeners do; they give the values of `_shown`.
+    """Event handlers of the tab; they return the values of `_tab_values`.
 
     Args:
         lab: whose stories.
@@ -212,51 +212,51 @@ class _Handlers:
         self._lab = lab
 
     def show(self, id: str | None, chosen: str = "") -> list[Any]:
-        """A story and its selected item."""
-        return _shown(self._lab, id, chosen)
+        """Show a story and its selected item."""
+        return _tab_values(self._lab, id, chosen)
 
-    def arrive(self, id: str | None, chosen: str = "") -> list[Any]:
-        """The same, when the tab is opened."""
-        return _arrived(self._lab, id, chosen)
+    def open_tab(self, id: str | None, chosen: str = "") -> list[Any]:
+        """As `show`, when the tab is opened."""
+        return _opened_values(self._lab, id, chosen)
 
     def work(self, action: str, id: str, chosen: str, *values: Any) -> list[Any]:
-        """What a button of the item asks for."""
-        left = with_gradio_errors(_change, self._lab, id, chosen, action, *values)
-        return self.show(id, left)
+        """Perform the action of an item's button."""
+        selected = with_gradio_errors(_change, self._lab, id, chosen, action, *values)
+        return self.show(id, selected)
 
     def act(self, id: str, event: gr.EventData) -> list[Any]:
-        """What a click or a key on the timeline asks for."""
+        """Handle a click or key on the timeline."""
         data, stories = event._data, self._lab.library.stories
-        wanted, chosen = data["act"], str(data["id"])
-        if wanted == "move":
+        action, chosen = data["act"], str(data["id"])
+        if action == "move":
             fields = {"start_time_ms": int(data["start"]), "track": int(data["track"])}
             with_gradio_errors(stories.change_item, id, chosen, **fields)
-        elif wanted == "nudge":
+        elif action == "nudge":
             with_gradio_errors(stories.nudge, id, chosen, int(data["ms"]), int(data["tracks"]))
-        elif wanted == "remove":
+        elif action == "remove":
             return self.work("remove", id, chosen)
         return self.show(id, chosen)
 
     def make(self, name: str) -> list[Any]:
-        """A new story; its name's field is emptied."""
-        made = with_gradio_errors(self._lab.library.stories.create, name)
-        return [*self.arrive(made["id"]), ""]
+        """Create a story and empty the field with its name."""
+        created = with_gradio_errors(self._lab.library.stories.create, name)
+        return [*self.open_tab(created["id"]), ""]
 
     def import_zip(self, path: str) -> list[Any]:
-        """The story of an archive."""
+        """Import the story of an archive."""
         with Path(path).open("rb") as file:
-            made = with_gradio_errors(self._lab.library.archives.import_story, file)
-        return self.show(made["id"])
+            created = with_gradio_errors(self._lab.library.archives.import_story, file)
+        return self.show(created["id"])
 
     def add(self, id: str, take: str | None) -> list[Any]:
-        """Put a take at the end, and select it."""
+        """Add a take at the end, and select it."""
         if not take:
             raise gr.Error("Choose a take first.", print_exception=False)
         item = with_gradio_errors(self._lab.library.stories.add_item, id, take)
         return self.show(id, item["id"])
 
-    def drop(self, id: str, sure: bool) -> list[Any]:
-        """Delete the story, if somebody is sure."""
+    def delete(self, id: str, sure: bool) -> list[Any]:
+        """Delete the story, if confirmed."""
         if not sure:
             return self.show(id)
         with_gradio_errors(check_may_delete, self._lab)
@@ -265,7 +265,7 @@ class _Handlers:
 
 
 def _change(lab: VoiceLab, id: str, chosen: str, action: str, *values: Any) -> str:
-    """Do what a button asks for; the item that is selected afterwards."""
+    """Perform the action of a button; the id of the item selected afterwards."""
     if action == "remove":
         check_may_delete(lab)
         lab.library.stories.remove_item(id, chosen)
@@ -293,11 +293,11 @@ def _change(lab: VoiceLab, id: str, chosen: str, action: str, *values: Any) -> s
 
 
 class Speaker:
-    """Speaks scripts, each until it is stopped by the word that `speak` gave for it.
+    """Speaks scripts; each has a token with which it can be stopped.
 
     Args:
         lab: whose stories.
-        size: how many values `_shown` gives.
+        size: number of values of `_tab_values`.
     """
 
     def __init__(self, lab: VoiceLab, size: int):
@@ -311,13 +311,13 @@ class Speaker:
         script: str,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio finds it by its default
     ) -> Iterator[list[Any]]:
-        """What the tab shows, the word, and whether there is something to stop."""
+        """Speak a script: values of the tab, the token, and the stop button."""
         lines = parse_script(script)
         progress((0, len(lines)), unit="lines")
-        dialogue, word = Dialogue(self._lab, id, lines, source="ui"), secrets.token_hex(8)
-        self._dialogues[word] = dialogue
+        dialogue, token = Dialogue(self._lab, id, lines, source="ui"), secrets.token_hex(8)
+        self._dialogues[token] = dialogue
         try:
-            yield [*self._skipped, word, gr.Button(interactive=True)]
+            yield [*self._skipped, token, gr.Button(interactive=True)]
             dialogue.speak(lambda *done: progress(done, unit="lines"))
         except Cancelled:
             gr.Info("Stopped.")
@@ -325,17 +325,17 @@ class Speaker:
             yield [*self._skipped, "", gr.Button(interactive=False)]
             raise gr.Error(str(error), print_exception=False, duration=None) from error
         finally:
-            del self._dialogues[word]
-        yield [*_shown(self._lab, id, ""), "", gr.Button(interactive=False)]
+            del self._dialogues[token]
+        yield [*_tab_values(self._lab, id, ""), "", gr.Button(interactive=False)]
 
-    def stop(self, word: str) -> None:
-        """Nothing happens to what has ended."""
-        if dialogue := self._dialogues.get(word):
+    def stop(self, token: str) -> None:
+        """Stop the script with this token, unless it has ended."""
+        if dialogue := self._dialogues.get(token):
             dialogue.cancel()
 
 
-def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
-    """Everything the tab shows of a story, and of the selected item."""
+def _tab_values(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
+    """Values of all outputs of the tab, for a story and its selected item."""
     stories = [(story["name"], story["id"]) for story in lab.library.stories.list()]
     known = {value for _, value in stories}
     id = id if id in known else next((value for _, value in stories), None)
@@ -349,7 +349,7 @@ def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
     return [
         picker,
         gr.Column(visible=True),
-        marked(timeline(story, chosen)),
+        with_render_mark(timeline(story, chosen)),
         story_exports(story),
         gr.Dropdown(_takes(lab), value=None),
         *_selected(lab, item),
@@ -357,12 +357,15 @@ def _shown(lab: VoiceLab, id: str | None, chosen: str) -> list[Any]:
     ]
 
 
-def _arrived(lab: VoiceLab, id: str | None, chosen: str = "") -> list[Any]:
-    """The same, hiding nothing: gradio 6.8 never shows again what it was told to hide undrawn."""
+def _opened_values(lab: VoiceLab, id: str | None, chosen: str = "") -> list[Any]:
+    """As `_tab_values`, without hiding anything.
+
+    Gradio 6.8 cannot show a component that was hidden before its first render.
+    """
     # With none, this answer may come after that to "Make", whose story it does not know.
-    is_silent = id is None and not lab.library.stories.list()
-    values = _shown(lab, id, chosen)
-    if is_silent:
+    is_empty = id is None and not lab.library.stories.list()
+    values = _tab_values(lab, id, chosen)
+    if is_empty:
         return [gr.skip()] * len(values)
     return [gr.skip() if getattr(value, "visible", True) is False else value for value in values]
 

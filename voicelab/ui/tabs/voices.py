@@ -1,4 +1,4 @@
-"""The Voices tab: profiles, made from clips, changed, taken elsewhere."""
+"""The Voices tab: profiles with their clips, import and export."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Values = list[Any]
 
 @dataclass(frozen=True)
 class _Form:
-    """The fields of one profile."""
+    """The fields of a profile."""
 
     name: gr.Textbox
     description: gr.Textbox
@@ -46,11 +46,11 @@ class _Clip:
 
 
 def build(lab: VoiceLab, tab: gr.Tab) -> None:
-    """Lay out the tab in the current block."""
+    """Add the tab's components to the current block."""
     profiles = gr.HTML("", js_on_load=script("voices"), elem_id="vl-profiles", padding=False)
     with gr.Row():
         new = gr.Button("New voice", size="sm", variant="primary")
-        bring = gr.UploadButton("Import a voice (ZIP)", file_types=[".zip"], size="sm")
+        upload = gr.UploadButton("Import a voice (ZIP)", file_types=[".zip"], size="sm")
     with gr.Column(visible=False, elem_id="vl-profile") as editor:
         form = _form(lab)
         with gr.Row():
@@ -74,11 +74,11 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
         api_visibility="private",
     )
     clip.picture.upload(handlers.set_picture, [opened, clip.picture], shown, **HIDDEN)
-    bring.upload(handlers.import_zip, bring, shown, api_visibility="private")
+    upload.upload(handlers.import_zip, upload, shown, api_visibility="private")
 
 
 class _Handlers:
-    """What the tab's listeners do; all but `list` give the values of `_shown`.
+    """Event handlers of the tab; all but `list` return the values of `_tab_values`.
 
     Args:
         lab: whose profiles.
@@ -88,30 +88,30 @@ class _Handlers:
         self._lab = lab
 
     def list(self) -> str:
-        """The list alone."""
+        """The list of profiles."""
         return profile_list(self._lab.library.profiles.list())
 
     def show(self, id: str = "") -> Values:
-        """The list and the opened profile, none when it is closed."""
-        return _shown(self._lab, id, False)
+        """The list and the opened profile; none for an empty id."""
+        return _tab_values(self._lab, id, False)
 
     def new(self) -> Values:
         """An empty form."""
-        return _shown(self._lab, "", True)
+        return _tab_values(self._lab, "", True)
 
     def save(self, id: str, *values: Any) -> Values:
-        """Change the opened profile, or make one."""
+        """Change the opened profile, or create one."""
         profiles, fields = self._lab.library.profiles, _fields(self._lab, *values)
-        made = (
+        saved = (
             with_gradio_errors(profiles.update, id, fields)
             if id
             else with_gradio_errors(profiles.create, **fields)
         )
-        gr.Info(f"{made['name']} is kept." if id else f"{made['name']} is made: add a clip.")
-        return self.show(made["id"])
+        gr.Info(f"{saved['name']} is kept." if id else f"{saved['name']} is made: add a clip.")
+        return self.show(saved["id"])
 
     def act(self, event: gr.EventData) -> Values:
-        """What a button of the list asks for."""
+        """Handle a button of the list."""
         id = str(event._data["id"])
         if event._data["act"] == "edit":
             return self.show(id)
@@ -120,21 +120,21 @@ class _Handlers:
         return self.show()
 
     def delete_sample(self, id: str, event: gr.EventData) -> Values:
-        """Remove a clip of the opened profile."""
+        """Delete a clip of the opened profile."""
         with_gradio_errors(check_may_delete, self._lab)
         with_gradio_errors(self._lab.library.profiles.delete_sample, str(event._data["id"]))
         return self.show(id)
 
-    def add_clip(self, id: str, path: str | None, said: str) -> Values:
-        """Add a clip; its fields are emptied."""
+    def add_clip(self, id: str, path: str | None, transcript: str) -> Values:
+        """Add a clip and empty its fields."""
         if path is None or not id:
             missing = "Choose or record a clip first." if id else "Save the voice first."
             raise gr.Error(missing, print_exception=False)
-        with_gradio_errors(self._lab.library.profiles.add_sample, id, Path(path), said)
+        with_gradio_errors(self._lab.library.profiles.add_sample, id, Path(path), transcript)
         return [*self.show(id), None, ""]
 
     def set_picture(self, id: str, path: str) -> Values:
-        """Show a picture beside the name."""
+        """Set the picture of the opened profile."""
         if not id:
             raise gr.Error("Save the voice first.", print_exception=False)
         set_avatar = self._lab.library.profiles.set_avatar
@@ -142,10 +142,10 @@ class _Handlers:
         return self.show(id)
 
     def import_zip(self, path: str) -> Values:
-        """Add the profile of an archive, and open it."""
+        """Import the profile of an archive, and open it."""
         with Path(path).open("rb") as file:
-            made = with_gradio_errors(self._lab.library.archives.import_profile, file)
-        return self.show(made["id"])
+            saved = with_gradio_errors(self._lab.library.archives.import_profile, file)
+        return self.show(saved["id"])
 
 
 def _clip() -> _Clip:
@@ -184,14 +184,14 @@ def _fields(
     return fields
 
 
-def _shown(lab: VoiceLab, id: str, making: bool) -> list[Any]:
+def _tab_values(lab: VoiceLab, id: str, is_new: bool) -> list[Any]:
     """Values of the list, the opened profile, the editor and its fields."""
-    everyone = {profile["id"]: profile for profile in lab.library.profiles.list()}
-    opened = everyone.get(id)
-    listed = profile_list(list(everyone.values()))
+    profiles = {profile["id"]: profile for profile in lab.library.profiles.list()}
+    opened = profiles.get(id)
+    listed = profile_list(list(profiles.values()))
     if opened is None:
         fields = ["", "", "en", "", gr.Dropdown(_presets(lab, None), value="")]
-        return [listed, "", gr.Column(visible=making), "", *fields]
+        return [listed, "", gr.Column(visible=is_new), "", *fields]
     chain = opened["effects_chain"]
     preset = next(
         (p["id"] for p in lab.library.presets.list() if p["effects_chain"] == chain), "own"
