@@ -136,8 +136,8 @@ def voice(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def held(lab: VoiceLab) -> Iterator[threading.Event]:
-    """The tone engine speaks nothing, but ends what is cancelled, until the event or this end."""
+def blocked_engine(lab: VoiceLab) -> Iterator[threading.Event]:
+    """Block the tone engine until the event is set or the block ends; cancelling still works."""
     free = threading.Event()
 
     def work(index: int, cancelled: Callable[[int], bool]) -> bool:
@@ -156,10 +156,10 @@ def held(lab: VoiceLab) -> Iterator[threading.Event]:
 
 
 @contextmanager
-def held_after_first(lab: VoiceLab) -> Iterator[threading.Event]:
+def blocked_after_first_chunk(lab: VoiceLab) -> Iterator[threading.Event]:
     """The tone engine speaks one chunk, and the others once the event is set or this ends."""
     spoken: list[int] = []
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         engine: Any = lab.registry.engine("tone")
         hold = engine._work
 
@@ -171,15 +171,15 @@ def held_after_first(lab: VoiceLab) -> Iterator[threading.Event]:
         yield free
 
 
-def free_when_heard(lab: VoiceLab, free: threading.Event) -> None:
-    """Let the engine speak once somebody has heard the lab's status as it is, and listens on."""
+def unblock_when_subscribed(lab: VoiceLab, free: threading.Event) -> None:
+    """Set the event once somebody subscribes to the lab's status."""
     status: Any = lab.status
     subscribe = status.subscribe
 
-    def subscribed(told: Callable[[], None]) -> Callable[[], None]:
-        leave = subscribe(told)
+    def subscribed(callback: Callable[[], None]) -> Callable[[], None]:
+        unsubscribe = subscribe(callback)
         free.set()
-        return leave
+        return unsubscribe
 
     status.subscribe = subscribed
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import held, write_clip
+from tests.conftest import blocked_engine, write_clip
 from voicelab.cli import main
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
@@ -24,7 +24,7 @@ CHAIN = [{"type": "reverb", "params": {"room_size": 0.7}}]
 
 
 @pytest.fixture
-def full(lab: VoiceLab, tmp_path: Path) -> dict[str, Any]:
+def recorded(lab: VoiceLab, tmp_path: Path) -> dict[str, Any]:
     """A take with two versions, a profile with a clip; the files of each."""
     take = lab.generate(TEXT, progress=False).id
     version = lab.library.versions.apply(take, CHAIN)
@@ -46,7 +46,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def test_a_sound_folder_is_well_and_stays_as_it_is(
-    lab: VoiceLab, full: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    lab: VoiceLab, recorded: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = contents(lab.settings.data_dir)
     code, report = checked(lab, capsys)
@@ -86,32 +86,32 @@ def _faster(path: Path) -> None:
 )
 def test_what_does_not_fit_is_told_by_its_take(
     lab: VoiceLab,
-    full: dict[str, Any],
+    recorded: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
     which: str,
     harm: Callable[[Path], None],
     words: str,
 ) -> None:
-    harm(lab.library.files.target(full[which]))
+    harm(lab.library.files.target(recorded[which]))
     code, report = checked(lab, capsys)
     (misfit,) = report["misfits"]
-    assert code == 1 and words in misfit["what"] and misfit["path"] == full[which]
-    assert misfit["id"] == full["profile" if which == "clip" else "take"]
+    assert code == 1 and words in misfit["what"] and misfit["path"] == recorded[which]
+    assert misfit["id"] == recorded["profile" if which == "clip" else "take"]
     assert misfit["text"] == ("" if which == "clip" else TEXT)
 
 
 def test_records_that_name_each_other_wrongly_are_told(
-    lab: VoiceLab, full: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    lab: VoiceLab, recorded: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = lab.generate(TEXT, progress=False).id
     third = lab.generate(TEXT, progress=False).id
     lab.library.store.patch("generations", other, {"active_version_id": "none"})
-    lab.library.store.patch("generations", third, {"audio_path": full["clean"]})
-    lab.library.store.delete("generations", full["take"])
+    lab.library.store.patch("generations", third, {"audio_path": recorded["clean"]})
+    lab.library.store.delete("generations", recorded["take"])
     code, report = checked(lab, capsys)
-    told = sorted((misfit["kind"], misfit["id"], misfit["what"]) for misfit in report["misfits"])
-    gone = ("version", full["take"], "its take is not in the records")
-    assert code == 1 and told == sorted(
+    found = sorted((misfit["kind"], misfit["id"], misfit["what"]) for misfit in report["misfits"])
+    gone = ("version", recorded["take"], "its take is not in the records")
+    assert code == 1 and found == sorted(
         [
             gone,
             gone,
@@ -134,7 +134,7 @@ def test_the_file_of_another_take_in_place_of_one_is_told(
 
 
 def test_a_file_that_nothing_names_is_told(
-    lab: VoiceLab, full: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    lab: VoiceLab, recorded: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     orphan = lab.library.files.root / "generations" / "nobody.wav"
     orphan.write_bytes(b"x")
@@ -144,9 +144,9 @@ def test_a_file_that_nothing_names_is_told(
 
 
 def test_what_is_being_made_and_what_failed_fit(
-    lab: VoiceLab, full: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    lab: VoiceLab, recorded: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with held(lab):
+    with blocked_engine(lab):
         record = lab.submit(GenerationRequest(TEXT))
         assert checked(lab, capsys)[0] == 0
         lab.cancel(record["request_id"])
@@ -154,7 +154,7 @@ def test_what_is_being_made_and_what_failed_fit(
 
 
 def test_it_reads_the_folder_of_an_app_that_runs(
-    lab: VoiceLab, full: dict[str, Any], tmp_path: Path
+    lab: VoiceLab, recorded: dict[str, Any], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "voicelab", "check-takes", "--data-dir"]
     for folder, code, words in (

@@ -21,8 +21,8 @@ def command(folder: Path, *words: str) -> int:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    kept = (path for path in folder.iterdir() if path.name not in ("owner.txt", "db.lock"))
-    return {path.name: path.read_bytes() for path in kept}
+    before = (path for path in folder.iterdir() if path.name not in ("owner.txt", "db.lock"))
+    return {path.name: path.read_bytes() for path in before}
 
 
 def damaged(opened: Opened, folder: Path) -> None:
@@ -46,8 +46,8 @@ def test_check_fails_and_names_what_is_damaged(opened: Opened, tmp_path, capsys)
     damaged(opened, tmp_path)
     before = contents(tmp_path)
     assert command(tmp_path, "check") == 1
-    told = capsys.readouterr().out
-    assert "commit 3" in told and "damaged line" in told
+    output = capsys.readouterr().out
+    assert "commit 3" in output and "damaged line" in output
     assert contents(tmp_path) == before
 
 
@@ -67,8 +67,8 @@ def test_repair_keeps_what_is_whole_and_the_rest_aside(opened: Opened, tmp_path,
     assert command(tmp_path, "repair", "--dry-run") == 0
     assert contents(tmp_path) == before and "would keep: 4" in capsys.readouterr().out
     assert command(tmp_path, "repair") == 0
-    told = capsys.readouterr().out
-    assert "kept: 4 records" in told and "lost: 1 commits: 3" in told
+    output = capsys.readouterr().out
+    assert "kept: 4 records" in output and "lost: 1 commits: 3" in output
     for name, content in before.items():
         (copy,) = tmp_path.glob(f"{name}.damaged-*")
         assert copy.read_bytes() == content
@@ -104,18 +104,18 @@ def test_repair_pours_no_table_into_another(
     fill(store, 3)
     for id in ("first", "second"):
         store.insert("u", {"id": id, "created_at": id})
-    kept = {"t": ids(store), "u": ids(store, "u")}
+    before = {"t": ids(store), "u": ids(store, "u")}
     store.close()
     path = tmp_path / "db.json"
     path.write_bytes(path.read_bytes().replace(border, after))
     assert command(tmp_path, "repair") == 0
-    told = re.search(
+    output = re.search(
         r"lost: db.json: the name of a table, .* (unnamed-\d+)", capsys.readouterr().out
     )
-    assert told
-    kept[told[1]] = kept.pop(name)
+    assert output
+    before[output[1]] = before.pop(name)
     store = opened()
-    assert {table: ids(store, table) for table in store.tables()} == kept
+    assert {table: ids(store, table) for table in store.tables()} == before
 
 
 def test_repair_numbers_what_has_no_number(opened: Opened, tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_repair_with_a_broken_first_line_and_a_lost_base(opened: Opened, tmp_pat
     journal.write_bytes(b"x" + journal.read_bytes()[1:])
     (tmp_path / "db.json").unlink()
     assert command(tmp_path, "repair") == 0
-    told = capsys.readouterr().out
-    assert "first line is damaged" in told and "db.json is gone" in told
+    output = capsys.readouterr().out
+    assert "first line is damaged" in output and "db.json is gone" in output
     assert ids(opened()) == ["i0", "i1", "i2"]
 
 
@@ -182,13 +182,13 @@ def test_a_full_disk_is_one_sentence(
     if word == "repair":
         path.write_bytes(path.read_bytes()[:-9])
     before = contents(tmp_path)
-    monkeypatch.setattr(System, "write", full)
+    monkeypatch.setattr(System, "write", disk_full)
     assert command(tmp_path, word) == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("voicelab: The disk is full")
     assert contents(tmp_path) == before
 
 
-def full(*_: object) -> None:
+def disk_full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "full")
 
 
@@ -247,17 +247,17 @@ def test_a_backup_keeps_the_newest(opened: Opened, tmp_path: Path, capsys) -> No
     mine = folder / "db-before the move.backup.json"
     mine.write_text("{}")
 
-    def made(*words: str) -> list[str]:
+    def backups(*words: str) -> list[str]:
         assert command(tmp_path, "backup", "--to", str(folder), *words) == 0
         return sorted(path.name for path in folder.iterdir() if path != mine)
 
     for _ in range(3):
-        three = made()
-    assert made("--keep", "2", "--dry-run") == three
+        three = backups()
+    assert backups("--keep", "2", "--dry-run") == three
     assert capsys.readouterr().out.count("would remove: ") == 2
-    two = made("--keep", "2")
+    two = backups("--keep", "2")
     assert two[0] == three[2] and len(two) == 2
-    assert made("--keep", "9")[:2] == two and len(made("--keep", "1")) == 1
+    assert backups("--keep", "9")[:2] == two and len(backups("--keep", "1")) == 1
     assert mine.exists()
 
 
@@ -283,7 +283,7 @@ def test_a_backup_that_fails_removes_none(
     fill(opened(), 1)
     assert command(tmp_path, "backup") == 0
     before = contents(tmp_path)
-    monkeypatch.setattr(System, "write", full)
+    monkeypatch.setattr(System, "write", disk_full)
     assert command(tmp_path, "backup", "--keep", "1") == 1
     assert contents(tmp_path) == before
 

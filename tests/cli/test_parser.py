@@ -13,14 +13,14 @@ from voicelab.cli.main import COMMANDS, main
 from voicelab.settings import GROUPS, Settings
 
 
-def helped(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit) as ended:
         main([*words, "--help"])
     assert ended.value.code == 0
     return capsys.readouterr().out
 
 
-def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+def error_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     with pytest.raises(SystemExit) as ended:
         main(list(words))
     assert ended.value.code == 2
@@ -29,7 +29,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 @pytest.fixture
-def served() -> Any:
+def serve_calls() -> Any:
     """The settings that `serve` was run with; nothing is served."""
     found: list[Settings] = []
 
@@ -45,7 +45,7 @@ def served() -> Any:
 
 def test_help_names_each_command_in_one_line(capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    lines = helped(capsys).splitlines()
+    lines = help_of(capsys).splitlines()
     for name in COMMANDS:
         (line,) = (line for line in lines if line.startswith(f"    {name} "))
         assert line.endswith(".")
@@ -53,7 +53,7 @@ def test_help_names_each_command_in_one_line(capsys, monkeypatch) -> None:
 
 def test_help_shows_the_settings_in_groups(capsys) -> None:
     shown: dict[str, list[str]] = {}
-    for line in helped(capsys).splitlines():
+    for line in help_of(capsys).splitlines():
         if title := re.fullmatch(r"([A-Z]\w+):", line):
             fields = shown.setdefault(title[1], [])
         elif option := re.match(r"  --([a-z-]+)", line):
@@ -65,7 +65,7 @@ def test_help_shows_the_settings_in_groups(capsys) -> None:
 
 @pytest.mark.parametrize("words", [(), ("serve",)], ids=str)
 def test_help_is_for_people(words: tuple[str, ...], capsys) -> None:
-    text = " ".join(helped(capsys, *words).split())
+    text = " ".join(help_of(capsys, *words).split())
     for noise in ("<lambda>", "SecretStr", "None", "default: )", "{", "factory", "_frames"):
         assert noise not in text
     assert "listen on; 0 takes a free one (default: 7860)" in text
@@ -77,23 +77,23 @@ def test_help_is_for_people(words: tuple[str, ...], capsys) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_explains_itself(name: str, capsys) -> None:
-    assert helped(capsys, name).startswith(f"usage: voicelab {name} [")
+    assert help_of(capsys, name).startswith(f"usage: voicelab {name} [")
 
 
-def test_serve_is_what_runs_without_a_command(served: list[Settings], monkeypatch) -> None:
+def test_serve_is_what_runs_without_a_command(serve_calls: list[Settings], monkeypatch) -> None:
     monkeypatch.setenv("VOICELAB_GAP_MS", "7")
     monkeypatch.setenv("VOICELAB_PORT", "1")
     for words in ([], ["serve"]):
         assert main([*words, "--port", "8000", "--share", "--no-resume-interrupted"]) == 0
-    chosen = [(s.port, s.share, s.resume_interrupted, s.gap_ms) for s in served]
+    chosen = [(s.port, s.share, s.resume_interrupted, s.gap_ms) for s in serve_calls]
     assert chosen == [(8000, True, False, 7)] * 2
 
 
-def test_app_and_command_read_options_alike(served: list[Settings]) -> None:
+def test_app_and_command_read_options_alike(serve_calls: list[Settings]) -> None:
     words = ["--data-dir", "here", "--api-key", "secret", "--threads", "2", "--tone-delay-s", "0.5"]
     assert main(words) == 0
-    assert served == [Settings.from_arguments(words)]
-    assert served[0].key() == "secret" and served[0].tone_delay_s == 0.5
+    assert serve_calls == [Settings.from_arguments(words)]
+    assert serve_calls[0].key() == "secret" and serve_calls[0].tone_delay_s == 0.5
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,13 @@ def test_app_and_command_read_options_alike(served: list[Settings]) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_a_wrong_option_is_refused_in_one_line(words, line: str, capsys) -> None:
-    told = refused(capsys, *words)
-    assert told.startswith((f"voicelab: {line}", f"voicelab serve: {line}"))
+    message = error_of(capsys, *words)
+    assert message.startswith((f"voicelab: {line}", f"voicelab serve: {line}"))
 
 
 def test_a_wrong_value_of_the_environment_is_named(capsys, monkeypatch) -> None:
     monkeypatch.setenv("VOICELAB_MAX_QUEUE", "many")
-    line = refused(capsys, "doctor")
+    line = error_of(capsys, "doctor")
     assert line.startswith("voicelab: VOICELAB_MAX_QUEUE: Input should be a valid integer")
 
 

@@ -24,7 +24,7 @@ def say(folder: Path, *words: str) -> int:
     return main(["say", "--engine", "tone", "--data-dir", str(folder), *words])
 
 
-def given(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+def set_stdin(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
 
@@ -32,23 +32,23 @@ def given(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
 def test_each_format_is_written_by_its_suffix(name: str, tmp_path: Path, capsys) -> None:
     target = tmp_path / f"out{FORMATS[name].suffix.upper()}"
     assert say(tmp_path / "data", TEXT, "-o", str(target), "--seed", "7") == 0
-    told = re.fullmatch(r"take ([0-9a-f-]{36}), (\d+\.\d\d) s\n", capsys.readouterr().out)
-    assert told
+    output = re.fullmatch(r"take ([0-9a-f-]{36}), (\d+\.\d\d) s\n", capsys.readouterr().out)
+    assert output
     if name == "pcm":
         duration_s = target.stat().st_size / 2 / 24_000
     else:
         samples, rate = decode(target)
         duration_s = len(samples) / rate
-    assert duration_s == pytest.approx(float(told[2]), abs=0.1)
+    assert duration_s == pytest.approx(float(output[2]), abs=0.1)
     assert list(tmp_path.glob(".*")) == []
 
 
 def test_the_take_is_kept_as_any_other(make_lab, tmp_path: Path, capsys) -> None:
     words = ("--seed", "7", "--speed", "1.25", "--language", "en")
     assert say(tmp_path / "data", TEXT, "-o", str(tmp_path / "out.wav"), *words) == 0
-    told = capsys.readouterr()
-    id = told.out.split()[1].rstrip(",")
-    assert "1/1" in told.err and "chunk/s" in told.err
+    output = capsys.readouterr()
+    id = output.out.split()[1].rstrip(",")
+    assert "1/1" in output.err and "chunk/s" in output.err
     lab: VoiceLab = make_lab()
     record = lab.history.get(id)
     assert (record["text"], record["seed"], record["engine"]) == (TEXT, 7, "tone")
@@ -74,7 +74,7 @@ def test_a_profile_speaks(make_lab, voice: Path, tmp_path: Path, capsys) -> None
 
 
 def test_the_text_may_come_from_the_input(make_lab, tmp_path: Path, capsys, monkeypatch) -> None:
-    given(monkeypatch, "Grüße vom Fjord.\n".encode())
+    set_stdin(monkeypatch, "Grüße vom Fjord.\n".encode())
     assert say(tmp_path / "data", "-", "-o", str(tmp_path / "out.wav")) == 0
     id = capsys.readouterr().out.split()[1].rstrip(",")
     assert make_lab().history.get(id)["text"] == "Grüße vom Fjord."
@@ -84,7 +84,7 @@ def test_the_text_may_come_from_the_input(make_lab, tmp_path: Path, capsys, monk
     ("content", "sentence"), [(b"caf\xe9", "is not UTF-8"), (b"", "text"), (b"   ", "text")]
 )
 def test_no_text_is_told(content: bytes, sentence: str, tmp_path, capsys, monkeypatch) -> None:
-    given(monkeypatch, content)
+    set_stdin(monkeypatch, content)
     assert say(tmp_path / "data", "-", "-o", str(tmp_path / "out.wav")) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("voicelab: ") and sentence in line
@@ -143,11 +143,11 @@ def test_ctrl_c_ends_it_in_order(make_lab, tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stderr
-    while b"0/1" not in (told := process.stderr.read1()):
-        assert told, "it ended before it began"
+    while b"0/1" not in (output := process.stderr.read1()):
+        assert output, "it ended before it began"
     process.send_signal(signal.SIGINT)
-    told = process.communicate()[1]
-    assert process.returncode == 130 and b"Traceback" not in told
+    output = process.communicate()[1]
+    assert process.returncode == 130 and b"Traceback" not in output
     assert not (tmp_path / "out.wav").exists()
     (record,) = make_lab().history.list()[0]
     assert (record["status"], record["error"]) == ("failed", "cancelled")

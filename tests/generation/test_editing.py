@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import MakeLab, held, wait_for
+from tests.conftest import MakeLab, blocked_engine, wait_for
 from voicelab.audio.codecs import read
 from voicelab.errors import Conflict, EngineUnavailable, InvalidInput, NotFound, SpeechFailed
 from voicelab.generation.cache import ChunkCache, chunk_key
@@ -24,12 +24,12 @@ def samples(lab: VoiceLab, id: str) -> np.ndarray:
     return read(lab.library.audio_path(id))[0]
 
 
-def made(lab: VoiceLab, text: str = TEXT, **fields) -> dict:
+def generate(lab: VoiceLab, text: str = TEXT, **fields) -> dict:
     return lab.drain(lab.stream(GenerationRequest(text, **fields)))
 
 
 @pytest.fixture
-def counted(lab: VoiceLab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def spoken_texts(lab: VoiceLab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that reach the engine."""
     spoken: list[str] = []
     engine = lab.registry.engine("tone")
@@ -44,7 +44,7 @@ def counted(lab: VoiceLab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_regenerating_adds_a_version_with_a_new_seed(lab: VoiceLab) -> None:
-    record = made(lab, seed=1, parameters={"level": 0.5})
+    record = generate(lab, seed=1, parameters={"level": 0.5})
     again = lab.drain(lab.regenerate(record["id"], seed=99))
     assert again["id"] == record["id"] and again["status"] == "completed"
     assert [v["label"] for v in again["versions"]] == ["original", "regenerated"]
@@ -56,17 +56,17 @@ def test_regenerating_adds_a_version_with_a_new_seed(lab: VoiceLab) -> None:
     assert len(lab.history) == 1
 
 
-def test_retrying_gives_the_same_samples_without_the_cache(lab: VoiceLab, counted) -> None:
-    record = made(lab, seed=5)
+def test_retrying_gives_the_same_samples_without_the_cache(lab: VoiceLab, spoken_texts) -> None:
+    record = generate(lab, seed=5)
     before = samples(lab, record["id"])
-    counted.clear()
+    spoken_texts.clear()
     lab.drain(lab.retry(record["id"]))
     assert np.array_equal(before, samples(lab, record["id"]))
-    assert len(counted) == 5
+    assert len(spoken_texts) == 5
 
 
 def test_a_failed_take_is_resumed_with_its_missing_chunks_alone(
-    lab: VoiceLab, counted, monkeypatch: pytest.MonkeyPatch
+    lab: VoiceLab, spoken_texts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = lab.registry.engine("tone")
     monkeypatch.setattr(engine, "_fail_on", "number 3")
@@ -75,11 +75,11 @@ def test_a_failed_take_is_resumed_with_its_missing_chunks_alone(
         lab.drain(take)
     assert lab.history.get(take.id)["status"] == "failed"
     monkeypatch.setattr(engine, "_fail_on", "")
-    counted.clear()
+    spoken_texts.clear()
     record = lab.drain(lab.resume(take.id))
     assert record["status"] == "completed" and record["error"] is None
-    assert [text[-30:] for text in counted] == [s[-30:] for s in SENTENCES[3:]]
-    whole = made(lab, seed=3)
+    assert [text[-30:] for text in spoken_texts] == [s[-30:] for s in SENTENCES[3:]]
+    whole = generate(lab, seed=3)
     assert np.array_equal(samples(lab, record["id"]), samples(lab, whole["id"]))
     with pytest.raises(Conflict, match="finished"):
         lab.resume(take.id)
@@ -87,7 +87,7 @@ def test_a_failed_take_is_resumed_with_its_missing_chunks_alone(
 
 def test_a_take_interrupted_by_a_dead_process_is_resumable(make_lab: MakeLab) -> None:
     lab = make_lab()
-    record = made(lab, seed=3)
+    record = generate(lab, seed=3)
     lab.library.store.patch("generations", record["id"], {"status": "pending", "audio_path": None})
     lab.library.store.delete("versions", record["active_version_id"])
     lab.close()
@@ -97,11 +97,11 @@ def test_a_take_interrupted_by_a_dead_process_is_resumable(make_lab: MakeLab) ->
     assert again["status"] == "completed" and again["duration"] == record["duration"]
 
 
-def test_one_sentence_again_leaves_the_others_as_they_are(lab: VoiceLab, counted) -> None:
-    record = made(lab, seed=1)
-    counted.clear()
+def test_one_sentence_again_leaves_the_others_as_they_are(lab: VoiceLab, spoken_texts) -> None:
+    record = generate(lab, seed=1)
+    spoken_texts.clear()
     again = lab.drain(lab.regenerate_chunk(record["id"], 2, seed=777))
-    assert counted == [SENTENCES[2]]
+    assert spoken_texts == [SENTENCES[2]]
     assert [c["seed"] for c in again["chunks"]] == [1, 2, 777, 4, 5]
     assert again["versions"][-1]["label"] == "chunk 3 again"
     # A second change builds on the first.
@@ -112,46 +112,48 @@ def test_one_sentence_again_leaves_the_others_as_they_are(lab: VoiceLab, counted
     assert [c["seed"] for c in lab.history.get(record["id"])["chunks"]] == [1, 2, 3, 4, 5]
 
 
-def test_an_edited_text_costs_its_changed_sentence(lab: VoiceLab, counted) -> None:
-    first = made(lab, seed=4)
-    counted.clear()
-    edited = made(lab, TEXT.replace("number 2", "number two"), seed=4)
-    assert counted == [SENTENCES[2].replace("number 2", "number two")]
+def test_an_edited_text_costs_its_changed_sentence(lab: VoiceLab, spoken_texts) -> None:
+    first = generate(lab, seed=4)
+    spoken_texts.clear()
+    edited = generate(lab, TEXT.replace("number 2", "number two"), seed=4)
+    assert spoken_texts == [SENTENCES[2].replace("number 2", "number two")]
     assert edited["id"] != first["id"]
 
 
-def test_a_sentence_that_comes_in_does_not_cost_those_behind_it(lab: VoiceLab, counted) -> None:
-    first = made(lab, seed=4)
-    counted.clear()
+def test_a_sentence_that_comes_in_does_not_cost_those_behind_it(
+    lab: VoiceLab, spoken_texts
+) -> None:
+    first = generate(lab, seed=4)
+    spoken_texts.clear()
     longer = "A sentence that was not there before is spoken now. "
-    edited = made(
+    edited = generate(
         lab, " ".join([*SENTENCES[:2], longer.strip(), *SENTENCES[2:]]), based_on=first["id"]
     )
-    assert counted == [longer.strip()]
+    assert spoken_texts == [longer.strip()]
     assert edited["seed"] == 4
     assert [c["seed"] for c in edited["chunks"]] == [4, 5, 6, 6, 7, 8]
     # It can be made again from its record alone, and be edited again.
     before = samples(lab, edited["id"])
     again = lab.drain(lab.retry(edited["id"]))
     assert np.array_equal(before, samples(lab, again["id"]))
-    counted.clear()
-    made(lab, " ".join(SENTENCES[1:]), based_on=edited["id"])
-    assert counted == []
-    other = made(lab, based_on=edited["id"], seed=50)
+    spoken_texts.clear()
+    generate(lab, " ".join(SENTENCES[1:]), based_on=edited["id"])
+    assert spoken_texts == []
+    other = generate(lab, based_on=edited["id"], seed=50)
     assert [c["seed"] for c in other["chunks"]] == [50, 51, 52, 53, 54]
     with pytest.raises(NotFound):
-        made(lab, based_on="none")
+        generate(lab, based_on="none")
 
 
 def test_what_is_not_kept_leaves_nothing_in_the_cache(lab: VoiceLab) -> None:
-    made(lab, seed=4, store=False)
+    generate(lab, seed=4, store=False)
     assert lab.cache.size_bytes == 0
 
 
 def test_making_again_is_refused_with_a_reason(lab: VoiceLab, make_lab: MakeLab) -> None:
     with pytest.raises(NotFound):
         lab.regenerate("none")
-    record = made(lab)
+    record = generate(lab)
     with pytest.raises(NotFound, match="5 chunks, no chunk 5"):
         lab.regenerate_chunk(record["id"], 5)
     with pytest.raises(InvalidInput, match="seed"):
@@ -167,12 +169,12 @@ def test_making_again_is_refused_with_a_reason(lab: VoiceLab, make_lab: MakeLab)
 
 
 def test_a_version_being_made_can_be_cancelled_and_the_take_stays(lab: VoiceLab) -> None:
-    record = made(lab, SENTENCES[0])
+    record = generate(lab, SENTENCES[0])
     files = sorted(path.name for path in (lab.library.files.root / "generations").iterdir())
     take = lab.regenerate(record["id"])
     with pytest.raises(Conflict, match="being made"):
         lab.regenerate(record["id"])
-    with held(lab):
+    with blocked_engine(lab):
         lab.submit(take)
         wait_for(lambda: lab.status.current()["is_processing"])
         lab.cancel(take.request_id)
@@ -183,8 +185,8 @@ def test_a_version_being_made_can_be_cancelled_and_the_take_stays(lab: VoiceLab)
 
 
 def test_deleting_a_take_stops_the_version_being_made(lab: VoiceLab) -> None:
-    record = made(lab, SENTENCES[0])
-    with held(lab):
+    record = generate(lab, SENTENCES[0])
+    with blocked_engine(lab):
         lab.submit(lab.regenerate(record["id"]))
         lab.library.delete(record["id"])
     wait_for(lambda: not lab.status.current()["is_processing"])
@@ -193,7 +195,7 @@ def test_deleting_a_take_stops_the_version_being_made(lab: VoiceLab) -> None:
 
 
 def test_tags_given_while_a_take_is_made_stay(lab: VoiceLab) -> None:
-    with held(lab):
+    with blocked_engine(lab):
         pending = lab.submit(GenerationRequest(TEXT))
         lab.history.change(pending["id"], tags=["mine"], is_favorited=True)
     wait_for(lambda: lab.history.get(pending["id"])["status"] == "completed")
@@ -245,13 +247,13 @@ def test_a_damaged_chunk_is_as_if_it_were_not_there(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written_fails_no_take(lab: VoiceLab) -> None:
     (lab.library.files.root / "cache").write_text("in the way")
-    assert made(lab)["status"] == "completed"
+    assert generate(lab)["status"] == "completed"
 
 
 def test_chunks_older_than_the_policys_age_go(make_lab: MakeLab) -> None:
     lab = make_lab()
-    made(lab, SENTENCES[0])
-    made(lab, SENTENCES[1])
+    generate(lab, SENTENCES[0])
+    generate(lab, SENTENCES[1])
     first, second = sorted((lab.library.files.root / "cache").iterdir())
     os.utime(first, (1e9, 1e9))
     lab.library.storage.set_policy(Policy(max_age_days=30))
@@ -261,7 +263,7 @@ def test_chunks_older_than_the_policys_age_go(make_lab: MakeLab) -> None:
 
 
 def test_effects_of_an_import_that_are_not_here_are_named(lab: VoiceLab) -> None:
-    record = made(lab)
+    record = generate(lab)
     chain = [{"type": "sparkle", "enabled": True, "params": {}}]
     lab.library.store.patch("versions", record["active_version_id"], {"effects_chain": chain})
     with pytest.raises(InvalidInput, match="type 'sparkle' is not known"):

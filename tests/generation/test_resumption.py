@@ -1,4 +1,4 @@
-"""Takes that a stop or a crash interrupted: told apart from cancelled ones, and made whole."""
+"""Takes that a stop or a crash interrupted: distinct from cancelled ones, and resumed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import MakeLab, held, wait_for
+from tests.conftest import MakeLab, blocked_engine, wait_for
 from voicelab import Settings
 from voicelab.errors import Conflict, Interrupted, Unavailable
 from voicelab.lab import VoiceLab
@@ -21,13 +21,13 @@ from voicelab.store import MemoryStore
 TEXT = "One sentence that is spoken by the tone. " * 4
 
 
-def ends(lab: VoiceLab) -> dict[str, tuple[str, str | None]]:
+def outcomes(lab: VoiceLab) -> dict[str, tuple[str, str | None]]:
     return {record["id"]: (record["status"], record["error"]) for record in lab.history}
 
 
 def interrupted(lab: VoiceLab, count: int = 1) -> list[str]:
     """The ids of takes that were being made when the lab was closed."""
-    with held(lab):
+    with blocked_engine(lab):
         ids = [lab.submit(GenerationRequest(TEXT))["id"] for _ in range(count)]
         lab.close()
     return ids
@@ -35,26 +35,26 @@ def interrupted(lab: VoiceLab, count: int = 1) -> list[str]:
 
 def test_a_stop_interrupts_what_runs_and_waits_until_that_is_recorded(make_lab: MakeLab) -> None:
     lab = make_lab()
-    with held(lab):
+    with blocked_engine(lab):
         running = lab.submit(GenerationRequest(TEXT))["id"]
         listened = lab.stream(GenerationRequest(TEXT))
         never = lab.stream(GenerationRequest(TEXT))
         cancelled = lab.stream(GenerationRequest(TEXT))
         cancelled.close()
-        told: list[Exception] = []
+        errors: list[Exception] = []
 
         def listen() -> None:
             try:
                 list(listened)
             except Interrupted as error:
-                told.append(error)
+                errors.append(error)
 
         thread = threading.Thread(target=listen)
         thread.start()
         lab.close()
         thread.join()
-    assert [str(error) for error in told] == ["The app was stopped while this was being made."]
-    found = ends(make_lab(resume_interrupted=False))
+    assert [str(error) for error in errors] == ["The app was stopped while this was being made."]
+    found = outcomes(make_lab(resume_interrupted=False))
     assert found == {
         running: ("failed", "interrupted"),
         listened.id: ("failed", "interrupted"),
@@ -99,29 +99,29 @@ def test_interrupted_takes_are_made_whole_at_the_next_start(make_lab: MakeLab) -
     begin = lab.history.begin_again
     lab.history.begin_again = lambda id, **fields: (order.append(id), begin(id, **fields))[1]  # type: ignore[method-assign]
     lab.resume_interrupted()
-    wait_for(lambda: all(status == "completed" for status, _ in ends(lab).values()))
+    wait_for(lambda: all(status == "completed" for status, _ in outcomes(lab).values()))
     assert order == ids
     assert all(lab.library.audio_path(id).is_file() for id in ids)
 
 
 def test_only_interrupted_ones_and_only_when_wanted(make_lab: MakeLab) -> None:
     lab = make_lab(tone_fail_on="boom")
-    with held(lab):
+    with blocked_engine(lab):
         cancelled = lab.stream(GenerationRequest(TEXT))
         cancelled.close()
     failed = lab.submit(GenerationRequest("This goes boom."))["id"]
-    wait_for(lambda: ends(lab)[failed][0] == "failed")
+    wait_for(lambda: outcomes(lab)[failed][0] == "failed")
     (id,) = interrupted(lab)
     off = make_lab(resume_interrupted=False)
     off.resume_interrupted()
-    before = ends(off)
+    before = outcomes(off)
     off.close()
     assert before[id] == ("failed", INTERRUPTED)
     lab = make_lab()
     lab.resume_interrupted()
-    wait_for(lambda: ends(lab)[id][0] == "completed")
+    wait_for(lambda: outcomes(lab)[id][0] == "completed")
     lab.close()
-    after = ends(make_lab())
+    after = outcomes(make_lab())
     assert after == before | {id: ("completed", None)}
 
 
@@ -129,25 +129,25 @@ def test_a_full_queue_is_waited_for(make_lab: MakeLab, monkeypatch) -> None:
     monkeypatch.setattr("voicelab.generation.resumption.PAUSE_S", 0.01)
     ids = interrupted(make_lab(), 2)
     lab = make_lab(max_queue=1)
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         mine = lab.submit(GenerationRequest("Somebody speaks."))["id"]
         refused: list[int] = []
         check = lab.scheduler.check
 
-        def counted() -> None:
+        def count_calls() -> None:
             try:
                 check()
             except Unavailable:
                 refused.append(1)
                 raise
 
-        lab.scheduler.check = counted  # type: ignore[method-assign]
+        lab.scheduler.check = count_calls  # type: ignore[method-assign]
         lab.resume_interrupted()
         wait_for(lambda: len(refused) > 3)
-        assert {ends(lab)[id] for id in ids} == {("failed", INTERRUPTED)}
+        assert {outcomes(lab)[id] for id in ids} == {("failed", INTERRUPTED)}
         free.set()
-        wait_for(lambda: all(status == "completed" for status, _ in ends(lab).values()))
-    assert mine in ends(lab)
+        wait_for(lambda: all(status == "completed" for status, _ in outcomes(lab).values()))
+    assert mine in outcomes(lab)
 
 
 CRASHING = """
@@ -185,14 +185,14 @@ def test_a_stop_in_order_is_no_attempt(make_lab: MakeLab) -> None:
     (id,) = interrupted(make_lab())
     for _ in range(MOST_RESUMPTIONS + 1):
         lab = make_lab()
-        with held(lab):
+        with blocked_engine(lab):
             lab.resume_interrupted()
-            wait_for(lambda: ends(lab)[id][0] == "pending")  # noqa: B023
+            wait_for(lambda: outcomes(lab)[id][0] == "pending")  # noqa: B023
             lab.close()
     lab = make_lab()
     assert lab.history.get(id)["resumptions"] == 0
     lab.resume_interrupted()
-    wait_for(lambda: ends(lab)[id][0] == "completed")
+    wait_for(lambda: outcomes(lab)[id][0] == "completed")
 
 
 def test_two_replicas_do_not_resume_one_take(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_two_replicas_do_not_resume_one_take(tmp_path: Path) -> None:
     try:
         record = first.drain(first.stream(GenerationRequest(TEXT)))
         first.history.patch(record["id"], status="failed", error=INTERRUPTED)
-        with held(first), held(second):
+        with blocked_engine(first), blocked_engine(second):
             take = first.resume(record["id"])
             with pytest.raises(Conflict, match="changed meanwhile"):
                 second.history.begin_again(record["id"])

@@ -26,13 +26,13 @@ from voicelab.text.chunks import Chunk
 ROOM = 4
 
 
-class Choir(ToneEngine):
+class BatchEngine(ToneEngine):
     """Takes four at once and asks for more after each."""
 
-    def __init__(self, name: str = "choir", *, random: bool = False) -> None:
+    def __init__(self, name: str = "engine", *, random: bool = False) -> None:
         super().__init__()
         self.info = replace(INFO, name=name, batch_size=ROOM, random=random)
-        self.heard: list[tuple[str, ...]] = []
+        self.batches: list[tuple[str, ...]] = []
         self.fails_on = self.caps_on = self.silent_on = "\0"
         self.go = threading.Event()
         self.go.set()
@@ -45,19 +45,19 @@ class Choir(ToneEngine):
         more: More = nothing_more,
     ) -> Iterator[Spoken]:
         self.on_speak()
-        given = list(utterances)
-        self.heard.append(tuple(utterance.text for utterance in given))
+        batch = list(utterances)
+        self.batches.append(tuple(utterance.text for utterance in batch))
         index = 0
-        while index < len(given):
+        while index < len(batch):
             self.go.wait(60)
-            yield self._sung(index, given[index].text)
+            yield self._result(index, batch[index].text)
             index += 1
-            fresh = list(more(ROOM - (len(given) - index)))
-            if fresh:
-                self.heard.append(tuple(utterance.text for utterance in fresh))
-            given += fresh
+            added = list(more(ROOM - (len(batch) - index)))
+            if added:
+                self.batches.append(tuple(utterance.text for utterance in added))
+            batch += added
 
-    def _sung(self, index: int, text: str) -> Spoken:
+    def _result(self, index: int, text: str) -> Spoken:
         if self.fails_on in text:
             return Spoken(index, failure=SpeechFailed("a frog in the throat."))
         if self.caps_on in text and len(text) > 9:
@@ -66,24 +66,24 @@ class Choir(ToneEngine):
 
 
 @pytest.fixture
-def choir() -> Choir:
-    return Choir()
+def engine() -> BatchEngine:
+    return BatchEngine()
 
 
 @pytest.fixture
-def other() -> Choir:
-    return Choir("other")
+def other() -> BatchEngine:
+    return BatchEngine("other")
 
 
 @pytest.fixture
-def scheduler(choir: Choir, other: Choir, tmp_path: Path) -> Iterator[Scheduler]:
-    registry = Registry(Settings(engine="auto"), {"choir": lambda: choir, "other": lambda: other})
+def scheduler(engine: BatchEngine, other: BatchEngine, tmp_path: Path) -> Iterator[Scheduler]:
+    registry = Registry(Settings(engine="auto"), {"engine": lambda: engine, "other": lambda: other})
     scheduler = Scheduler(registry, ChunkCache(tmp_path / "cache", 0))
     yield scheduler
     scheduler.close()
 
 
-def job(*texts: str, engine: str = "choir", **options: bool) -> Job:
+def job(*texts: str, engine: str = "engine", **options: bool) -> Job:
     chunks = [Chunk(n, text) for n, text in enumerate(texts)]
     parameters = {p.name: p.default for p in INFO.parameters}
     return Job(
@@ -101,34 +101,36 @@ def spoken(one: Job) -> list[str]:
     return [audio.chunk.text for audio in one.results()]
 
 
-def test_a_batch_grows_while_it_is_spoken(scheduler: Scheduler, choir: Choir) -> None:
+def test_a_batch_grows_while_it_is_spoken(scheduler: Scheduler, engine: BatchEngine) -> None:
     texts = [f"s{n}" for n in range(7)]
     assert spoken(scheduler.submit(job(*texts))) == texts
-    assert choir.heard[0] == ("s0", "s1", "s2", "s3")
-    assert [text for batch in choir.heard for text in batch] == texts
+    assert engine.batches[0] == ("s0", "s1", "s2", "s3")
+    assert [text for batch in engine.batches for text in batch] == texts
 
 
 def test_who_listens_hears_the_first_chunk_before_others_join(
-    scheduler: Scheduler, choir: Choir
+    scheduler: Scheduler, engine: BatchEngine
 ) -> None:
     assert spoken(scheduler.submit(job("a", "b", "c", listening=True))) == ["a", "b", "c"]
-    assert choir.heard[:2] == [("a",), ("b", "c")]
+    assert engine.batches[:2] == [("a",), ("b", "c")]
 
 
-def test_who_listens_comes_before_those_that_wait(scheduler: Scheduler, choir: Choir) -> None:
-    choir.go.clear()
+def test_who_listens_comes_before_those_that_wait(
+    scheduler: Scheduler, engine: BatchEngine
+) -> None:
+    engine.go.clear()
     slow = scheduler.submit(job(*(f"s{n}" for n in range(9))))
-    while not choir.heard:
+    while not engine.batches:
         time.sleep(0.01)
     listener = scheduler.submit(job("mine", "more", listening=True))
-    choir.go.set()
+    engine.go.set()
     assert spoken(listener) == ["mine", "more"]
     assert len(spoken(slow)) == 9
-    assert choir.heard[1] == ("mine",)
+    assert engine.batches[1] == ("mine",)
 
 
-def test_what_fails_alone_fails_alone(scheduler: Scheduler, choir: Choir) -> None:
-    choir.fails_on = "bad"
+def test_what_fails_alone_fails_alone(scheduler: Scheduler, engine: BatchEngine) -> None:
+    engine.fails_on = "bad"
     good, bad = job("one", "two", "three"), job("fine", "bad")
     for one in (good, bad):
         scheduler.submit(one)
@@ -137,43 +139,45 @@ def test_what_fails_alone_fails_alone(scheduler: Scheduler, choir: Choir) -> Non
         spoken(bad)
 
 
-def test_what_is_too_long_is_spoken_in_two_halves(scheduler: Scheduler, choir: Choir) -> None:
-    choir.caps_on = "word"
+def test_what_is_too_long_is_spoken_in_two_halves(
+    scheduler: Scheduler, engine: BatchEngine
+) -> None:
+    engine.caps_on = "word"
     (audio,) = scheduler.submit(job("word word word")).results()
     assert len(audio.samples) > 2400
     # Once whole, then its halves: the whole is not tried a second time.
-    assert choir.heard == [("word word word",), ("word",), ("word word",)]
+    assert engine.batches == [("word word word",), ("word",), ("word word",)]
 
 
 def test_what_comes_out_silent_is_tried_once_more_while_others_ask_on(
-    scheduler: Scheduler, choir: Choir
+    scheduler: Scheduler, engine: BatchEngine
 ) -> None:
-    choir.info = replace(choir.info, random=True)
-    choir.silent_on = "hush"
-    choir.go.clear()
+    engine.info = replace(engine.info, random=True)
+    engine.silent_on = "hush"
+    engine.go.clear()
     many = scheduler.submit(job(*(f"s{n}" for n in range(40))))
     hushed = scheduler.submit(job("hush"))
-    choir.go.set()
+    engine.go.set()
     with pytest.raises(SpeechFailed, match="'hush': it came out silent"):
         spoken(hushed)
     assert len(spoken(many)) == 40
-    tries = [number for number, batch in enumerate(choir.heard) if "hush" in batch]
+    attempts = [number for number, batch in enumerate(engine.batches) if "hush" in batch]
     # In a batch, then with another seed; with the same seed it would be as silent.
-    assert len(tries) == 2 and tries[-1] < len(choir.heard) - 1
+    assert len(attempts) == 2 and attempts[-1] < len(engine.batches) - 1
 
 
 def test_a_clip_that_is_gone_ends_its_own_take_alone(
-    scheduler: Scheduler, choir: Choir, tmp_path: Path
+    scheduler: Scheduler, engine: BatchEngine, tmp_path: Path
 ) -> None:
-    choir.go.clear()
+    engine.go.clear()
     held = scheduler.submit(job("held"))
-    while not choir.heard:
+    while not engine.batches:
         time.sleep(0.01)
     bad, good = job("bad"), job("one", "two")
     bad.clip = tmp_path / "gone.wav"
     for one in (bad, good):
         scheduler.submit(one)
-    choir.go.set()
+    engine.go.set()
     assert spoken(held) == ["held"] and spoken(good) == ["one", "two"]
     with pytest.raises(SpeechFailed, match="'bad'"):
         spoken(bad)
@@ -181,12 +185,12 @@ def test_a_clip_that_is_gone_ends_its_own_take_alone(
 
 
 def test_requests_that_are_over_make_room_while_an_engine_goes_on(
-    choir: Choir, tmp_path: Path
+    engine: BatchEngine, tmp_path: Path
 ) -> None:
-    registry = Registry(Settings(engine="auto"), {"choir": lambda: choir})
+    registry = Registry(Settings(engine="auto"), {"engine": lambda: engine})
     scheduler = Scheduler(registry, ChunkCache(tmp_path / "cache", 0), max_queue=2)
     try:
-        # More than are spoken ahead of a reader: it cannot be over, however quick the choir is.
+        # More than are spoken ahead of a reader: it cannot be over, however quick the engine is.
         long = job(*(f"s{n}" for n in range(2 * LOOKAHEAD_CHUNKS)))
         results = scheduler.submit(long).results()
         for number in range(4):
@@ -199,26 +203,26 @@ def test_requests_that_are_over_make_room_while_an_engine_goes_on(
 
 
 def test_another_engine_is_not_kept_waiting(
-    scheduler: Scheduler, choir: Choir, other: Choir
+    scheduler: Scheduler, engine: BatchEngine, other: BatchEngine
 ) -> None:
     before: list[int] = []
-    other.on_speak = lambda: before.append(sum(map(len, choir.heard)))
-    choir.go.clear()
+    other.on_speak = lambda: before.append(sum(map(len, engine.batches)))
+    engine.go.clear()
     long = scheduler.submit(job(*(f"s{n}" for n in range(40))))
-    while not choir.heard:
+    while not engine.batches:
         time.sleep(0.01)
     short = scheduler.submit(job("hello", engine="other"))
-    choir.go.set()
+    engine.go.set()
     assert spoken(short) == ["hello"]
     assert len(spoken(long)) == 40
     assert len(before) == 1 and before[0] < 40
 
 
-def test_weights_are_freed_when_nobody_speaks(choir: Choir, tmp_path: Path) -> None:
+def test_weights_are_freed_when_nobody_speaks(engine: BatchEngine, tmp_path: Path) -> None:
     closed = threading.Event()
-    choir.close = closed.set  # type: ignore[method-assign]
-    registry = Registry(Settings(engine="auto"), {"chatterbox": lambda: choir})
-    choir.info = replace(choir.info, name="chatterbox")
+    engine.close = closed.set  # type: ignore[method-assign]
+    registry = Registry(Settings(engine="auto"), {"chatterbox": lambda: engine})
+    engine.info = replace(engine.info, name="chatterbox")
     scheduler = Scheduler(registry, ChunkCache(tmp_path, 0), idle_s=0.05)
     try:
         assert spoken(scheduler.submit(job("hello", engine="chatterbox"))) == ["hello"]
@@ -229,14 +233,14 @@ def test_weights_are_freed_when_nobody_speaks(choir: Choir, tmp_path: Path) -> N
         scheduler.close()
 
 
-def test_the_setting_frees_weights(choir: Choir, tmp_path: Path) -> None:
+def test_the_setting_frees_weights(engine: BatchEngine, tmp_path: Path) -> None:
     closed = threading.Event()
-    choir.close = closed.set  # type: ignore[method-assign]
-    choir.info = replace(choir.info, name="chatterbox")
+    engine.close = closed.set  # type: ignore[method-assign]
+    engine.info = replace(engine.info, name="chatterbox")
     settings = Settings(
         engine="chatterbox", data_dir=tmp_path, min_free_disk_mb=0, idle_unload_min=0.001
     )
-    with VoiceLab(settings, engines={"chatterbox": lambda: choir}) as lab:
+    with VoiceLab(settings, engines={"chatterbox": lambda: engine}) as lab:
         lab.drain(lab.stream(GenerationRequest("Hello there.")))
         assert closed.wait(60)
 
@@ -247,7 +251,7 @@ def test_the_first_chunk_is_short_for_who_listens_and_stays_so(tmp_path: Path) -
         "light came over the ridge, slowly, and then all at once."
     )
     settings = Settings(engine="auto", data_dir=tmp_path, min_free_disk_mb=0)
-    with VoiceLab(settings, engines={"choir": lambda: Choir(random=True)}) as lab:
+    with VoiceLab(settings, engines={"engine": lambda: BatchEngine(random=True)}) as lab:
         whole = lab.drain(lab.stream(GenerationRequest(text, seed=1)))
         early = lab.drain(lab.stream(GenerationRequest(text, seed=1, listening=True)))
         assert [len(record["chunks"]) for record in (whole, early)] == [1, 2]

@@ -138,9 +138,9 @@ print(json.dumps([before, full, health["status"], health["storage_error"], gone,
 """,
         tmp_path,
     )
-    before, full, health, told, gone, *rest = found
+    before, full, health, message, gone, *rest = found
     assert (before, full, health) == ("healthy", [507], "degraded")
-    assert told.startswith("The disk is full")
+    assert message.startswith("The disk is full")
     assert gone == [200] * 11
     assert rest == ["healthy", 200, True, "healthy", 200]
 

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.conftest import MakeLab, held, wait_for
+from tests.conftest import MakeLab, blocked_engine, wait_for
 from voicelab.audio.codecs import read
 from voicelab.errors import (
     BadClip,
@@ -74,7 +74,7 @@ def test_a_take_made_again_from_its_record_is_the_same(lab: VoiceLab) -> None:
 
 
 def test_the_record_is_pending_before_the_engine_starts(lab: VoiceLab) -> None:
-    with held(lab):
+    with blocked_engine(lab):
         pending = lab.submit(GenerationRequest(TEXT))
         assert pending["status"] == "pending" and pending["audio_path"] is None
         assert lab.history.get(pending["id"]) == pending
@@ -94,7 +94,7 @@ def test_a_failing_sentence_is_named_and_leaves_no_file(make_lab: MakeLab) -> No
 
 def test_a_failing_request_does_not_fail_its_neighbours(make_lab: MakeLab) -> None:
     lab = make_lab(tone_fail_on="bad")
-    with held(lab):
+    with blocked_engine(lab):
         good = [lab.submit(GenerationRequest(TEXT)) for _ in range(3)]
         bad = lab.submit(GenerationRequest("This one is bad."))
     ids = [record["id"] for record in good]
@@ -103,7 +103,7 @@ def test_a_failing_request_does_not_fail_its_neighbours(make_lab: MakeLab) -> No
 
 
 def test_closing_early_cancels_what_is_spoken(lab: VoiceLab) -> None:
-    with held(lab):
+    with blocked_engine(lab):
         take = lab.stream(GenerationRequest(TEXT))
         take.close()
     assert lab.history.get(take.id)["error"] == "cancelled"
@@ -121,7 +121,7 @@ def test_a_reader_that_leaves_after_the_last_piece_has_the_whole_take(lab: Voice
 
 
 def test_cancel_by_request_id_ends_a_waiting_reader(lab: VoiceLab) -> None:
-    with held(lab), pytest.raises(Cancelled):
+    with blocked_engine(lab), pytest.raises(Cancelled):
         take = lab.stream(GenerationRequest(TEXT))
         threading.Timer(0.2, lab.cancel, [take.request_id]).start()
         list(take)
@@ -129,7 +129,7 @@ def test_cancel_by_request_id_ends_a_waiting_reader(lab: VoiceLab) -> None:
 
 
 def test_deleting_a_running_take_leaves_nothing(lab: VoiceLab) -> None:
-    with held(lab):
+    with blocked_engine(lab):
         record = lab.submit(GenerationRequest(TEXT))
         lab.library.delete(record["id"])
     wait_for(lambda: lab.status.statistics()["cancelled_requests"] == 1)
@@ -222,7 +222,7 @@ def test_a_disk_that_fills_while_saving_leaves_a_failed_record_and_no_file(
 
 def test_the_queue_has_an_end(make_lab: MakeLab) -> None:
     lab = make_lab(max_queue=2)
-    with held(lab):
+    with blocked_engine(lab):
         for _ in range(2):
             lab.submit(GenerationRequest(TEXT))
         with pytest.raises(Unavailable, match="waiting"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab, held, wait_for, write_clip
+from tests.conftest import MakeLab, blocked_engine, wait_for, write_clip
 from voicelab.errors import StoreLost
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
@@ -78,7 +78,7 @@ def test_reads_of_records_go_on_and_files_are_gone(lab, folder: Path, client: Te
 
 
 def test_a_running_take_ends_with_the_sentence(lab: VoiceLab, folder: Path) -> None:
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         record = lab.submit(GenerationRequest("One sentence that is spoken. " * 8))
         wait_for(lambda: list(folder.glob("generations/.*.tmp")))
         shutil.rmtree(folder)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import MakeLab, held
+from tests.conftest import MakeLab, blocked_engine
 from tests.library.test_storage import command, made
 from tests.threads import at_once
 from voicelab.audio.codecs import read
@@ -139,7 +139,7 @@ def test_takes_without_audio_do_not_go_for_bytes(make_lab: MakeLab) -> None:
 
 def test_a_take_that_gets_a_version_stays(lab: VoiceLab) -> None:
     id = made(lab)["id"]
-    with held(lab):
+    with blocked_engine(lab):
         lab.submit(lab.regenerate(id))
         lab.library.storage.set_policy(Policy(max_takes=0))
         lab.library.storage.cleanup(dry_run=False)

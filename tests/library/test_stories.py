@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import held, wait_for
+from tests.conftest import blocked_engine, wait_for
 from voicelab.audio.codecs import read
 from voicelab.errors import (
     BadArchive,
@@ -295,7 +295,7 @@ def test_a_line_that_fails_leaves_no_half_story(make_lab) -> None:
 
 def test_as_many_lines_wait_for_the_engine_as_it_speaks_at_once(lab, story) -> None:
     lines = [Line(f"Line {n} is said.") for n in range(10)]
-    with held(lab) as free, ThreadPoolExecutor() as pool:
+    with blocked_engine(lab) as free, ThreadPoolExecutor() as pool:
         spoken = pool.submit(Dialogue(lab, story, lines).speak)
         wait_for(lambda: len(lab.status.live()) == lab.registry.info().batch_size)
         free.set()
@@ -305,7 +305,7 @@ def test_as_many_lines_wait_for_the_engine_as_it_speaks_at_once(lab, story) -> N
 
 def test_a_cancelled_dialogue_leaves_nothing(lab, story) -> None:
     dialogue = Dialogue(lab, story, [Line(f"Line {n} is said.") for n in range(20)])
-    with held(lab), ThreadPoolExecutor() as pool:
+    with blocked_engine(lab), ThreadPoolExecutor() as pool:
         spoken = pool.submit(dialogue.speak)
         wait_for(lambda: lab.status.live())
         dialogue.cancel()
@@ -334,7 +334,7 @@ def test_a_line_that_cannot_begin_leaves_nothing(lab, story, monkeypatch) -> Non
 def test_a_dialogue_leaves_room_in_the_queue(make_lab) -> None:
     lab = make_lab(max_queue=2)
     story = lab.library.stories.create("S")["id"]
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         lab.submit(GenerationRequest("Another one."))
         dialogue = Dialogue(lab, story, [Line("One."), Line("Two."), Line("Three.")])
         with ThreadPoolExecutor() as pool:

@@ -255,7 +255,7 @@ def test_a_script_becomes_a_story_that_is_edited(
     first = items.filter(has_text="Did you hear")
     (story,) = page_lab.library.stories.list()
 
-    def places() -> set[tuple[int, int]]:
+    def positions() -> set[tuple[int, int]]:
         items = page_lab.library.stories.get(story["id"])["items"]
         return {(item["start_time_ms"], item["track"]) for item in items}
 
@@ -275,7 +275,7 @@ def test_a_script_becomes_a_story_that_is_edited(
     page.mouse.move(box["x"] + 220, box["y"] + 20, steps=5)
     page.mouse.up()
     expect(first).not_to_have_attribute("data-start", "2200")
-    wait_for(lambda: max(places()) > (2700, 0))
+    wait_for(lambda: max(positions()) > (2700, 0))
     items.filter(has_text="only the wind").click()
     expect(page.locator("#vl-item")).to_contain_text("only the wind")
     expect(page.get_by_label("number input for Volume")).to_be_visible()

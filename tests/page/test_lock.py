@@ -75,7 +75,7 @@ def known() -> frozenset[str]:
 
 
 def methods(route: Any) -> list[str]:
-    """Of a route; a mount is asked with both."""
+    """Methods of a route; a mount is requested with GET and POST."""
     return sorted(getattr(route, "methods", None) or ("GET", "POST"))
 
 
@@ -96,13 +96,13 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def at(locked: Lab) -> str:
+def url(locked: Lab) -> str:
     return locked.local_url.rstrip("/")
 
 
 @pytest.fixture(scope="module")
-def cookies(at: str) -> dict[str, str]:
-    answer = httpx.post(f"{at}/unlock", data={"key": KEY})
+def cookies(url: str) -> dict[str, str]:
+    answer = httpx.post(f"{url}/unlock", data={"key": KEY})
     assert answer.status_code == 303 and answer.headers["location"] == "/"
     return dict(answer.cookies)
 
@@ -111,11 +111,11 @@ Ask = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
-def ask(at: str) -> Iterator[Ask]:
+def ask(url: str) -> Iterator[Ask]:
     """Status and, when it is the lock's own refusal, its words; streams are not read to the end."""
-    with httpx.Client(base_url=at, timeout=30) as client:
+    with httpx.Client(base_url=url, timeout=30) as client:
 
-        def asked(method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
+        def response(method: str, path: str, headers: dict[str, str]) -> tuple[int, str]:
             with client.stream(method, path, headers=headers) as answer:
                 if answer.status_code not in (401, 403, 429) or method == "HEAD":
                     return answer.status_code, ""
@@ -123,11 +123,11 @@ def ask(at: str) -> Iterator[Ask]:
             ours = re.search(r"another site|server wants|login is wrong|Too many", text, re.I)
             return answer.status_code, ours[0] if ours else ""
 
-        yield asked
+        yield response
 
 
 def test_every_route_is_locked_in_every_way(
-    locked: Lab, at: str, cookies: dict[str, str], ask: Ask
+    locked: Lab, url: str, cookies: dict[str, str], ask: Ask
 ) -> None:
     ways = {
         (path, method) for path, route in walked(locked.app.routes) for method in methods(route)
@@ -137,7 +137,7 @@ def test_every_route_is_locked_in_every_way(
     unknown = {path for path, _ in routes} - known()
     assert not unknown, f"routes that the table does not know: {unknown}"
     ((name, value),) = cookies.items()
-    own = {"Origin": at, "Sec-Fetch-Site": "same-origin", "Cookie": f"{name}={value}"}
+    own = {"Origin": url, "Sec-Fetch-Site": "same-origin", "Cookie": f"{name}={value}"}
     for number, (path, method) in enumerate(routes):
         if path not in DOORS:
             wrong = {"X-Forwarded-For": f"10.0.{number // 250}.{number % 250}", "X-API-Key": "x"}
@@ -148,7 +148,7 @@ def _try_all_ways(
     ask: Ask, path: str, method: str, own: dict[str, str], wrong: dict[str, str]
 ) -> None:
     """{no key, wrong key, key, cookie, foreign origin, foreign with key, own page} at one route."""
-    at = re.sub(r"\{[^}]*\}", "1", path)
+    url = re.sub(r"\{[^}]*\}", "1", path)
     changes = method not in ("GET", "HEAD", "OPTIONS") or path in (
         "/gradio_api/deep_link",
         "/memory",
@@ -158,14 +158,14 @@ def _try_all_ways(
     evil = {"Origin": EVIL, "Sec-Fetch-Site": "cross-site"}
     if path in OPEN and method in ("GET", "HEAD"):
         for headers in ({}, wrong, evil, own):
-            assert ask(method, at, headers)[0] not in (401, 403, 429), (method, path, headers)
+            assert ask(method, url, headers)[0] not in (401, 403, 429), (method, path, headers)
         return
     for headers in ({}, wrong, evil):
-        assert ask(method, at, headers)[0] in (401, 403), (method, path, headers)
+        assert ask(method, url, headers)[0] in (401, 403), (method, path, headers)
     for headers in (key, cookie, own, {**evil, **key}):
-        status, ours = ask(method, at, headers)
+        status, ours = ask(method, url, headers)
         assert status != 401 and not ours, (method, path, headers, status)
-    status, ours = ask(method, at, {**evil, **cookie})
+    status, ours = ask(method, url, {**evil, **cookie})
     assert (status == 403 and bool(ours)) == changes, (method, path, status)
 
 
@@ -179,15 +179,15 @@ def _try_all_ways(
         "/static/..\\config",
     ],
 )
-def test_no_way_of_writing_a_path_goes_around(at: str, path: str) -> None:
-    status, body = raw(at, f"GET {path} HTTP/1.1")
+def test_no_way_of_writing_a_path_goes_around(url: str, path: str) -> None:
+    status, body = raw(url, f"GET {path} HTTP/1.1")
     assert status in (401, 404), (path, status)
     assert b"components" not in body
 
 
-def raw(at: str, line: str, *headers: str) -> tuple[int, bytes]:
+def raw(url: str, line: str, *headers: str) -> tuple[int, bytes]:
     """An answer to bytes that no client would send."""
-    host, port = at.removeprefix("http://").split(":")
+    host, port = url.removeprefix("http://").split(":")
     named = () if any(h.startswith("Host:") for h in headers) else (f"Host: {host}:{port}",)
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         text = "\r\n".join((line, *named, *headers, "Connection: close", "", ""))
@@ -198,17 +198,17 @@ def raw(at: str, line: str, *headers: str) -> tuple[int, bytes]:
     return int(answer.split(b" ")[1]), answer
 
 
-def test_malformed_hosts_and_origins_are_refused_and_no_errors(at: str) -> None:
+def test_malformed_hosts_and_origins_are_refused_and_no_errors(url: str) -> None:
     for host in ("[::1", "]", "a b", "localhost:port", "localhost:1:2", "user@localhost", ""):
-        assert raw(at, "GET /health HTTP/1.1", f"Host: {host}")[0] in (400, 403), host
-    for origin in ("http://[::1", "null", "http://", "file://", f"{at}, {at}", f"{at}/", "\xff"):
+        assert raw(url, "GET /health HTTP/1.1", f"Host: {host}")[0] in (400, 403), host
+    for origin in ("http://[::1", "null", "http://", "file://", f"{url}, {url}", f"{url}/", "\xff"):
         line = "POST /status/history/clear HTTP/1.1"
         headers = (f"Origin: {origin}", "Content-Length: 0")
-        assert raw(at, line, *headers)[0] == 403, origin
-        assert raw(at, "GET /health HTTP/1.1", *headers)[0] == 200, origin
+        assert raw(url, line, *headers)[0] == 403, origin
+        assert raw(url, "GET /health HTTP/1.1", *headers)[0] == 200, origin
     for path in ("/gradio_api/proxy=http://x%00", "/gradio_api/file=%00", "/gradio_api/proxy=%ff"):
         line = f"GET {path} HTTP/1.1"
-        assert raw(at, line, f"X-API-Key: {KEY}")[0] in (400, 404), path
+        assert raw(url, line, f"X-API-Key: {KEY}")[0] in (400, 404), path
 
 
 @pytest.mark.parametrize(
@@ -223,49 +223,49 @@ def test_malformed_hosts_and_origins_are_refused_and_no_errors(at: str) -> None:
         ),
     ],
 )
-def test_an_endpoint_that_gradio_has_not_is_not_found(at: str, path: str, body) -> None:
-    answer = httpx.post(f"{at}/gradio_api/{path}", json=body, headers={"X-API-Key": KEY})
+def test_an_endpoint_that_gradio_has_not_is_not_found(url: str, path: str, body) -> None:
+    answer = httpx.post(f"{url}/gradio_api/{path}", json=body, headers={"X-API-Key": KEY})
     assert answer.status_code == 404 and answer.json()["error"]["type"] == "not_found"
 
 
-def test_a_browser_is_asked_for_the_key_and_a_program_is_told(at: str) -> None:
+def test_a_browser_is_asked_for_the_key_and_a_program_is_told(url: str) -> None:
     browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-    answer = httpx.get(f"{at}/?__theme=dark", headers=browser)
+    answer = httpx.get(f"{url}/?__theme=dark", headers=browser)
     assert answer.status_code == 303
     assert answer.headers["location"] == "/unlock?next=%2F%3F__theme%3Ddark"
-    page = httpx.get(f"{at}{answer.headers['location']}")
+    page = httpx.get(f"{url}{answer.headers['location']}")
     assert page.status_code == 200 and 'name="key"' in page.text and 'name="password"' in page.text
     assert not re.search(r"(src|href)=\"(?!data:)", page.text)
-    answer = httpx.get(f"{at}/history")
+    answer = httpx.get(f"{url}/history")
     assert answer.status_code == 401 and answer.headers["www-authenticate"].startswith("Bearer")
     assert answer.json()["error"]["type"] == "authentication_error"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "where"),
+    ("target", "where"),
     [
         *(("/history?limit=2", "/history?limit=2"), ("https://evil.example", "/"), ("", "/")),
         *(("//evil.example", "/"), ("/\\evil.example", "/"), ("/x\r\nSet-Cookie: a=b", "/")),
     ],
 )
-def test_the_way_back_from_the_form_stays_here(at: str, wanted: str, where: str) -> None:
-    answer = httpx.post(f"{at}/unlock", params={"next": wanted}, data={"key": KEY})
+def test_the_way_back_from_the_form_stays_here(url: str, target: str, where: str) -> None:
+    answer = httpx.post(f"{url}/unlock", params={"next": target}, data={"key": KEY})
     assert answer.status_code == 303 and answer.headers["location"] == where
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Secure" not in cookie
     assert KEY not in cookie
     secure = httpx.post(
-        f"{at}/unlock", data={"key": KEY}, headers={"X-Forwarded-Proto": "https"}
+        f"{url}/unlock", data={"key": KEY}, headers={"X-Forwarded-Proto": "https"}
     ).headers["set-cookie"]
     assert "Secure" in secure
 
 
-def test_only_the_right_cookie_and_the_right_form_unlock(at: str, cookies: dict[str, str]) -> None:
+def test_only_the_right_cookie_and_the_right_form_unlock(url: str, cookies: dict[str, str]) -> None:
     ((name, value),) = cookies.items()
     nonce, end, seal = value.split(".")
     for bad in ("", "x", seal, f"{nonce}.{int(end) + 1}.{seal}", f"{nonce}.{end}.{'0' * 64}"):
-        assert httpx.get(f"{at}/history", cookies={name: bad}).status_code == 401
-    assert httpx.get(f"{at}/history", cookies=cookies).status_code == 200
+        assert httpx.get(f"{url}/history", cookies={name: bad}).status_code == 401
+    assert httpx.get(f"{url}/history", cookies=cookies).status_code == 200
     for body, status in (
         ({"key": ""}, 401),
         ({"key": "wrong"}, 401),
@@ -275,56 +275,58 @@ def test_only_the_right_cookie_and_the_right_form_unlock(at: str, cookies: dict[
         ({f"f{n}": "x" for n in range(20)}, 422),
     ):
         answer = httpx.post(
-            f"{at}/unlock", data=body, headers={"X-Forwarded-For": f"10.9.0.{status % 250}"}
+            f"{url}/unlock", data=body, headers={"X-Forwarded-For": f"10.9.0.{status % 250}"}
         )
         assert answer.status_code == status and "set-cookie" not in answer.headers
     foreign = {"Origin": EVIL}
-    assert httpx.post(f"{at}/unlock", data={"key": KEY}, headers=foreign).status_code == 403
-    assert httpx.get(f"{at}/logout", cookies=cookies).headers["set-cookie"].startswith(f'{name}=""')
+    assert httpx.post(f"{url}/unlock", data={"key": KEY}, headers=foreign).status_code == 403
+    assert (
+        httpx.get(f"{url}/logout", cookies=cookies).headers["set-cookie"].startswith(f'{name}=""')
+    )
 
 
-def test_wrong_keys_are_slowed_by_address(at: str) -> None:
+def test_wrong_keys_are_slowed_by_address(url: str) -> None:
     here = {"X-Forwarded-For": "10.7.7.7", "X-API-Key": "wrong"}
-    codes = [httpx.get(f"{at}/history", headers=here).status_code for _ in range(11)]
+    codes = [httpx.get(f"{url}/history", headers=here).status_code for _ in range(11)]
     assert codes == [401] * 10 + [429]
-    answer = httpx.get(f"{at}/history", headers={**here, "X-API-Key": KEY})
+    answer = httpx.get(f"{url}/history", headers={**here, "X-API-Key": KEY})
     assert answer.status_code == 429 and 0 < int(answer.headers["retry-after"]) <= 60
     assert answer.json()["error"]["type"] == "rate_limit_error"
-    form = httpx.post(f"{at}/unlock", data={"key": KEY}, headers=here)
+    form = httpx.post(f"{url}/unlock", data={"key": KEY}, headers=here)
     assert form.status_code == 429 and "retry-after" in form.headers
     # The proxy's word is the last; what stands before it came from the client.
     forged = {"X-Forwarded-For": "10.7.7.8, 10.7.7.7", "X-API-Key": KEY}
-    assert httpx.get(f"{at}/history", headers=forged).status_code == 429
+    assert httpx.get(f"{url}/history", headers=forged).status_code == 429
     other = {"X-Forwarded-For": "10.7.7.7, 10.7.7.8", "X-API-Key": KEY}
-    assert httpx.get(f"{at}/history", headers=other).status_code == 200
+    assert httpx.get(f"{url}/history", headers=other).status_code == 200
 
 
-def test_allowed_origins_are_answered_and_no_others(at: str) -> None:
+def test_allowed_origins_are_answered_and_no_others(url: str) -> None:
     preflight = {
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "x-api-key, content-type",
     }
     for origin, allowed in ((FRIEND, True), ("http://localhost:3001", False), (EVIL, False)):
         for path in ("/history", "/gradio_api/queue/join", "/config", "/nothing"):
-            asked = httpx.options(f"{at}{path}", headers={"Origin": origin, **preflight})
-            assert asked.status_code == (204 if allowed else 403)
-            told = httpx.get(f"{at}{path}", headers={"Origin": origin, "X-API-Key": KEY})
-            refused = httpx.get(f"{at}{path}", headers={"Origin": origin})
+            response = httpx.options(f"{url}{path}", headers={"Origin": origin, **preflight})
+            assert response.status_code == (204 if allowed else 403)
+            authenticated = httpx.get(f"{url}{path}", headers={"Origin": origin, "X-API-Key": KEY})
+            refused = httpx.get(f"{url}{path}", headers={"Origin": origin})
             assert refused.status_code == 401
-            for answer in (asked, told, refused):
+            for answer in (response, authenticated, refused):
                 assert "origin" in answer.headers["vary"].lower()
                 assert answer.headers.get("access-control-allow-origin") == (
                     origin if allowed else None
                 )
                 assert ("access-control-allow-credentials" in answer.headers) == allowed
-        asked = httpx.options(f"{at}/history", headers={"Origin": origin, **preflight})
-        assert ("x-api-key" in asked.headers.get("access-control-allow-headers", "")) == allowed
+        response = httpx.options(f"{url}/history", headers={"Origin": origin, **preflight})
+        assert ("x-api-key" in response.headers.get("access-control-allow-headers", "")) == allowed
 
 
-def test_an_allowed_origin_may_change_something_with_the_cookie(at: str, cookies) -> None:
+def test_an_allowed_origin_may_change_something_with_the_cookie(url: str, cookies) -> None:
     for origin, status in ((FRIEND, 200), (FRIEND.upper(), 200), ("http://localhost:3001", 403)):
         answer = httpx.post(
-            f"{at}/profiles",
+            f"{url}/profiles",
             json={"name": f"Of {origin}"},
             headers={"Origin": origin, "Sec-Fetch-Site": "same-site"},
             cookies=cookies,
@@ -334,7 +336,7 @@ def test_an_allowed_origin_may_change_something_with_the_cookie(at: str, cookies
 
 @pytest.mark.parametrize("method", ["key", "bearer", "login", "key as password"])
 def test_gradios_client_works_with_a_key_or_a_login(
-    at: str, locked: Lab, tmp_path: Path, method: str
+    url: str, locked: Lab, tmp_path: Path, method: str
 ) -> None:
     arguments: dict[str, Any] = {
         "key": {"headers": {"X-API-Key": KEY}},
@@ -342,7 +344,7 @@ def test_gradios_client_works_with_a_key_or_a_login(
         "login": {"auth": (USER, PASSWORD)},
         "key as password": {"auth": ("anybody", KEY)},
     }[method]
-    client = Client(at, verbose=False, download_files=str(tmp_path), **arguments)
+    client = Client(url, verbose=False, download_files=str(tmp_path), **arguments)
     api = client.view_api(return_format="dict")
     assert set(api["named_endpoints"]) == ENDPOINTS
     audio, record = client.predict("Hello there.", api_name="/generate")
@@ -361,62 +363,62 @@ def test_gradios_client_works_with_a_key_or_a_login(
         assert "deleted" in client.predict(each, api_name="/delete")["message"]
 
 
-def test_gradios_client_without_a_key_gets_nowhere(at: str) -> None:
+def test_gradios_client_without_a_key_gets_nowhere(url: str) -> None:
     with pytest.raises(ValueError, match=r"401|Could not|auth"):
-        Client(at, verbose=False)
+        Client(url, verbose=False)
     with pytest.raises(AuthenticationError):
-        Client(at, verbose=False, auth=(USER, "wrong"))
+        Client(url, verbose=False, auth=(USER, "wrong"))
     named = {"data": ["none"], "session_hash": "x", "fn_index": 3}
     for path in ("queue/join", "run/delete", "api/delete", "call/delete"):
-        answer = httpx.post(f"{at}/gradio_api/{path}", json=named)
+        answer = httpx.post(f"{url}/gradio_api/{path}", json=named)
         assert answer.status_code == 401, path
 
 
 def test_an_upload_is_given_back_to_its_visitor_alone(
-    at: str, cookies: dict[str, str], tmp_path: Path
+    url: str, cookies: dict[str, str], tmp_path: Path
 ) -> None:
     clip = write_clip(tmp_path / "clip.wav", 2)
-    page = httpx.get(f"{at}/", headers={"Accept": "text/html"}, cookies=cookies)
+    page = httpx.get(f"{url}/", headers={"Accept": "text/html"}, cookies=cookies)
     visitor = {"voicelab-visitor": page.cookies["voicelab-visitor"]}
     assert "HttpOnly" in page.headers["set-cookie"]
-    path = _uploaded(at, {**cookies, **visitor}, clip)
-    assert _file(at, path, {**cookies, **visitor}).content == clip.read_bytes()
+    path = _uploaded(url, {**cookies, **visitor}, clip)
+    assert _file(url, path, {**cookies, **visitor}).content == clip.read_bytes()
     for other in ({}, {"voicelab-visitor": "0" * 32}, {"voicelab-visitor": "x"}):
-        assert _file(at, path, {**cookies, **other}).status_code == 404
-    assert _file(at, path, visitor).status_code == 401
+        assert _file(url, path, {**cookies, **other}).status_code == 404
+    assert _file(url, path, visitor).status_code == 401
     # Of several uploads at once each has its visitor.
     files = [("files", (name, b"of " + name.encode())) for name in ("a.txt", "b.txt")]
     jar = {**cookies, **visitor}
-    paths = httpx.post(f"{at}/gradio_api/upload", files=files, cookies=jar).json()
+    paths = httpx.post(f"{url}/gradio_api/upload", files=files, cookies=jar).json()
     for each in paths:
-        assert _file(at, each, jar).status_code == 200
-        assert _file(at, each, cookies).status_code == 404
+        assert _file(url, each, jar).status_code == 200
+        assert _file(url, each, cookies).status_code == 404
 
 
-def test_a_file_sent_by_two_visitors_is_both_theirs(at: str, cookies, tmp_path: Path) -> None:
+def test_a_file_sent_by_two_visitors_is_both_theirs(url: str, cookies, tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "same.wav", 2)
     jars = [{**cookies, "voicelab-visitor": digit * 32} for digit in "ab"]
-    paths = {_uploaded(at, jar, clip) for jar in jars}
+    paths = {_uploaded(url, jar, clip) for jar in jars}
     (path,) = paths
-    assert all(_file(at, path, jar).status_code == 200 for jar in jars)
-    assert _file(at, path, {**cookies, "voicelab-visitor": "c" * 32}).status_code == 404
+    assert all(_file(url, path, jar).status_code == 200 for jar in jars)
+    assert _file(url, path, {**cookies, "voicelab-visitor": "c" * 32}).status_code == 404
 
 
-def _uploaded(at: str, jar: dict[str, str], clip: Path) -> str:
+def _uploaded(url: str, jar: dict[str, str], clip: Path) -> str:
     files = {"files": (clip.name, clip.read_bytes())}
-    (path,) = httpx.post(f"{at}/gradio_api/upload", files=files, cookies=jar).json()
+    (path,) = httpx.post(f"{url}/gradio_api/upload", files=files, cookies=jar).json()
     return path
 
 
-def _file(at: str, path: str, jar: dict[str, str]) -> httpx.Response:
-    return httpx.get(f"{at}/gradio_api/file={path}", cookies=jar)
+def _file(url: str, path: str, jar: dict[str, str]) -> httpx.Response:
+    return httpx.get(f"{url}/gradio_api/file={path}", cookies=jar)
 
 
 def test_only_takes_and_own_uploads_leave_by_gradios_file_address(
-    at: str, locked: Lab, cookies: dict[str, str], tmp_path: Path
+    url: str, locked: Lab, cookies: dict[str, str], tmp_path: Path
 ) -> None:
     folder = locked.lab.settings.data_dir
-    client = Client(at, verbose=False, headers={"X-API-Key": KEY}, download_files=str(tmp_path))
+    client = Client(url, verbose=False, headers={"X-API-Key": KEY}, download_files=str(tmp_path))
     _, record = client.predict("A take.", api_name="/generate")
     take = locked.lab.library.audio_path(record["id"])
     profile = locked.lab.library.profiles.create(name="With a clip")["id"]
@@ -430,40 +432,40 @@ def test_only_takes_and_own_uploads_leave_by_gradios_file_address(
         double = str(secret).replace("/", "%252f")
         for written in (secret, f"/{secret}", inside, double, f"file://{secret}"):
             for form in ("file=", "file/"):
-                answer = httpx.get(f"{at}/gradio_api/{form}{written}", cookies=cookies)
+                answer = httpx.get(f"{url}/gradio_api/{form}{written}", cookies=cookies)
                 assert answer.status_code == 404, (form, written)
     for written in ("http://127.0.0.1/", "https://example.org/x.wav", "app.py", "", "~/x", "."):
-        assert _file(at, written, cookies).status_code == 404, written
-    assert _file(at, str(take), cookies).status_code == 200
+        assert _file(url, written, cookies).status_code == 404, written
+    assert _file(url, str(take), cookies).status_code == 200
     deep = Path(locked.app.uploaded_file_dir, "deep_links", "x", "state.json")
-    assert _file(at, str(deep), cookies).status_code == 404
+    assert _file(url, str(deep), cookies).status_code == 404
 
 
-def test_what_was_uploaded_is_never_a_page(at: str, cookies: dict[str, str]) -> None:
+def test_what_was_uploaded_is_never_a_page(url: str, cookies: dict[str, str]) -> None:
     bad = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
     for name in ("x.html", "x.svg", "x.xml", "x.xhtml", "x.js", "x.wav", "x"):
         files = {"files": (name, bad, "text/html")}
-        (path,) = httpx.post(f"{at}/gradio_api/upload", files=files, cookies=cookies).json()
+        (path,) = httpx.post(f"{url}/gradio_api/upload", files=files, cookies=cookies).json()
         for extra in ({}, {"Range": "bytes=0-20"}):
-            answer = httpx.get(f"{at}/gradio_api/file={path}", cookies=cookies, headers=extra)
+            answer = httpx.get(f"{url}/gradio_api/file={path}", cookies=cookies, headers=extra)
             assert answer.status_code in (200, 206)
             kind = answer.headers["content-type"].split(";")[0]
             assert kind in ("application/octet-stream", "audio/wav", "audio/x-wav"), name
             assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_headers_stand_on_every_answer(at: str, cookies: dict[str, str]) -> None:
+def test_headers_stand_on_every_answer(url: str, cookies: dict[str, str]) -> None:
     for path in ("/", "/health", "/nothing", "/unlock", "/config", "/gradio_api/info", "/docs"):
         for jar in (cookies, {}):
-            headers = httpx.get(f"{at}{path}", cookies=jar).headers
+            headers = httpx.get(f"{url}{path}", cookies=jar).headers
             assert headers["x-content-type-options"] == "nosniff"
             assert "frame-ancestors 'self'" in headers["content-security-policy"]
             assert headers["referrer-policy"] == "same-origin"
 
 
-def test_a_take_and_a_picture_have_types_of_their_own(at: str, cookies, locked: Lab) -> None:
+def test_a_take_and_a_picture_have_types_of_their_own(url: str, cookies, locked: Lab) -> None:
     record = locked.lab.generate("A take.", progress=False).record
-    kind = httpx.get(f"{at}/audio/{record['id']}", cookies=cookies).headers["content-type"]
+    kind = httpx.get(f"{url}/audio/{record['id']}", cookies=cookies).headers["content-type"]
     assert kind in ("audio/wav", "audio/x-wav")
 
 
@@ -473,15 +475,15 @@ def test_share_and_host_in_launch_decide_what_is_exposed(make_lab: MakeLab) -> N
     port = served.server_port
     assert lab.settings.is_exposed
     id = lab.generate("A take.", progress=False).record["id"]
-    at = f"http://127.0.0.1:{port}"
-    assert httpx.delete(f"{at}/history/{id}").status_code == 403
+    url = f"http://127.0.0.1:{port}"
+    assert httpx.delete(f"{url}/history/{id}").status_code == 403
     with pytest.raises(AppError, match="open to everybody"):
-        Client(at, verbose=False).predict(id, api_name="/delete")
+        Client(url, verbose=False).predict(id, api_name="/delete")
     evil = {"Origin": "http://localhost:3000"}
     for path in ("history/import", "gradio_api/upload", "gradio_api/queue/join"):
-        assert httpx.post(f"{at}/{path}", headers=evil).status_code == 403
+        assert httpx.post(f"{url}/{path}", headers=evil).status_code == 403
     preflight = {**evil, "Access-Control-Request-Method": "POST"}
-    assert httpx.options(f"{at}/gradio_api/queue/join", headers=preflight).status_code == 403
+    assert httpx.options(f"{url}/gradio_api/queue/join", headers=preflight).status_code == 403
     lab.launch(quiet=True)
     assert not lab.settings.is_exposed and lab.settings.host == "127.0.0.1"
 
@@ -491,18 +493,18 @@ def test_share_and_host_in_launch_decide_what_is_exposed(make_lab: MakeLab) -> N
     [({}, False), ({"inline": True}, True), ({"inline": False}, False)],
 )
 def test_a_notebook_may_show_the_page_in_a_frame(make_lab, arguments, framed: bool) -> None:
-    at = make_lab(port=0).launch(quiet=True, **arguments).local_url
-    policy = httpx.get(f"{at}health").headers["content-security-policy"]
+    url = make_lab(port=0).launch(quiet=True, **arguments).local_url
+    policy = httpx.get(f"{url}health").headers["content-security-policy"]
     assert ("http://localhost:*" in policy) is framed
 
 
 def test_a_login_given_to_launch_locks_everything(make_lab: MakeLab) -> None:
     lab = make_lab(port=0)
-    at = lab.launch(quiet=True, auth=("ann", "pw")).local_url
+    url = lab.launch(quiet=True, auth=("ann", "pw")).local_url
     assert not lab.settings.is_exposed
     for path in ("history", "config", "gradio_api/info"):
-        assert httpx.get(f"{at}{path}").status_code == 401
-        assert httpx.get(f"{at}{path}", auth=("ann", "pw")).status_code == 200
+        assert httpx.get(f"{url}{path}").status_code == 401
+        assert httpx.get(f"{url}{path}", auth=("ann", "pw")).status_code == 200
     for bad in (lambda *_: True, [("a",)], [("a:b", "c")], [("a", "b,c")]):
         with pytest.raises(InvalidInput):
             lab.launch(auth=bad)

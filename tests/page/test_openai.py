@@ -17,7 +17,7 @@ import openai
 import pytest
 import soundfile
 
-from tests.conftest import held_after_first
+from tests.conftest import blocked_after_first_chunk
 from voicelab.lab import VoiceLab
 from voicelab.settings import Settings
 
@@ -46,7 +46,7 @@ def client(tone_lab: VoiceLab) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def first_chunk_only(tone_lab: VoiceLab) -> Iterator[threading.Event]:
     """The tone engine speaks one chunk, and the others once this is set."""
-    with held_after_first(tone_lab) as free:
+    with blocked_after_first_chunk(tone_lab) as free:
         yield free
 
 
@@ -63,14 +63,14 @@ def test_speech_is_a_take(client: openai.OpenAI, tone_lab: VoiceLab, tmp_path: P
 def test_the_first_byte_comes_well_before_the_last(
     client: openai.OpenAI, tone_lab: VoiceLab, first_chunk_only: threading.Event, name: Any
 ) -> None:
-    asked = client.audio.speech.with_streaming_response.create(
+    response = client.audio.speech.with_streaming_response.create(
         model="gpt-4o-mini-tts",
         voice="coral",
         input=f"{TEXT} Number {name}.",
         response_format=name,
         instructions="Speak softly.",
     )
-    with asked as answer:
+    with response as answer:
         parts = answer.iter_bytes()
         content = b""
         while len(content) < 2_000:  # more than any header
@@ -89,11 +89,11 @@ def test_events_hold_the_sound(client: openai.OpenAI, tone_lab: VoiceLab) -> Non
     with client.audio.speech.with_streaming_response.create(
         model="tone", voice="alloy", input=TEXT, stream_format="sse"
     ) as answer:
-        told = [json.loads(line[6:]) for line in answer.iter_lines() if line]
-    pcm = b"".join(base64.b64decode(e["audio"]) for e in told if e["type"].endswith(".delta"))
-    assert told[-1]["type"] == "speech.audio.done" and told[-1]["usage"]["total_tokens"] > 0
+        events = [json.loads(line[6:]) for line in answer.iter_lines() if line]
+    pcm = b"".join(base64.b64decode(e["audio"]) for e in events if e["type"].endswith(".delta"))
+    assert events[-1]["type"] == "speech.audio.done" and events[-1]["usage"]["total_tokens"] > 0
     stored, _ = soundfile.read(
-        tone_lab.library.audio_path(told[-1]["generation_id"]), dtype="int16"
+        tone_lab.library.audio_path(events[-1]["generation_id"]), dtype="int16"
     )
     assert np.array_equal(np.frombuffer(pcm, "<i2"), stored)
 

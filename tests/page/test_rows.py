@@ -42,9 +42,9 @@ def test_no_takes_say_so() -> None:
     assert "No take matches" in take_list([], True)
 
 
-@pytest.mark.parametrize(("value", "told"), [(12, "12 B"), (14_400, "14.4 KB"), (3.2e9, "3.2 GB")])
-def test_sizes_read_well(value: float, told: str) -> None:
-    assert size(value) == told
+@pytest.mark.parametrize(("value", "text"), [(12, "12 B"), (14_400, "14.4 KB"), (3.2e9, "3.2 GB")])
+def test_sizes_read_well(value: float, text: str) -> None:
+    assert size(value) == text
 
 
 def test_times_read_well() -> None:

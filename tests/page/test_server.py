@@ -27,7 +27,7 @@ from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.server import Lab
 from voicelab.ui.tabs.generate import MAX_AHEAD_S, _updates
-from voicelab.ui.tabs.stories import _arrived, _change
+from voicelab.ui.tabs.stories import _change, _opened_values
 
 ENDPOINTS = {
     "/generate",
@@ -123,9 +123,9 @@ def test_a_client_that_hangs_up_stops_the_work(url: str, page_lab: VoiceLab) -> 
 
 def test_arriving_at_no_story_changes_nothing(lab: VoiceLab) -> None:
     """The answer may come after that to the press that made the first story."""
-    assert all(value == gr.skip() for value in _arrived(lab, None))
+    assert all(value == gr.skip() for value in _opened_values(lab, None))
     id = lab.library.stories.create("A story")["id"]
-    assert _arrived(lab, None)[0].value == _arrived(lab, id)[0].value == id
+    assert _opened_values(lab, None)[0].value == _opened_values(lab, id)[0].value == id
 
 
 def test_the_status_stream_tells_of_changes(url: str, page_lab: VoiceLab) -> None:
@@ -162,10 +162,10 @@ def test_endpoints_take_null_as_the_default_and_refuse_half_characters(
 ) -> None:
     headers = {"Content-Type": "application/json"}
     call = f"{url}/gradio_api/call/{name}"
-    asked = httpx.post(call, content=f'{{"data": {data}}}', headers=headers)
-    assert asked.status_code == 200
-    told = httpx.get(f"{call}/{asked.json()['event_id']}", timeout=60).text
-    assert words in told, told
+    response = httpx.post(call, content=f'{{"data": {data}}}', headers=headers)
+    assert response.status_code == 200
+    events = httpx.get(f"{call}/{response.json()['event_id']}", timeout=60).text
+    assert words in events, events
 
 
 def test_predict_with_a_text_gives_the_file_and_the_record(client: Client) -> None:
@@ -261,10 +261,10 @@ def test_a_quick_engine_does_not_wait_for_the_page(lab: VoiceLab, monkeypatch) -
     take = lab.stream(GenerationRequest(words * 300, gap_ms=0))
     wait_for(lambda: take._blueprint.job.next_index >= LOOKAHEAD_CHUNKS)
     updates = [update[0] for update in _updates(lab, take, gr.Progress())]
-    heard = [wav for wav in updates if isinstance(wav, bytes)]
-    assert len(heard[1]) > 30 * len(heard[0])
+    streamed = [wav for wav in updates if isinstance(wav, bytes)]
+    assert len(streamed[1]) > 30 * len(streamed[0])
     whole = soundfile.info(lab.library.audio_path(take.id))
-    sound = np.concatenate([soundfile.read(io.BytesIO(wav), dtype="int16")[0] for wav in heard])
+    sound = np.concatenate([soundfile.read(io.BytesIO(wav), dtype="int16")[0] for wav in streamed])
     assert MAX_AHEAD_S < len(sound) / whole.samplerate < whole.duration
     start, _ = soundfile.read(lab.library.audio_path(take.id), frames=len(sound), dtype="int16")
     assert np.array_equal(sound, start)

@@ -64,14 +64,14 @@ def running(
         process.wait()
 
 
-def begun(client: httpx.Client) -> str:
+def start_take(client: httpx.Client) -> str:
     """The id of a take of which a chunk is spoken."""
     id = client.post("/generate", json={"text": TEXT}).json()["id"]
     wait_for(lambda: client.get("/status/progress").json().get("current_chunk", 0) > 1)
     return id
 
 
-def kept(folder: Path) -> dict[str, tuple[str, str | None]]:
+def recorded(folder: Path) -> dict[str, tuple[str, str | None]]:
     """How the takes in db.json ended; there is no journal."""
     assert not list(folder.glob("db.json.j-*"))
     records = json.loads((folder / "db.json").read_bytes())["generations"].values()
@@ -90,13 +90,13 @@ def kept(folder: Path) -> dict[str, tuple[str, str | None]]:
 )
 def test_a_signal_ends_it_in_order(tmp_path: Path, command, signals) -> None:
     with running(tmp_path / "data", *command, tone_delay_s="0.2") as (process, client):
-        id = begun(client)
+        id = start_take(client)
         with client.stream("GET", "/status/stream") as listener:
             next(listener.iter_bytes())
             for number in signals:
                 process.send_signal(number)
             assert process.wait(30) == 0
-    assert kept(tmp_path / "data") == {id: ("failed", "interrupted")}
+    assert recorded(tmp_path / "data") == {id: ("failed", "interrupted")}
 
 
 def test_under_hot_reload_it_serves_and_ends_with_its_launcher(tmp_path: Path) -> None:
@@ -107,12 +107,12 @@ def test_under_hot_reload_it_serves_and_ends_with_its_launcher(tmp_path: Path) -
     ):
         time.sleep(2)  # by then the file was run a second time
         assert client.get("/health").json()["status"] == "healthy"
-        id = begun(client)
+        id = start_take(client)
         process.send_signal(signal.SIGTERM)
         process.wait(30)
         wait_for(lambda: not answers(client), 30)
         wait_for(lambda: not list((tmp_path / "data").glob("db.json.j-*")), 30)
-    assert kept(tmp_path / "data") == {id: ("failed", "interrupted")}
+    assert recorded(tmp_path / "data") == {id: ("failed", "interrupted")}
 
 
 def answers(client: httpx.Client) -> bool:
@@ -126,7 +126,7 @@ def test_the_next_start_makes_it_whole(tmp_path: Path) -> None:
     """After a stop in order and after kill -9; not when the setting says no."""
     folder = tmp_path / "data"
     with running(folder, "app.py", tone_delay_s="0.2") as (process, client):
-        stopped = begun(client)
+        stopped = start_take(client)
         cancelled = client.post("/generate", json={"text": TEXT}).json()["id"]
         assert client.post(f"/generate/{cancelled}/cancel").status_code == 200
         process.send_signal(signal.SIGTERM)
@@ -135,7 +135,7 @@ def test_the_next_start_makes_it_whole(tmp_path: Path) -> None:
         process,
         client,
     ):
-        killed = begun(client)
+        killed = start_take(client)
         assert client.get(f"/history/{stopped}").json()["error"] == "interrupted"
         process.kill()
         process.wait()
@@ -147,7 +147,7 @@ def test_the_next_start_makes_it_whole(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     ends = {stopped: ("completed", None), killed: ("completed", None)}
-    assert kept(folder) == ends | {cancelled: ("failed", "cancelled")}
+    assert recorded(folder) == ends | {cancelled: ("failed", "cancelled")}
 
 
 STUCK = """

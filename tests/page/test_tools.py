@@ -27,13 +27,16 @@ Ask = Callable[[ClientSession], Awaitable[Any]]
 
 
 def ask(
-    url: str, work: Ask, headers: dict[str, str] | None = None, seen: Seen | None = None
+    url: str, work: Ask, headers: dict[str, str] | None = None, on_response: Seen | None = None
 ) -> Any:
-    """What `work` gives, with a session of the reference client; `seen` is given each answer."""
+    """The result of `work` in a session of the reference client.
+
+    `on_response` is called with each HTTP response.
+    """
 
     async def session() -> Any:
         address = f"{url}/gradio_api/mcp/"
-        hooks: dict[str, list[Any]] = {"response": [seen] if seen else []}
+        hooks: dict[str, list[Any]] = {"response": [on_response] if on_response else []}
         async with (
             httpx.AsyncClient(headers=headers, timeout=60, event_hooks=hooks) as http,
             streamable_http_client(address, http_client=http) as (read, write, _),
@@ -49,10 +52,10 @@ def call(
     url: str,
     tool: str,
     headers: dict[str, str] | None = None,
-    seen: Seen | None = None,
+    on_response: Seen | None = None,
     **arguments: Any,
 ) -> Any:
-    return ask(url, lambda client: client.call_tool(tool, arguments), headers, seen)
+    return ask(url, lambda client: client.call_tool(tool, arguments), headers, on_response)
 
 
 def answer(result: CallToolResult) -> list[Any]:
@@ -95,7 +98,7 @@ def test_an_assistant_makes_finds_and_deletes_a_take(url: str, page_lab: VoiceLa
 
 
 @pytest.mark.parametrize(
-    ("tool", "arguments", "said"),
+    ("tool", "arguments", "message"),
     [
         ("generate", {"text": ""}, "empty"),
         ("generate", {"text": "Hi.", "voice": "Nobody"}, "Nobody"),
@@ -111,10 +114,10 @@ def test_an_assistant_makes_finds_and_deletes_a_take(url: str, page_lab: VoiceLa
     ],
 )
 def test_a_tool_says_what_was_wrong(
-    url: str, page_lab: VoiceLab, tool: str, arguments: dict[str, Any], said: str
+    url: str, page_lab: VoiceLab, tool: str, arguments: dict[str, Any], message: str
 ) -> None:
     result = call(url, tool, **arguments)
-    assert result.isError and said in result.content[0].text
+    assert result.isError and message in result.content[0].text
     assert len(result.content[0].text) < 600
     assert page_lab.history.list()[1] == 0
 
@@ -127,20 +130,20 @@ def test_a_tool_of_fifty_at_once(url: str) -> None:
 
 
 def test_a_client_that_wants_it_is_told_the_progress(url: str, page_lab: VoiceLab) -> None:
-    told: list[tuple[float, float | None]] = []
+    reports: list[tuple[float, float | None]] = []
 
-    async def heard(progress: float, total: float | None, message: str | None) -> None:
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         assert message
-        told.append((progress, total))
+        reports.append((progress, total))
 
     async def speak(client: ClientSession) -> CallToolResult:
         sentence = "A sentence that is long enough to be spoken alone, for a single boat. "
         text = {"text": sentence * 6}
-        return await client.call_tool("generate", text, progress_callback=heard)
+        return await client.call_tool("generate", text, progress_callback=on_progress)
 
     record = answer(ask(url, speak))[1]
     chunks = len(record["chunks"])
-    assert chunks > 1 and told[-1] == (chunks, chunks) and told == sorted(told)
+    assert chunks > 1 and reports[-1] == (chunks, chunks) and reports == sorted(reports)
     page_lab.library.delete(record["id"])
 
 
@@ -184,7 +187,7 @@ def test_behind_the_lock_the_tools_want_the_key(tmp_path: Path) -> None:
     key = {"Authorization": "Bearer a key of some length"}
     refused: list[int] = []
 
-    async def seen(response: httpx.Response) -> None:
+    async def on_response(response: httpx.Response) -> None:
         refused.append(response.status_code)
 
     settings: dict[str, Any] = {"engine": "tone", "port": 0, "api_key": "a key of some length"}
@@ -200,7 +203,7 @@ def test_behind_the_lock_the_tools_want_the_key(tmp_path: Path) -> None:
         for headers in (None, {"Authorization": "Bearer wrong"}):
             refused.clear()
             with pytest.raises(BaseExceptionGroup, match="unhandled errors"):
-                call(address, "delete", headers, seen, id=record["id"])
+                call(address, "delete", headers, on_response, id=record["id"])
             assert set(refused) == {401}
         assert lab.history.list()[1] == 1
         assert answer(call(address, "delete", key, id=record["id"]))

@@ -71,13 +71,13 @@ def test_a_wrong_key_is_told_and_a_login_opens_too(page: Page, locked: Lab) -> N
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_form_is_read_on_a_phone_by_day_and_night(page: Page, locked: Lab, scheme) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 360, "height": 640})
     page.goto(f"{locked.local_url}unlock")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert asked == [f"{locked.local_url}unlock"]
+    assert urls == [f"{locked.local_url}unlock"]
     for selector in ("h1", "p", "label", "button"):
         assert _contrast(page, selector) >= 4.5, selector
     for _ in range(4):

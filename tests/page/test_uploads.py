@@ -28,7 +28,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def at(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = {"engine": "tone", "port": 0, "min_free_disk_mb": 0, "max_upload_mb": 1}
     with VoiceLab.open(tmp_path_factory.mktemp("data"), **settings) as lab:
         yield f"{lab.launch(quiet=True).local_url.rstrip('/')}/gradio_api/upload"
@@ -45,7 +45,7 @@ def files(cache: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (part(b"a\xff.txt") + END, "UTF-8"),
         (part(b"\xed\xa0\x80.txt") + END, "UTF-8"),
@@ -65,30 +65,30 @@ def files(cache: Path) -> list[Path]:
     ],
 )
 def test_a_form_that_is_not_in_order_leaves_nothing(
-    at: str, cache: Path, body: bytes, said: str
+    url: str, cache: Path, body: bytes, message: str
 ) -> None:
-    refused = httpx.post(at, content=body, headers=FORM)
+    refused = httpx.post(url, content=body, headers=FORM)
     assert refused.status_code == 422 and is_envelope(refused), refused.text
-    assert said in refused.json()["error"]["message"]
+    assert message in refused.json()["error"]["message"]
     assert files(cache) == []
 
 
-def test_what_is_no_form_or_too_large_is_refused(at: str, cache: Path) -> None:
+def test_what_is_no_form_or_too_large_is_refused(url: str, cache: Path) -> None:
     for content_type in ("application/json", "multipart/form-data", ""):
-        refused = httpx.post(at, content=b"{}", headers={"Content-Type": content_type})
+        refused = httpx.post(url, content=b"{}", headers={"Content-Type": content_type})
         assert refused.status_code == 422 and is_envelope(refused)
 
     def pieces() -> Iterator[bytes]:
         yield part(b"long.txt", b"x" * 600_000)
         yield part(b"longer.txt", b"x" * 600_000) + END
 
-    refused = httpx.post(at, content=pieces(), headers=FORM)
+    refused = httpx.post(url, content=pieces(), headers=FORM)
     assert refused.status_code == 413 and is_envelope(refused)
     assert files(cache) == []
 
 
-def test_a_client_that_hangs_up_leaves_nothing(at: str, cache: Path) -> None:
-    place = urlsplit(at)
+def test_a_client_that_hangs_up_leaves_nothing(url: str, cache: Path) -> None:
+    place = urlsplit(url)
     head = f"POST {place.path} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 900000\r\n"
     head += f"Content-Type: {FORM['Content-Type']}\r\n\r\n"
     with socket.create_connection((place.hostname, place.port)) as line:
@@ -97,10 +97,10 @@ def test_a_client_that_hangs_up_leaves_nothing(at: str, cache: Path) -> None:
     wait_for(lambda: files(cache) == [])
 
 
-def test_a_long_name_is_cut_and_a_foreign_one_kept(at: str, cache: Path) -> None:
+def test_a_long_name_is_cut_and_a_foreign_one_kept(url: str, cache: Path) -> None:
     names = ["x" * 1000 + ".txt", "Ærø 語 👩‍🚀.txt", "a/b.txt", "x"]
     body = b"".join(part(name.encode(), name.encode()) for name in names)
-    answer = httpx.post(at, content=body + END, headers=FORM)
+    answer = httpx.post(url, content=body + END, headers=FORM)
     kept = [Path(path) for path in answer.json()]
     assert sorted(kept) == sorted(files(cache))
     assert [path.read_bytes().decode() for path in kept] == names

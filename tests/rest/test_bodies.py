@@ -9,7 +9,7 @@ import anyio
 import orjson
 import pytest
 
-from tests.conftest import MakeLab, held
+from tests.conftest import MakeLab, blocked_engine
 from voicelab.rest import build
 from voicelab.rest.bodies import BodyTimeout
 
@@ -90,7 +90,7 @@ def test_a_take_may_last_longer_than_its_body(make_lab: MakeLab) -> None:
         assert content[:4] == b"RIFF"
         return status
 
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         assert anyio.run(speak) == 200
 
 

@@ -12,7 +12,7 @@ import soundfile
 from fastapi.testclient import TestClient
 
 import voicelab.rest.dialects.chatterbox.memory as memory_routes
-from tests.conftest import held, samples, wait_for, write_clip
+from tests.conftest import blocked_engine, samples, wait_for, write_clip
 from tests.shape import is_envelope
 from voicelab.lab import VoiceLab
 
@@ -224,7 +224,7 @@ def test_languages_say_what_kind_of_model_there_is(client: TestClient) -> None:
 def test_the_status_has_the_documented_parameters_on_every_engine(
     client: TestClient, lab: VoiceLab
 ) -> None:
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         body = {"text": TEXT, "exaggeration": 0.7}
         take = client.post("/generate", json=body).json()
         status = client.get("/status").json()

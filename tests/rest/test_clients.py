@@ -135,18 +135,18 @@ def test_pcm_is_24_khz_from_every_engine_and_says_so(client: TestClient) -> None
 def test_events_carry_the_format_that_was_asked_for(client: TestClient, name: str) -> None:
     body = {"input": TEXT, "stream_format": "sse", "response_format": name, "engine": "espeak"}
     answer = client.post("/v1/audio/speech", json=body)
-    told = [json.loads(line[6:]) for line in answer.text.splitlines() if line]
-    assert told[0]["type"] == "speech.audio.info" and told[-1]["type"] == "speech.audio.done"
-    content = b"".join(base64.b64decode(each["audio"]) for each in told[1:-1])
-    duration_s = client.get(f"/history/{told[-1]['generation_id']}").json()["duration"]
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line]
+    assert events[0]["type"] == "speech.audio.info" and events[-1]["type"] == "speech.audio.done"
+    content = b"".join(base64.b64decode(each["audio"]) for each in events[1:-1])
+    duration_s = client.get(f"/history/{events[-1]['generation_id']}").json()["duration"]
     if name == "pcm":
-        assert told[0]["sample_rate"] == 24_000 and told[0]["bits_per_sample"] == 16
+        assert events[0]["sample_rate"] == 24_000 and events[0]["bits_per_sample"] == 16
         assert len(content) / 48_000 == pytest.approx(duration_s, abs=0.001)
         return
     with av.open(io.BytesIO(content)) as container:
         samples = sum(frame.samples for frame in container.decode(audio=0))
         rate = container.streams.audio[0].rate
-    assert rate == told[0]["sample_rate"] and told[0]["format"] == name
+    assert rate == events[0]["sample_rate"] and events[0]["format"] == name
     assert samples / rate == pytest.approx(duration_s, abs=0.1)
 
 
@@ -261,8 +261,8 @@ def test_the_other_servers_fields_do_what_they_say(client: TestClient) -> None:
     )
     assert whole["parameters"]["max_chunk_chars"] == 1000
     odd = record_of(client, client.post("/tts", json=tavern(exaggeration=0, chunk_size=50)))
-    said = " ".join(odd["warnings"])
-    assert "exaggeration is 0; 0.25" in said and "chunk_size is 50; 100" in said
+    warnings = " ".join(odd["warnings"])
+    assert "exaggeration is 0; 0.25" in warnings and "chunk_size is 50; 100" in warnings
     nulls = {"seed": None, "language": None, "speed_factor": None, "temperature": None}
     assert record_of(client, client.post("/tts", json=tavern(**nulls)))["language"] == "en"
 

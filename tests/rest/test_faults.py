@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.conftest import held, samples, wait_for
+from tests.conftest import blocked_engine, samples, wait_for
 from tests.shape import is_envelope
 from voicelab.engines import tone
 from voicelab.lab import VoiceLab
@@ -56,7 +56,7 @@ def test_a_limit_of_zero_is_not_a_crash(client, query: str) -> None:
 
 
 def test_the_audio_of_a_pending_take_is_404_not_a_crash(client, lab: VoiceLab) -> None:
-    with held(lab):
+    with blocked_engine(lab):
         id = client.post("/generate", json={"text": TEXT}).json()["id"]
         for path in (f"/audio/{id}", f"/history/{id}/export-audio"):
             answer = client.get(path)
@@ -75,7 +75,7 @@ def test_percent_and_underscore_are_not_wildcards(client) -> None:
 
 
 def test_deleting_a_running_take_leaves_no_file(client, lab: VoiceLab) -> None:
-    with held(lab):
+    with blocked_engine(lab):
         id = client.post("/generate", json={"text": TEXT * 20}).json()["id"]
         wait_for(lambda: client.get("/status/progress").json()["is_processing"])
         assert client.delete(f"/history/{id}").status_code == 200

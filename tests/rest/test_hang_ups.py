@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.conftest import held, held_after_first, wait_for
+from tests.conftest import blocked_after_first_chunk, blocked_engine, wait_for
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build
@@ -32,7 +32,7 @@ class Caller:
     """A client that sends a body in parts, and hangs up when it is told to, or after them."""
 
     def __init__(self, method: str, path: str, *parts: bytes, ends: bool = True):
-        self.heard = bytearray()
+        self.received = bytearray()
         self.status = 0
         self.gone = anyio.Event()
         self._method, self._path = method, path
@@ -63,19 +63,19 @@ class Caller:
 
     async def _send(self, message: dict[str, Any]) -> None:
         self.status = message.get("status", self.status)
-        self.heard += message.get("body", b"")
+        self.received += message.get("body", b"")
 
 
 def form(name: str, clip: bytes, **fields: str) -> bytes:
-    said = "".join(
+    fields = "".join(
         f'--B\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
         for key, value in fields.items()
     )
     head = f'--B\r\nContent-Disposition: form-data; name="{name}"; filename="a.wav"\r\n\r\n'
-    return said.encode() + head.encode() + clip + b"\r\n--B--\r\n"
+    return fields.encode() + head.encode() + clip + b"\r\n--B--\r\n"
 
 
-def left(lab: VoiceLab, temporary: Path) -> list[Path]:
+def remaining_files(lab: VoiceLab, temporary: Path) -> list[Path]:
     """Files of clients: temporary ones, and what is kept."""
     return [
         path
@@ -86,13 +86,13 @@ def left(lab: VoiceLab, temporary: Path) -> list[Path]:
 
 
 def test_a_job_goes_on_when_nobody_watches_it(lab: VoiceLab) -> None:
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         job = lab.submit(GenerationRequest(text=TEXT, source="long"))
         path = f"/audio/speech/long/{job['id']}/sse"
         callers = [Caller("GET", path) for _ in range(3)]
         for caller in callers:
-            anyio.run(caller.call_until, build(lab), lambda caller=caller: caller.heard)
-            assert b"event: progress" in caller.heard and b"completed" not in caller.heard
+            anyio.run(caller.call_until, build(lab), lambda caller=caller: caller.received)
+            assert b"event: progress" in caller.received and b"completed" not in caller.received
         assert lab.status.is_live(job["request_id"])
         assert not lab.status._listeners
         free.set()
@@ -103,19 +103,19 @@ def test_a_job_goes_on_when_nobody_watches_it(lab: VoiceLab) -> None:
 def test_a_stream_that_nobody_hears_any_more_ends_its_take(
     lab: VoiceLab, voice: Path, temporary: Path, path: str
 ) -> None:
-    before = left(lab, temporary)
+    before = remaining_files(lab, temporary)
     body = form("voice_file", voice.read_bytes(), input=TEXT)
-    with held_after_first(lab):
+    with blocked_after_first_chunk(lab):
         caller = Caller("POST", path, body)
-        anyio.run(caller.call_until, build(lab), lambda: len(caller.heard) > 44)
+        anyio.run(caller.call_until, build(lab), lambda: len(caller.received) > 44)
         assert caller.status == 200
         wait_for(lambda: not lab.status.live())
     (record,), total = lab.history.list()
     assert (total, record["status"], record["error"]) == (1, "failed", "cancelled")
-    assert not [each for each in left(lab, temporary) if temporary in each.parents]
+    assert not [each for each in remaining_files(lab, temporary) if temporary in each.parents]
     lab.library.delete(record["id"])
-    lab.cache.clear()  # the chunk that was heard is kept for the next take of that text
-    assert left(lab, temporary) == before
+    lab.cache.clear()  # the chunk that was received is kept for the next take of that text
+    assert remaining_files(lab, temporary) == before
 
 
 @pytest.mark.parametrize("path", [*SPEECH, "/generate/import", "/voices"])
@@ -123,7 +123,7 @@ def test_a_stream_that_nobody_hears_any_more_ends_its_take(
 def test_a_form_that_breaks_off_leaves_nothing(
     lab: VoiceLab, temporary: Path, path: str, at: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = left(lab, temporary)
+    before = remaining_files(lab, temporary)
     fields = {"input": TEXT} if path in SPEECH else {"voice_name": "Anna"}
     name = "file" if path == "/generate/import" else "voice_file"
     body = form(name, b"RIFF" + bytes(3_000_000), **fields)[:at]
@@ -133,4 +133,4 @@ def test_a_form_that_breaks_off_leaves_nothing(
     assert not [each for each in caplog.records if each.levelname == "ERROR"]
     assert lab.history.list()[1] == 0 and not lab.status.live()
     assert [profile["name"] for profile in lab.library.profiles.list()] == ["Default"]
-    assert left(lab, temporary) == before
+    assert remaining_files(lab, temporary) == before

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab, free_when_heard, held, samples, wait_for
+from tests.conftest import MakeLab, blocked_engine, samples, unblock_when_subscribed, wait_for
 from tests.shape import is_envelope
 from voicelab.lab import VoiceLab
 
@@ -46,8 +46,8 @@ def test_effects_make_a_version_that_the_take_follows(client: TestClient, take: 
     assert record["duration"] == pytest.approx(before["duration"] / 2, abs=0.01)
     assert record["audio_path"] == version["audio_path"]
     assert record["chunks"][1]["start_s"] == pytest.approx(before["chunks"][1]["start_s"] / 2)
-    heard = soundfile.info(io.BytesIO(client.get(f"/audio/{take}").content))
-    assert heard.duration == pytest.approx(record["duration"], abs=0.001)
+    audio = soundfile.info(io.BytesIO(client.get(f"/audio/{take}").content))
+    assert audio.duration == pytest.approx(record["duration"], abs=0.001)
     exported = client.get(f"/history/{take}/export-audio").content
     assert exported == client.get(f"/audio/version/{version['id']}").content
     clean = client.get(f"/audio/version/{before['active_version_id']}").content
@@ -200,9 +200,9 @@ def test_one_sentence_is_made_again(client: TestClient, take: str) -> None:
 
 def test_the_events_of_a_version_being_made_end_with_it(client: TestClient, lab: VoiceLab) -> None:
     id = client.post("/v1/audio/speech", json={"input": TEXT}).headers["x-generation-id"]
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         client.post(f"/generate/{id}/regenerate")
-        free_when_heard(lab, free)
+        unblock_when_subscribed(lab, free)
         events = client.get(f"/generate/{id}/status").text
         assert '"status":"pending"' in events and events.strip().endswith('"error":null}')
     assert len(client.get(f"/generations/{id}/versions").json()) == 2
@@ -272,7 +272,7 @@ def test_strangers_may_not_delete_profiles_and_versions(make_lab: MakeLab) -> No
 
 
 def test_the_events_of_a_deleted_take_end(client: TestClient, lab: VoiceLab) -> None:
-    with held(lab):
+    with blocked_engine(lab):
         id = client.post("/generate", json={"text": TEXT}).json()["id"]
         timer = threading.Timer(0.2, lab.library.delete, [id])
         timer.start()

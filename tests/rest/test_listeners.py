@@ -10,7 +10,7 @@ import anyio
 import orjson
 import pytest
 
-from tests.conftest import held
+from tests.conftest import blocked_engine
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build, listeners
@@ -18,7 +18,7 @@ from voicelab.rest import build, listeners
 MANY = 300
 
 
-class Ear:
+class EventClient:
     """One listener of an application; `slow` ones take nothing until they are let."""
 
     def __init__(self) -> None:
@@ -28,12 +28,12 @@ class Ear:
         self.gone = anyio.Event()
 
     async def listen(self, app: Any, path: str) -> None:
-        asked = False
+        sent = False
 
         async def receive() -> dict[str, Any]:
-            nonlocal asked
-            if not asked:
-                asked = True
+            nonlocal sent
+            if not sent:
+                sent = True
                 return {"type": "http.request", "body": b"", "more_body": False}
             await self.gone.wait()
             return {"type": "http.disconnect"}
@@ -48,7 +48,7 @@ class Ear:
         await app(scope, receive, send)
 
     @property
-    def heard(self) -> list[bool]:
+    def processing(self) -> list[bool]:
         """Whether something was running, by each event."""
         bodies = [part.split(b"data: ")[1] for part in self.parts if b"data: " in part]
         return [orjson.loads(body)["is_processing"] for body in bodies]
@@ -67,82 +67,84 @@ def subscribed(lab: VoiceLab) -> list[int]:
     status: Any = lab.status
     subscribe = status.subscribe
 
-    def counted(told: Callable[[], None]) -> Callable[[], None]:
-        leave = subscribe(told)
+    def count_subscription(callback: Callable[[], None]) -> Callable[[], None]:
+        unsubscribe = subscribe(callback)
         counts.append(counts[-1] + 1)
 
-        def left() -> None:
-            leave()
+        def count_unsubscription() -> None:
+            unsubscribe()
             counts.append(counts[-1] - 1)
 
-        return left
+        return count_unsubscription
 
-    status.subscribe = counted
+    status.subscribe = count_subscription
     return counts
 
 
 def test_hundreds_hear_of_a_change_without_a_thread_each(
     lab: VoiceLab, subscribed: list[int]
 ) -> None:
-    app, ears = build(lab), [Ear() for _ in range(MANY)]
+    app, clients = build(lab), [EventClient() for _ in range(MANY)]
 
     async def listen() -> None:
         async with anyio.create_task_group() as group:
             before = threading.active_count()
-            for ear in ears:
-                group.start_soon(ear.listen, app, "/status/stream")
-            await until(lambda: all(ear.heard == [False] for ear in ears))
+            for client in clients:
+                group.start_soon(client.listen, app, "/status/stream")
+            await until(lambda: all(client.processing == [False] for client in clients))
             assert threading.active_count() == before
             live = lab.status.begin("The fjord was quiet.")
-            await until(lambda: all(ear.heard[-1] for ear in ears))
+            await until(lambda: all(client.processing[-1] for client in clients))
             assert threading.active_count() == before
             live.finish()
-            await until(lambda: not any(ear.heard[-1] for ear in ears))
-            for ear in ears:
-                ear.gone.set()
+            await until(lambda: not any(client.processing[-1] for client in clients))
+            for client in clients:
+                client.gone.set()
 
     anyio.run(listen)
     assert max(subscribed) == 1 and subscribed[-1] == 0
 
 
 def test_those_who_wait_for_a_take_take_no_thread(lab: VoiceLab) -> None:
-    app, ears = build(lab), [Ear() for _ in range(MANY)]
+    app, clients = build(lab), [EventClient() for _ in range(MANY)]
 
     async def listen() -> None:
         async with anyio.create_task_group() as group:
-            for ear in ears:
-                group.start_soon(ear.listen, app, f"/generate/{take['id']}/status")
-            await until(lambda: all(ear.parts for ear in ears))
+            for client in clients:
+                group.start_soon(client.listen, app, f"/generate/{take['id']}/status")
+            await until(lambda: all(client.parts for client in clients))
             borrowed = anyio.to_thread.current_default_thread_limiter().borrowed_tokens
             assert borrowed == 0
             free.set()
 
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         take = lab.submit(GenerationRequest("The fjord was quiet."))
         anyio.run(listen)
-    for ear in ears:
-        assert b'"status":"pending"' in ear.parts[0] and b'"status":"completed"' in ear.parts[-1]
+    for client in clients:
+        assert (
+            b'"status":"pending"' in client.parts[0] and b'"status":"completed"' in client.parts[-1]
+        )
 
 
 def test_a_slow_listener_misses_what_is_old_and_keeps_nobody_waiting(lab: VoiceLab) -> None:
-    app, slow, quick = build(lab), Ear(), Ear()
+    app, slow, quick = build(lab), EventClient(), EventClient()
 
     async def listen() -> None:
         async with anyio.create_task_group() as group:
-            for ear in (slow, quick):
-                group.start_soon(ear.listen, app, "/status/stream")
-            await until(lambda: bool(slow.heard and quick.heard))
+            for client in (slow, quick):
+                group.start_soon(client.listen, app, "/status/stream")
+            await until(lambda: bool(slow.processing and quick.processing))
             slow.may_read = anyio.Event()
             live = lab.status.begin("The fjord was quiet.")
             for step in range(200):
                 live.step("generating_audio", f"Step {step}")
             await until(lambda: b"Step 199" in quick.parts[-1])
             live.finish()
-            await until(lambda: not quick.heard[-1])
+            await until(lambda: not quick.processing[-1])
             slow.may_read.set()
-            await until(lambda: len(slow.parts) > 1 and not slow.heard[-1])
-            for ear in (slow, quick):
-                ear.gone.set()
+            await until(lambda: len(slow.parts) > 1 and not slow.processing[-1])
+            for client in (slow, quick):
+                client.gone.set()
 
     anyio.run(listen)
     assert len(slow.parts) <= 3 and len(quick.parts) < 100
@@ -150,15 +152,15 @@ def test_a_slow_listener_misses_what_is_old_and_keeps_nobody_waiting(lab: VoiceL
 
 def test_silence_is_a_heartbeat_for_all(lab: VoiceLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listeners, "HEARTBEAT_S", 0.01)
-    app, ears = build(lab), [Ear() for _ in range(20)]
+    app, clients = build(lab), [EventClient() for _ in range(20)]
 
     async def listen() -> None:
         async with anyio.create_task_group() as group:
-            for ear in ears:
-                group.start_soon(ear.listen, app, "/status/stream")
-            await until(lambda: all(b": heartbeat\n\n" in ear.parts for ear in ears))
-            for ear in ears:
-                ear.gone.set()
+            for client in clients:
+                group.start_soon(client.listen, app, "/status/stream")
+            await until(lambda: all(b": heartbeat\n\n" in client.parts for client in clients))
+            for client in clients:
+                client.gone.set()
 
     anyio.run(listen)
-    assert all(ear.heard == [False] for ear in ears)
+    assert all(client.processing == [False] for client in clients)

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab, held, samples, wait_for
+from tests.conftest import MakeLab, blocked_engine, samples, wait_for
 from tests.shape import is_envelope
 from voicelab.lab import VoiceLab
 from voicelab.rest import build
@@ -42,7 +42,7 @@ def ended(client: TestClient, id: str, status: str = "completed") -> dict:
 def test_a_job_is_started_watched_and_fetched(
     client: TestClient, lab: VoiceLab, kind: str, content_type: str
 ) -> None:
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         id = started(client, response_format=kind)
         job = wait_for(lambda: client.get(f"{LONG}/{id}").json())
         assert job["status"] in ("pending", "processing") and job["can_cancel"]
@@ -59,8 +59,8 @@ def test_a_job_is_started_watched_and_fetched(
     assert not (job["can_pause"] or job["can_resume"] or job["can_cancel"])
     sound = client.get(job["download_url"])
     assert sound.headers["content-type"] == content_type
-    heard = soundfile.info(io.BytesIO(sound.content)).duration
-    assert heard == pytest.approx(job["metadata"]["output_duration_seconds"], abs=0.2)
+    duration_s = soundfile.info(io.BytesIO(sound.content)).duration
+    assert duration_s == pytest.approx(job["metadata"]["output_duration_seconds"], abs=0.2)
     assert client.get(f"/history/{id}").json()["source"] == "long"
     details = client.get(f"{LONG}/{id}/details").json()
     assert details["input_text"] == TEXT and len(details["chunks"]) == 8
@@ -73,7 +73,7 @@ def test_a_paused_job_goes_on_with_the_chunks_there_are(client: TestClient, lab:
     expected = client.get(f"/audio/{whole}").content
     lab.cache.clear()
 
-    with held(lab):
+    with blocked_engine(lab):
         id = started(client, seed=7)
         paused = client.put(f"{LONG}/{id}/pause")
         assert paused.json()["status"] == "paused", paused.text
@@ -92,7 +92,7 @@ def test_a_paused_job_goes_on_with_the_chunks_there_are(client: TestClient, lab:
 def test_a_cancelled_job_stays_so_and_a_deleted_one_is_gone(
     client: TestClient, lab: VoiceLab
 ) -> None:
-    with held(lab):
+    with blocked_engine(lab):
         id = started(client)
         assert client.delete(f"{LONG}/{id}").status_code == 200
         assert client.get(f"{LONG}/{id}").json()["status"] == "cancelled"
@@ -120,7 +120,7 @@ def test_the_events_of_a_job_end_with_its_end(client: TestClient, lab: VoiceLab)
     data = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data")]
     assert kinds == ["progress", "completed"]
     assert data[0]["progress"] == 100 and data[-1]["status"] == "completed"
-    with held(lab):
+    with blocked_engine(lab):
         stopped = started(client)
         client.delete(f"{LONG}/{stopped}")
     assert "event: error" in client.get(f"{LONG}/{stopped}/sse").text
@@ -232,7 +232,7 @@ def test_fifty_jobs_at_once_are_all_made(client: TestClient) -> None:
 
 def test_an_interrupted_job_can_be_resumed_by_the_next_server(make_lab: MakeLab) -> None:
     lab = make_lab()
-    with TestClient(build(lab)) as client, held(lab):
+    with TestClient(build(lab)) as client, blocked_engine(lab):
         id = started(client)
         lab.status.stop(lab.history.get(id)["request_id"], "interrupted")
     lab.close()

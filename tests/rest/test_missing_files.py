@@ -37,7 +37,7 @@ def missing(answer: Response) -> list[str]:
     return json.loads(answer.headers.get("X-Missing", "[]"))
 
 
-def told(archive: zipfile.ZipFile, name: str = "manifest.json") -> list[dict[str, Any]]:
+def missing_entries(archive: zipfile.ZipFile, name: str = "manifest.json") -> list[dict[str, Any]]:
     return json.loads(archive.read(name))["missing"]
 
 
@@ -46,7 +46,7 @@ def test_many_takes_go_without_the_one_that_is_gone(client: TestClient, lab, tak
     answer = client.post("/history/export", json={"ids": [*takes, "no such ünïcode take"]})
     archive = unzipped(answer)
     assert missing(answer) == [takes[1], "no such ünïcode take"]
-    entries = told(archive, "takes.json")
+    entries = missing_entries(archive, "takes.json")
     assert [(entry["id"], entry["kind"]) for entry in entries] == [
         (takes[1], "take"),
         ("no such ünïcode take", "take"),
@@ -73,7 +73,7 @@ def test_very_many_that_are_gone_fit_into_the_header(client: TestClient, takes) 
     ids = [f"gone-{n:030}" for n in range(400)]
     answer = client.post("/history/export", json={"ids": [takes[0], *ids]})
     assert len(answer.headers["X-Missing"]) <= 2000 and "more" in missing(answer)[-1]
-    assert [entry["id"] for entry in told(unzipped(answer), "takes.json")] == ids
+    assert [entry["id"] for entry in missing_entries(unzipped(answer), "takes.json")] == ids
 
 
 @pytest.mark.parametrize("which", ["the clean one", "the default"])
@@ -87,7 +87,7 @@ def test_a_take_goes_with_the_versions_it_has(client: TestClient, lab, takes, wh
     archive = unzipped(answer)
     assert missing(answer) == [lost["id"]]
     entry = {"id": lost["id"], "kind": "version", "take": id, "label": lost["label"]}
-    assert told(archive) == [entry | {"reason": "The audio file of this take is gone."}]
+    assert missing_entries(archive) == [entry | {"reason": "The audio file of this take is gone."}]
     assert len([name for name in archive.namelist() if name.startswith("audio/")]) == 1
     (again,) = client.post("/history/import", files={"file": ("a.zip", answer.content)}).json()[
         "imported"
@@ -187,7 +187,7 @@ def test_a_profile_goes_without_what_is_gone(client, lab, tmp_path) -> None:
     answer = client.get(f"/profiles/{profile}/export")
     archive = unzipped(answer)
     assert missing(answer) == [clips[0]["id"], profile]
-    assert [(e["id"], e["kind"], e["reason"]) for e in told(archive)] == [
+    assert [(e["id"], e["kind"], e["reason"]) for e in missing_entries(archive)] == [
         (clips[0]["id"], "clip", "The file is gone."),
         (profile, "picture", "The file is gone."),
     ]

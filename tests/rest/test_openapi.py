@@ -68,8 +68,8 @@ def test_every_answer_is_as_declared(
     # Streams without an end cannot be read whole; test_listeners.py reads them.
     endless = {("GET", "/status/stream"), ("GET", "/v1/status/stream")}
     assert set(declared) - set(answers) == endless
-    for (method, path), given in answers.items():
-        for answer in given:
+    for (method, path), responses in answers.items():
+        for answer in responses:
             code = str(answer.status_code)
             content = declared[method, path]["responses"][code]["content"]
             kind = answer.headers["content-type"].partition(";")[0]
@@ -93,8 +93,8 @@ def test_every_answer_has_a_schema_and_every_error_our_shape(document: dict[str,
             if code >= "400":
                 assert schemas == [error], where
         assert {"401", "403", "500", "503"} <= set(answers), where
-        given = bool(operation.get("parameters") or operation.get("requestBody"))
-        assert ({"400", "404", "422"} <= set(answers)) == given, where
+        responses = bool(operation.get("parameters") or operation.get("requestBody"))
+        assert ({"400", "404", "422"} <= set(answers)) == responses, where
 
 
 def test_every_answer_in_json_names_its_fields(document: dict[str, Any]) -> None:

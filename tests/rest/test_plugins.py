@@ -150,17 +150,17 @@ def run(packages: Path, folder: Path, *words: str, **environment: str) -> tuple[
 
 
 def test_the_commands_know_it(packages: Path, tmp_path: Path) -> None:
-    status, told = run(packages, tmp_path, "--help")
-    assert status == 0 and "chatterbox-multilingual, tone, hum" in " ".join(told.split())
-    status, told = run(packages, tmp_path, "doctor", VOICELAB_ENGINE="hum")
-    assert status == 0 and "s of speech in" in told
-    assert "engine     hum (from voicelab-hum 0.3.0): ready to use" in told
-    assert "left out   number (from bad-number 1.0): bad_number:PLUGIN is no" in told
+    status, output = run(packages, tmp_path, "--help")
+    assert status == 0 and "chatterbox-multilingual, tone, hum" in " ".join(output.split())
+    status, output = run(packages, tmp_path, "doctor", VOICELAB_ENGINE="hum")
+    assert status == 0 and "s of speech in" in output
+    assert "engine     hum (from voicelab-hum 0.3.0): ready to use" in output
+    assert "left out   number (from bad-number 1.0): bad_number:PLUGIN is no" in output
 
 
 def test_a_broken_one_as_the_setting_is_explained(packages: Path, tmp_path: Path) -> None:
-    status, told = run(packages, tmp_path, "--engine", "number")
-    assert status == 1 and told.splitlines()[-1].startswith(
+    status, output = run(packages, tmp_path, "--engine", "number")
+    assert status == 1 and output.splitlines()[-1].startswith(
         "voicelab: There is no engine 'number'; there are auto, espeak, chatterbox, "
     )
-    assert "Traceback" not in told
+    assert "Traceback" not in output

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab, held
+from tests.conftest import MakeLab, blocked_engine
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build
@@ -24,12 +24,12 @@ def test_a_poll_is_what_the_documented_route_answers(
     assert answer.json() == IDLE and answer.headers["content-type"] == "application/json"
     assert client.get(path, params={"request_id": "none"}).status_code == 404
     assert client.post(path).status_code == 405
-    with held(lab):
+    with blocked_engine(lab):
         record = lab.submit(GenerationRequest("The fjord was quiet."))
         polled = client.get(path).json()
-        asked = client.get(path, params={"request_id": record["request_id"]}).json()
-        assert polled.keys() == asked.keys() and polled["request_id"] == record["request_id"]
-        assert polled["duration_seconds"] <= asked["duration_seconds"]
+        queried = client.get(path, params={"request_id": record["request_id"]}).json()
+        assert polled.keys() == queried.keys() and polled["request_id"] == record["request_id"]
+        assert polled["duration_seconds"] <= queried["duration_seconds"]
 
 
 def test_the_body_is_made_once_for_all_and_anew_at_each_change(

@@ -14,7 +14,14 @@ import pytest
 import soundfile
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab, free_when_heard, held, samples, wait_for, write_clip
+from tests.conftest import (
+    MakeLab,
+    blocked_engine,
+    samples,
+    unblock_when_subscribed,
+    wait_for,
+    write_clip,
+)
 from tests.shape import is_envelope
 from voicelab.audio.samples import wav_bytes
 from voicelab.lab import VoiceLab
@@ -62,7 +69,7 @@ def test_info(client: TestClient, path: str) -> None:
 def test_two_running_requests_are_both_told_and_the_older_is_shown(
     client: TestClient, lab: VoiceLab
 ) -> None:
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         first = lab.submit(GenerationRequest(" ".join([TEXT] * 4)))
         lab.submit(GenerationRequest("A second one."))
         wait_for(lambda: client.get("/status").json()["status"] == "generating_audio")
@@ -272,13 +279,13 @@ def test_a_bad_clip_is_422_with_the_reason(client: TestClient, tmp_path: Path, k
 
 
 def test_generate_answers_at_once_and_tells_of_its_end(client: TestClient, lab: VoiceLab) -> None:
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         record = client.post("/generate", json={"text": TEXT, "profile_id": "default"}).json()
         assert record["status"] == "pending"
         assert client.get(f"/audio/{record['id']}").status_code == 404
-        free_when_heard(lab, free)
-        told = events(client.get(f"/generate/{record['id']}/status").text)
-        assert told[-1]["status"] == "completed"
+        unblock_when_subscribed(lab, free)
+        updates = events(client.get(f"/generate/{record['id']}/status").text)
+        assert updates[-1]["status"] == "completed"
         assert client.post(f"/generate/{record['id']}/cancel").status_code == 409
 
 

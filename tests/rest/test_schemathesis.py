@@ -56,7 +56,7 @@ def known(lab: VoiceLab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return ids | {"id": take.id}
 
 
-def spoiled(operation: Any, known: dict[str, str], mode: Any, examples: int) -> list[str]:
+def send_invalid(operation: Any, known: dict[str, str], mode: Any, examples: int) -> list[str]:
     """Send examples to an operation; what of the answers is not as declared."""
     wrong: list[str] = []
 
@@ -80,7 +80,7 @@ def spoiled(operation: Any, known: dict[str, str], mode: Any, examples: int) -> 
         except (Exception, BaseExceptionGroup) as error:
             wrong.append(f"{error}\n{answer.text[:300]}")
 
-    # An operation without parameters cannot be asked wrongly.
+    # An operation without parameters cannot be called wrongly.
     with contextlib.suppress(Unsatisfiable):
         send()
     return wrong
@@ -97,11 +97,11 @@ def test_everything_is_answered_as_declared(
 ) -> None:
     schema = schemathesis.openapi.from_asgi("/openapi.json", build(lab))
     wrong: list[str] = []
-    asked = 0
+    count = 0
     for result in schema.get_all_operations():
         operation = result.ok()
         if operation.path not in ENDLESS:
-            asked += 1
-            wrong += spoiled(operation, known, mode, 60 if slow else EXAMPLES)
+            count += 1
+            wrong += send_invalid(operation, known, mode, 60 if slow else EXAMPLES)
     assert not wrong, f"{len(wrong)} wrong answers, the first of them:\n{wrong[0]}"
-    assert asked > 100
+    assert count > 100

@@ -83,7 +83,7 @@ def test_forwarded_headers_count_when_they_are_trusted_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "address"),
+    ("forwarded", "address"),
     [
         *(
             ("1.2.3.4:80", "1.2.3.4"),
@@ -93,8 +93,8 @@ def test_forwarded_headers_count_when_they_are_trusted_alone() -> None:
         *(("[2001:db8::1]:80", "2001:db8::/64"), ("unknown", "unknown"), ("x" * 500, "x" * 64)),
     ],
 )
-def test_addresses_are_told_apart_as_households_are(told: str, address: str) -> None:
-    assert connection(proxy=True, x_forwarded_for=told).address == address
+def test_addresses_are_told_apart_as_households_are(forwarded: str, address: str) -> None:
+    assert connection(proxy=True, x_forwarded_for=forwarded).address == address
 
 
 def test_an_origin_has_three_parts_or_none() -> None:
@@ -198,8 +198,8 @@ def test_a_space_is_framed_by_its_site_and_behind_its_proxy(monkeypatch) -> None
     monkeypatch.setenv("SYSTEM", "spaces")
     monkeypatch.setenv("SPACE_HOST", "someone-voicelab.hf.space")
     settings = Settings()
-    wanted = "'self' https://huggingface.co https://someone-voicelab.hf.space"
-    assert settings.frame_ancestors == wanted and settings.trust_proxy and settings.is_exposed
+    expected = "'self' https://huggingface.co https://someone-voicelab.hf.space"
+    assert settings.frame_ancestors == expected and settings.trust_proxy and settings.is_exposed
     monkeypatch.setenv("SPACE_HOST", "x; script-src *")
     assert Settings().frame_ancestors == "'self' https://huggingface.co"
 

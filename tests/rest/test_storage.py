@@ -25,8 +25,8 @@ def test_a_policy_is_set_and_cleans_up(client: TestClient) -> None:
     body = {"max_takes": 1}
     policy = client.put("/storage/policy", json=body).json()
     assert policy == client.get("/storage/policy").json() and policy["max_takes"] == 1
-    told = client.post("/storage/cleanup").json()
-    assert told["dry_run"] and [e["id"] for e in told["deleted"]] == ids[:2]
+    report = client.post("/storage/cleanup").json()
+    assert report["dry_run"] and [e["id"] for e in report["deleted"]] == ids[:2]
     assert client.get("/history").json()["total"] == 3
     refused = client.post("/storage/cleanup", params={"dry_run": False})
     assert refused.status_code == 409 and "2 of 3" in refused.json()["error"]["message"]

@@ -15,7 +15,7 @@ import orjson
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import held_after_first
+from tests.conftest import blocked_after_first_chunk
 from voicelab.audio.codecs import read
 from voicelab.audio.encoding import FORMATS
 from voicelab.lab import VoiceLab
@@ -29,12 +29,12 @@ class Listener:
     """A client of an application who hears each part as it comes.
 
     Args:
-        heard: called with all that came so far, after each part.
+        on_data: called with all that came so far, after each part.
     """
 
-    def __init__(self, app: Any, heard: Callable[[bytes], None] = lambda _: None):
+    def __init__(self, app: Any, on_data: Callable[[bytes], None] = lambda _: None):
         self._app = app
-        self._heard = heard
+        self._on_data = on_data
         self._gone = anyio.Event()
         self.content = b""
         self.size = 0
@@ -44,12 +44,12 @@ class Listener:
 
     async def post(self, path: str, keep: bool = True, **body: Any) -> None:
         """Until the answer's end, or until `hang_up`."""
-        asked = False
+        sent = False
 
         async def receive() -> dict[str, Any]:
-            nonlocal asked
-            if not asked:
-                asked = True
+            nonlocal sent
+            if not sent:
+                sent = True
                 return {"type": "http.request", "body": orjson.dumps(body), "more_body": False}
             await self._gone.wait()
             return {"type": "http.disconnect"}
@@ -63,7 +63,7 @@ class Listener:
             body = message["type"] == "http.response.body"
             self.ended = self.ended or (body and not message.get("more_body", False))
             self.content += part if keep else b""
-            self._heard(self.content)
+            self._on_data(self.content)
 
         scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": path}
         scope |= {"raw_path": path.encode(), "query_string": b"", "scheme": "http"}
@@ -78,7 +78,7 @@ class Listener:
 @pytest.fixture
 def first_chunk_only(lab: VoiceLab) -> Iterator[threading.Event]:
     """The tone engine speaks one chunk, and the others once this is set."""
-    with held_after_first(lab) as free:
+    with blocked_after_first_chunk(lab) as free:
         yield free
 
 
@@ -90,13 +90,13 @@ LEAST_BYTES = {"wav": 44, "flac": 8192, "ogg": 58}
 def test_the_first_sound_is_sent_before_the_last_is_made(
     lab: VoiceLab, hasty: None, first_chunk_only: threading.Event, name: str
 ) -> None:
-    def heard(content: bytes) -> None:
+    def on_data(content: bytes) -> None:
         if len(content) > LEAST_BYTES.get(name, 0):
             early.append(lab.status.progress()["is_processing"])
             first_chunk_only.set()
 
     early: list[bool] = []
-    listener = Listener(build(lab), heard)
+    listener = Listener(build(lab), on_data)
     anyio.run(lambda: listener.post("/v1/audio/speech", input=TEXT, response_format=name))
     assert early[0] and listener.status == 200
     assert "content-length" not in listener.headers
@@ -104,8 +104,8 @@ def test_the_first_sound_is_sent_before_the_last_is_made(
     stored, rate = read(lab.library.audio_path(id))
     if name in ("flac", "wav"):
         with av.open(io.BytesIO(listener.content)) as container:
-            heard = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
-        assert np.array_equal(np.concatenate(heard), stored)
+            on_data = [frame.to_ndarray().ravel() for frame in container.decode(audio=0)]
+        assert np.array_equal(np.concatenate(on_data), stored)
     if name == "pcm":
         assert listener.content == stored.tobytes()
     assert rate == 24_000
@@ -138,13 +138,13 @@ def test_a_failure_before_the_first_sound_has_its_status(make_lab, hasty: None) 
 def test_who_hangs_up_after_the_first_sound_stops_the_take(
     lab: VoiceLab, hasty: None, first_chunk_only: threading.Event, stream_format: str
 ) -> None:
-    def heard(content: bytes) -> None:
+    def on_data(content: bytes) -> None:
         if len(content) > 1000:
             listener.hang_up()
 
     async def speak() -> None:
         nonlocal listener
-        listener = Listener(build(lab), heard)
+        listener = Listener(build(lab), on_data)
         await listener.post("/v1/audio/speech", input=TEXT, stream_format=stream_format)
 
     listener = Listener(None)

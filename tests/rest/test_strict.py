@@ -167,8 +167,8 @@ def test_a_parameter_that_a_route_has_not_is_told_or_refused(client: TestClient)
     assert json.loads(answer.headers["x-warnings"]) == ["Unknown fields, not used: 'serach', 't'."]
     assert "x-warnings" not in client.get("/history?search=a&limit=5").headers
     made = client.post("/v1/audio/speech", json={"input": "A short take."})
-    said = refused(client.delete("/history?confirm=true&serach=b"), 422)
-    assert "'serach'" in said and "search" in said
+    message = refused(client.delete("/history?confirm=true&serach=b"), 422)
+    assert "'serach'" in message and "search" in message
     assert client.get(f"/history/{made.headers['x-generation-id']}").status_code == 200
 
 
@@ -176,9 +176,9 @@ def test_a_body_that_a_route_does_not_take_is_told_or_refused(
     client: TestClient, lab: VoiceLab
 ) -> None:
     take = lab.generate("It stays.", progress=False)
-    told = client.post("/storage/cleanup", json={"dry_run": False})
-    assert told.json()["dry_run"] is True
-    assert told.headers["x-warnings"] == json.dumps([BODY_NOT_USED])
+    response = client.post("/storage/cleanup", json={"dry_run": False})
+    assert response.json()["dry_run"] is True
+    assert response.headers["x-warnings"] == json.dumps([BODY_NOT_USED])
     assert "x-warnings" not in client.post("/storage/cleanup", json={}).headers
     refused(client.request("DELETE", f"/history/{take.id}", json={"ids": []}), 422)
     assert client.get(f"/history/{take.id}").status_code == 200
@@ -229,9 +229,12 @@ def test_address_and_headers_have_a_limit(
     assert "at most 32 KiB" in refused(client.get(f"/history?search={query}", headers=headers), 431)
 
 
-def unused(answer, *names: str) -> bool:
-    told = json.loads(answer.headers["x-warnings"])
-    return answer.is_success and f"Unknown fields, not used: {', '.join(map(repr, names))}." in told
+def is_reported_unused(answer, *names: str) -> bool:
+    response = json.loads(answer.headers["x-warnings"])
+    return (
+        answer.is_success
+        and f"Unknown fields, not used: {', '.join(map(repr, names))}." in response
+    )
 
 
 def test_a_field_that_a_form_or_body_has_not_is_told_at_every_route(
@@ -241,17 +244,17 @@ def test_a_field_that_a_form_or_body_has_not_is_told_at_every_route(
         with voice.open("rb") as file:
             return client.post(path, data={**fields, "zz": "1"}, files={clip: file})
 
-    assert unused(sent("/voices", "voice_file", voice_name="Anna"), "zz")
+    assert is_reported_unused(sent("/voices", "voice_file", voice_name="Anna"), "zz")
     anna = client.get("/voices/Anna").json()["voice"]["id"]
-    told = {"reference_text": "Words."}
-    assert unused(sent(f"/profiles/{anna}/samples", "file", **told), "zz")
-    assert unused(sent("/generate/import", "file"), "zz")
-    assert unused(client.put("/voices/Anna", data={"new_name": "Eva", "zz": "1"}), "zz")
+    response = {"reference_text": "Words."}
+    assert is_reported_unused(sent(f"/profiles/{anna}/samples", "file", **response), "zz")
+    assert is_reported_unused(sent("/generate/import", "file"), "zz")
+    assert is_reported_unused(client.put("/voices/Anna", data={"new_name": "Eva", "zz": "1"}), "zz")
     story = client.post("/stories", json={"name": "A story", "zz": 1, "yy": None})
-    assert unused(story, "zz")
+    assert is_reported_unused(story, "zz")
     chain = [{"type": "gain", "params": {"gain_db": -3}}]
     preset = {"name": "Mine", "effects_chain": chain, "zz": 1}
-    assert unused(client.post("/effects/presets", json=preset), "zz")
+    assert is_reported_unused(client.post("/effects/presets", json=preset), "zz")
     refused(client.request("DELETE", "/history", json={"ids": [], "zz": 1}), 422)
     refused(client.put("/storage/policy", json={"max_takse": 1}), 422)
 
@@ -259,8 +262,8 @@ def test_a_field_that_a_form_or_body_has_not_is_told_at_every_route(
 def test_what_a_route_cannot_do_is_told_or_refused(client: TestClient) -> None:
     spoken = client.post("/v1/audio/speech", json={"input": "Hi.", "instructions": "whisper"})
     assert any(
-        "instructions is kept as a note" in said
-        for said in json.loads(spoken.headers["x-warnings"])
+        "instructions is kept as a note" in message
+        for message in json.loads(spoken.headers["x-warnings"])
     )
     events = {"input": "Hi.", "stream_format": "sse"}
     assert "/v1/audio/speech" in refused(client.post("/v1/audio/speech/stream", json=events), 422)

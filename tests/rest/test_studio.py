@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import held, wait_for, write_clip
+from tests.conftest import blocked_engine, wait_for, write_clip
 from tests.shape import is_envelope
 from voicelab.lab import VoiceLab
 
@@ -24,7 +24,7 @@ GENERATE = {
 }
 
 
-def made(client: TestClient, **fields: object) -> dict:
+def generate(client: TestClient, **fields: object) -> dict:
     answer = client.post("/generate", json={**GENERATE, **fields})
     assert answer.status_code == 200, answer.text
     url = f"/history/{answer.json()['id']}"
@@ -38,7 +38,7 @@ def story(client: TestClient) -> str:
 
 
 def test_the_studios_items_have_what_its_page_reads(client: TestClient, story: str) -> None:
-    take = made(client, seed=7, instruct="softly")
+    take = generate(client, seed=7, instruct="softly")
     body = {"generation_id": take["id"], "track": -1}
     item = client.post(f"/stories/{story}/items", json=body).json()
     assert item["track"] == -1 and item["language"] == "en" and item["instruct"] == "softly"
@@ -56,10 +56,10 @@ def test_the_studios_items_have_what_its_page_reads(client: TestClient, story: s
 
 
 def test_a_list_shows_the_versions_of_each_take(client: TestClient) -> None:
-    take = made(client)
+    take = generate(client)
     chain = {"effects_chain": GAIN}
     client.post(f"/generations/{take['id']}/versions/apply-effects", json=chain)
-    other = made(client, text="Another one.")
+    other = generate(client, text="Another one.")
     rows = {row["id"]: row for row in client.get("/history?limit=20").json()["items"]}
     assert [v["label"] for v in rows[take["id"]]["versions"]] == ["original", "Gain"]
     assert [v["is_default"] for v in rows[take["id"]]["versions"]] == [False, True]
@@ -68,7 +68,7 @@ def test_a_list_shows_the_versions_of_each_take(client: TestClient) -> None:
 
 
 def test_takes_name_the_items_to_reorder_and_to_move(client: TestClient, story: str) -> None:
-    first, second = made(client)["id"], made(client, text="Another one.")["id"]
+    first, second = generate(client)["id"], generate(client, text="Another one.")["id"]
     url = f"/stories/{story}/items"
     for take in (first, second):
         client.post(url, json={"generation_id": take, "track": 0})
@@ -116,8 +116,8 @@ def test_effects_and_texts_of_a_profile_are_put(client: TestClient, voice: Path)
     body = {"name": "Anna", "description": "", "language": "de", "voice_type": "cloned"}
     id = client.post("/profiles", json=body).json()["id"]
     files = {"file": ("a.wav", voice.read_bytes(), "audio/wav")}
-    said = {"reference_text": "What she says."}
-    sample = client.post(f"/profiles/{id}/samples", files=files, data=said).json()["id"]
+    warnings = {"reference_text": "What she says."}
+    sample = client.post(f"/profiles/{id}/samples", files=files, data=warnings).json()["id"]
     answer = client.put(f"/profiles/samples/{sample}", json={"reference_text": "Otherwise."})
     assert answer.json()["reference_text"] == "Otherwise." and answer.json()["profile_id"] == id
     clip = client.get(f"/samples/{sample}")
@@ -166,7 +166,7 @@ def test_what_the_page_polls(client: TestClient, lab: VoiceLab) -> None:
     models = client.get("/models/status").json()["models"]
     assert {"model_name", "display_name", "downloaded", "downloading", "loaded"} <= set(models[0])
     assert client.get("/tasks/active").json() == {"downloads": [], "generations": []}
-    with held(lab) as free:
+    with blocked_engine(lab) as free:
         id = client.post("/generate", json=GENERATE).json()["id"]
         (task,) = client.get("/tasks/active").json()["generations"]
         assert task["task_id"] == id and task["profile_id"] == "default"
@@ -183,9 +183,9 @@ def test_an_engines_own_voice_is_listed_and_becomes_a_profile(client: TestClient
     assert body["engine"] == "chatterbox_turbo" and voice["language"] == "en"
     assert set(voice) == {"voice_id", "name", "gender", "language"}
     preset = {"preset_engine": "espeak", "preset_voice_id": voice["voice_id"]}
-    made = client.post("/profiles", json={"name": "Robot", "voice_type": "preset", **preset})
-    assert made.json()["default_engine"] == "espeak"
-    assert made.json()["warnings"] == ["Unknown fields, not used: 'voice_type'."]
+    generate = client.post("/profiles", json={"name": "Robot", "voice_type": "preset", **preset})
+    assert generate.json()["default_engine"] == "espeak"
+    assert generate.json()["warnings"] == ["Unknown fields, not used: 'voice_type'."]
     both = {"name": "Both", **preset, "default_engine": "tone"}
     assert client.post("/profiles", json=both).json()["default_engine"] == "tone"
     for engine in ("kokoro", "qwen_custom_voice", "x" * 5000):
@@ -201,10 +201,10 @@ def test_settings_that_the_server_was_started_with_stay_and_it_is_said(client: T
     before = client.get("/settings/generation").json()
     assert client.put("/settings/generation", json=before).json() == before
     assert client.put("/settings/generation", json={}).json() == before
-    wanted = {"max_chunk_chars": 800, "crossfade_ms": 50, "normalize_audio": True}
-    answer = client.put("/settings/generation", json={**wanted, "autoplay_on_generate": False})
-    said = answer.json().pop("warnings")
-    assert {line.split()[0] for line in said} == set(before) and len(said) == 4
+    requested = {"max_chunk_chars": 800, "crossfade_ms": 50, "normalize_audio": True}
+    answer = client.put("/settings/generation", json={**requested, "autoplay_on_generate": False})
+    warnings = answer.json().pop("warnings")
+    assert {line.split()[0] for line in warnings} == set(before) and len(warnings) == 4
     assert "max_chunk_chars stays 280" in answer.headers["x-warnings"]
     assert before.items() <= answer.json().items()
     assert client.get("/settings/generation").json() == before
@@ -231,10 +231,10 @@ def test_engines_with_underscores_are_ours_and_its_own_are_refused(client: TestC
 def test_longer_chunks_than_ours_are_cut_to_ours_and_it_is_said(
     client: TestClient, chars: int
 ) -> None:
-    take = made(client, max_chunk_chars=chars)
+    take = generate(client, max_chunk_chars=chars)
     assert take["parameters"]["max_chunk_chars"] == 1000
-    said = [warning for warning in take["warnings"] if "max_chunk_chars" in warning]
-    assert len(said) == (chars > 1000)
+    warnings = [warning for warning in take["warnings"] if "max_chunk_chars" in warning]
+    assert len(warnings) == (chars > 1000)
     over = client.post("/generate", json={**GENERATE, "max_chunk_chars": 5001})
     assert over.status_code == 422 and is_envelope(over)
 

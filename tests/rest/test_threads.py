@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from tests.conftest import held
+from tests.conftest import blocked_engine
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build
@@ -24,7 +24,7 @@ CALLS = (
 
 @pytest.fixture
 def in_loop(lab: VoiceLab, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the thread of an event loop asked of the store."""
+    """Calls of the store made in the thread of an event loop."""
     seen: list[str] = []
 
     def watch(name: str) -> None:
@@ -77,12 +77,12 @@ async def listen(
     app: FastAPI, path: str, gone: anyio.Event, body: bytes = b"", reads: bool = True
 ) -> None:
     """A client that posts the body, or gets without one, and hangs up when `gone` is set."""
-    asked = False
+    sent = False
 
     async def receive() -> dict[str, Any]:
-        nonlocal asked
-        if not asked:
-            asked = True
+        nonlocal sent
+        if not sent:
+            sent = True
             return {"type": "http.request", "body": body, "more_body": False}
         if not gone.is_set():
             await gone.wait()
@@ -100,16 +100,16 @@ async def listen(
     await app(scope, receive, send)  # pyright: ignore[reportArgumentType]
 
 
-SAID = "The fjord was quiet. It was morning."
+TEXT = "The fjord was quiet. It was morning."
 
 
 @pytest.mark.parametrize(
     ("path", "body", "reads"),
     [
-        ("/v1/audio/speech", {"input": SAID}, True),
-        ("/v1/audio/speech/stream", {"input": SAID}, True),
-        ("/v1/audio/speech/stream", {"input": SAID}, False),
-        ("/stories/{id}/generate", {"script": SAID}, True),
+        ("/v1/audio/speech", {"input": TEXT}, True),
+        ("/v1/audio/speech/stream", {"input": TEXT}, True),
+        ("/v1/audio/speech/stream", {"input": TEXT}, False),
+        ("/stories/{id}/generate", {"script": TEXT}, True),
     ],
 )
 def test_a_client_that_hangs_up_ends_its_take_and_keeps_no_other_waiting(
@@ -127,7 +127,7 @@ def test_a_client_that_hangs_up_ends_its_take_and_keeps_no_other_waiting(
                     await anyio.sleep(0.01)
             gone.set()
 
-    with held(lab):
+    with blocked_engine(lab):
         anyio.run(hang_up)
     assert lab.status.statistics()["cancelled_requests"] == 1
     assert in_loop == []

@@ -15,7 +15,7 @@ TEXT = "A short take."
 UNKNOWN = "Unknown fields, not used: 'colour', 'mood'."
 
 
-def told(answer) -> list[str]:
+def header_warnings(answer) -> list[str]:
     return json.loads(answer.headers.get("x-warnings", "[]"))
 
 
@@ -27,12 +27,16 @@ def test_speech_says_what_of_a_request_it_does_not_use(client: TestClient, famil
     record = client.get(f"/history/{answer.headers['x-generation-id']}").json()
     assert record["warnings"][0] == "Unknown fields, not used: 'mood', 'colour'."
     assert "exaggeration" in record["warnings"][1]
-    assert told(answer) == record["warnings"]
+    assert header_warnings(answer) == record["warnings"]
 
 
 def test_a_background_take_says_so_at_once(client: TestClient) -> None:
     answer = client.post("/generate", json={"text": TEXT, "colour": "blue", "mood": None})
-    assert answer.json()["warnings"] == told(answer) == ["Unknown fields, not used: 'colour'."]
+    assert (
+        answer.json()["warnings"]
+        == header_warnings(answer)
+        == ["Unknown fields, not used: 'colour'."]
+    )
     plain = client.post("/generate", json={"text": TEXT})
     assert plain.json()["warnings"] == [] and "x-warnings" not in plain.headers
 
@@ -40,7 +44,7 @@ def test_a_background_take_says_so_at_once(client: TestClient) -> None:
 def test_another_reading_says_so(client: TestClient) -> None:
     made = client.post("/v1/audio/speech", json={"input": TEXT}).headers["x-generation-id"]
     answer = client.post(f"/history/{made}/regenerate", json={"seed": 3, "colour": 1, "mood": 2})
-    assert answer.json()["warnings"] == told(answer) == [UNKNOWN]
+    assert answer.json()["warnings"] == header_warnings(answer) == [UNKNOWN]
 
 
 OPTIONAL = (
@@ -56,7 +60,7 @@ OPTIONAL = (
 def test_null_is_the_default_of_every_optional_field(client: TestClient, path: str) -> None:
     answer = client.post(path, json={"input": TEXT, **dict.fromkeys(OPTIONAL)})
     assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "audio/wav" and told(answer) == []
+    assert answer.headers["content-type"] == "audio/wav" and header_warnings(answer) == []
     schema = client.get("/openapi.json").json()["components"]["schemas"]["SpeechBody"]
     for name in set(OPTIONAL) - {"max_chunk_length"}:
         assert {"type": "null"} in schema["properties"][name]["anyOf"], name
@@ -84,8 +88,8 @@ def test_the_seed_minus_one_is_drawn(client: TestClient, lab: VoiceLab) -> None:
 def test_a_header_of_warnings_is_ascii_and_short_whatever_was_sent() -> None:
     assert warning_header([]) == {}
     odd = "\udc80\x00\x7f\r\nX-Evil: 1 \u202e 🎙"
-    for said in ([odd], [odd * 1000], [f"{n}: {odd}" for n in range(1000)]):
-        (value,) = warning_header(said).values()
+    for sentences in ([odd], [odd * 1000], [f"{n}: {odd}" for n in range(1000)]):
+        (value,) = warning_header(sentences).values()
         assert value.isascii() and value.isprintable() and len(value) <= MAX_HEADER_BYTES
         assert isinstance(json.loads(value), list)
     assert json.loads(warning_header(["a", "b", "a"])["X-Warnings"]) == ["a", "b"]
@@ -97,11 +101,13 @@ def test_profiles_say_what_they_do_not_use_and_take_null_as_the_default(client: 
     nulls = dict.fromkeys(("description", "language", "default_engine", "effects_chain"))
     made = client.post("/profiles", json={"name": "Anna", "colour": 1, **nulls})
     assert made.status_code == 200 and made.json()["language"] == "en"
-    assert made.json()["warnings"] == told(made) == ["Unknown fields, not used: 'colour'."]
+    assert (
+        made.json()["warnings"] == header_warnings(made) == ["Unknown fields, not used: 'colour'."]
+    )
     path = f"/profiles/{made.json()['id']}"
     client.put(path, json={"description": "She reads.", "default_engine": "tone"})
     changed = client.put(path, json={"default_engine": None, "name": None, "mood": 1})
-    assert told(changed) == ["Unknown fields, not used: 'mood'."]
+    assert header_warnings(changed) == ["Unknown fields, not used: 'mood'."]
     body = client.get(path).json()
     assert (body["default_engine"], body["name"]) == (None, "Anna")
     assert body["description"] == "She reads." and "warnings" not in body

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from httpx import Response
 from PIL import Image
 
-from tests.conftest import held, wait_for
+from tests.conftest import blocked_engine, wait_for
 from voicelab.lab import VoiceLab
 
 __all__ = ["Tour"]
@@ -107,7 +107,7 @@ class Tour:
         self.ids["id"] = made["id"]
 
     def _failed(self) -> None:
-        with held(self.lab):
+        with blocked_engine(self.lab):
             made = self.ask("POST", "/generate", json={"text": TEXT})
             self.ids |= {"id": made["id"], "request_id": made["request_id"]}
             self.ask("GET", "/status?include_memory=true&include_history=true&include_stats=true")
@@ -232,7 +232,7 @@ class Tour:
         body = {"reference_text": "She reads.", "colour": 1}
         self.ask("PUT", "/profiles/samples/{sid}", json=body)
         self.ask("GET", "/samples/{sid}")
-        with held(self.lab):
+        with blocked_engine(self.lab):
             self.ids["id"] = self.ask("POST", "/generate", json={"text": TEXT})["id"]
             self.ask("GET", "/tasks/active")
         self._ended()
@@ -257,7 +257,7 @@ class Tour:
     def _long_texts(self) -> None:
         take, long = self.ids["id"], "/audio/speech/long"
         one = f"{long}/{{job_id}}"
-        with held(self.lab):
+        with blocked_engine(self.lab):
             for last in ("/pause", ""):
                 job = self.ask("POST", long, json={"input": TEXT, "colour": 1})["job_id"]
                 self.ids |= {"job_id": job, "id": job}
@@ -283,7 +283,7 @@ class Tour:
         self.ids["id"] = take
 
     def _paused(self) -> None:
-        with held(self.lab):
+        with blocked_engine(self.lab):
             job = self.ask("POST", "/audio/speech/long", json={"input": TEXT})["job_id"]
             self.ids |= {"job_id": job, "id": job}
             self.ask("PUT", "/audio/speech/long/{job_id}/pause")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import MakeLab, held, wait_for, write_clip
+from tests.conftest import MakeLab, blocked_engine, wait_for, write_clip
 from tests.store.server import PASSWORD, Server
 from voicelab.errors import Conflict, StoreCorrupt
 from voicelab.lab import VoiceLab
@@ -118,7 +118,7 @@ def test_another_replica_starting_ends_no_take(
     make_replica: MakeReplica, elsewhere: Callable[[VoiceLab], TestClient]
 ) -> None:
     first = make_replica()
-    with held(first) as free:
+    with blocked_engine(first) as free:
         take = first.submit(GenerationRequest("One sentence is said here."))
         second = make_replica()
         client = elsewhere(second)
@@ -139,7 +139,7 @@ def test_another_replica_starting_ends_no_take(
 
 def test_a_take_deleted_by_the_other_leaves_no_file(make_replica: MakeReplica) -> None:
     first, second = make_replica(), make_replica()
-    with held(first):
+    with blocked_engine(first):
         take = first.submit(GenerationRequest("This one is on its way."))
         second.library.delete(take["id"])
     wait_for(lambda: not first.status.live())

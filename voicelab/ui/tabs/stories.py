@@ -46,7 +46,7 @@ def build(lab: VoiceLab, tab: gr.Tab) -> None:
     _listen_for_items(handlers, picker.story, tracks, item, shown)
     added.add.click(handlers.add, [picker.story, added.take], shown, **HIDDEN)
     added.delete.click(
-        handlers.delete,
+        handlers.delete_story,
         [picker.story, gr.Checkbox(False, visible=False)],
         shown,
         js="(id) => [id, confirm('Delete this story? Its takes stay.')]",
@@ -255,7 +255,7 @@ class _Handlers:
         item = with_gradio_errors(self._lab.library.stories.add_item, id, take)
         return self.show(id, item["id"])
 
-    def delete(self, id: str, sure: bool) -> list[Any]:
+    def delete_story(self, id: str, sure: bool) -> list[Any]:
         """Delete the story, if confirmed."""
         if not sure:
             return self.show(id)
