@@ -8,7 +8,7 @@ import logging
 import sys
 
 import voicelab
-from voicelab.cli.signals import end_in_order
+from voicelab.cli import end_in_order, parse_settings
 from voicelab.engines import engine_names
 from voicelab.server import Lab, gr
 
@@ -20,7 +20,7 @@ if gr.NO_RELOAD:
         started = __name__ == "__main__"
         if started:
             end_in_order()
-        settings = voicelab.Settings.from_arguments(None, engine_names()) if started else None
+        settings = parse_settings(None, engine_names()) if started else None
         lab = voicelab.VoiceLab(settings)
     except voicelab.VoicelabError as error:
         sys.exit(f"voicelab: {error.message}")

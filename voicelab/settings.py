@@ -1,4 +1,4 @@
-"""Settings from command-line arguments and environment variables.
+"""Settings from options and environment variables.
 
 Every field is an option of `app.py` (`--data-dir`) and a variable (`VOICELAB_DATA_DIR`); the
 option wins. `SETTINGS.md` is written from this class.
@@ -6,20 +6,18 @@ option wins. `SETTINGS.md` is written from this class.
 
 from __future__ import annotations
 
-import argparse
 import ipaddress
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-__all__ = ["GROUPS", "OptionParser", "Settings"]
+__all__ = ["GROUPS", "Settings"]
 
 ORIGIN = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 SOURCES = re.compile(r"[A-Za-z0-9'*:/._ \-]+")
@@ -37,7 +35,7 @@ def _default_frame_ancestors() -> str:
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Speech": (
-            *("engine", "device", "checkpoint_dir", "mode", "kernel", "threads"),
+            *("engine", "device", "checkpoint_dir", "mode", "kernel", "threads", "piper_voices"),
             *("idle_unload_min", "default_format", "voice_aliases", "max_text", "max_chunk_chars"),
             *("gap_ms", "crossfade_ms", "paragraph_gap_ms", "tone_delay_s", "tone_fail_on"),
         ),
@@ -58,22 +56,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Fields of `Settings` by subject, in the order of `--help`."""
 
 
-class OptionParser(argparse.ArgumentParser):
-    """An `ArgumentParser` with one-line error messages and without abbreviated options."""
-
-    def __init__(self, **arguments: Any):
-        super().__init__(**{"allow_abbrev": False, "formatter_class": _Help} | arguments)
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message and end the process with status 2."""
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
-class _Help(argparse.HelpFormatter):
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=30)
-
-
 class Settings(BaseSettings):
     """A speech studio in one page: Chatterbox TTS with live progress, every take kept."""
 
@@ -87,7 +69,7 @@ class Settings(BaseSettings):
     engine: str = Field(
         "auto",
         description="the voice; auto: Chatterbox if it is installed and its weights are here or "
-        "can be fetched, else espeak",
+        "can be fetched, else piper if it is installed, else espeak",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="where Chatterbox computes"
@@ -106,7 +88,15 @@ class Settings(BaseSettings):
         "finds right; upstream: its makers' own loop",
     )
     threads: int | None = Field(
-        None, ge=1, le=1024, description="CPU threads of Chatterbox; physical cores when unset"
+        None,
+        ge=1,
+        le=1024,
+        description="CPU threads of Chatterbox and Piper; physical cores when unset",
+    )
+    piper_voices: Path | None = Field(
+        None,
+        description="folder with more Piper voices, a .onnx and a .onnx.json file each; each is an "
+        "engine named after its file",
     )
     idle_unload_min: float = Field(
         0,
@@ -232,57 +222,6 @@ class Settings(BaseSettings):
         return value
 
     @classmethod
-    def from_arguments(
-        cls, arguments: list[str] | None = None, engines: Sequence[str] = ()
-    ) -> Settings:
-        """Settings from the command line and the environment.
-
-        `--help` prints the options and exits; an invalid value is reported in one line, with status
-        2.
-
-        Args:
-            arguments: the options; those of the process when None.
-            engines: names that `--help` lists for `engine`; the registry validates it.
-        """
-        parser = OptionParser(
-            usage="%(prog)s [OPTION ...]",
-            description=cls.__doc__,
-            epilog="`python -m voicelab --help` names the other commands.",
-        )
-        cls.add_options(parser, engines=engines)
-        return cls.from_options(parser, parser.parse_args(arguments))
-
-    @classmethod
-    def add_options(
-        cls,
-        parser: argparse.ArgumentParser,
-        names: Collection[str] | None = None,
-        engines: Sequence[str] = (),
-    ) -> None:
-        """Add an option for each field, in groups; or for some fields, without groups.
-
-        Args:
-            parser: gets the options.
-            names: of the fields; all when None.
-            engines: names that the help lists for `engine`; the registry validates it.
-        """
-        for title, fields in GROUPS.items():
-            target = parser.add_argument_group(title) if names is None else parser
-            for name in fields:
-                if names is None or name in names:
-                    known = engines if name == "engine" else ()
-                    target.add_argument(_flag(name), **_option(cls.model_fields[name], known))
-
-    @classmethod
-    def from_options(cls, parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> Settings:
-        """Settings from parsed options and the environment; the parser reports errors."""
-        given = {name: value for name, value in vars(chosen).items() if name in cls.model_fields}
-        try:
-            return cls(**given)
-        except ValidationError as error:
-            parser.error(_error_line(error, given))
-
-    @classmethod
     def from_environment(cls) -> Settings:
         """Settings from the environment alone."""
         return cls()  # pyright: ignore[reportCallIssue]
@@ -342,47 +281,6 @@ class Settings(BaseSettings):
     def key(self) -> str | None:
         """The API key, when one is set."""
         return self.api_key.get_secret_value() if self.api_key else None
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _option(field: FieldInfo, known: Sequence[str] = ()) -> dict[str, Any]:
-    """Arguments of `add_argument` for a field; an option that is not given has no value."""
-    option: dict[str, Any] = {"help": _help_text(field, known), "default": argparse.SUPPRESS}
-    if field.annotation is bool:
-        return option | {"action": argparse.BooleanOptionalAction}
-    return option | {"metavar": _metavar(field.annotation)}
-
-
-def _metavar(annotation: Any) -> str:
-    kinds = {annotation, *get_args(annotation)}
-    if get_origin(annotation) is Literal:
-        return "NAME"
-    return "N" if kinds & {int, float} else "PATH" if Path in kinds else "TEXT"
-
-
-def _help_text(field: FieldInfo, choices: Sequence[str] = ()) -> str:
-    """The description of a field, with its choices and its default, if any."""
-    names = get_args(field.annotation) if get_origin(field.annotation) is Literal else choices
-    default = field.get_default(call_default_factory=True, validated_data={})
-    if isinstance(default, bool):
-        default = "on" if default else None
-    known = [f"one of {', '.join(names)}"] if names else []
-    known += [] if default in (None, "") else [f"default: {default}"]
-    text = f"{field.description} ({'; '.join(known)})" if known else str(field.description)
-    return text.replace("%", "%%")
-
-
-def _error_line(error: ValidationError, given: Mapping[str, Any]) -> str:
-    """Validation errors in one line, without the values, which may be passwords."""
-    wrong = []
-    for each in error.errors(include_url=False, include_input=False):
-        name = str(each["loc"][0])
-        source = _flag(name) if name in given else f"VOICELAB_{name.upper()}"
-        wrong.append(f"{source}: {each['msg'].removeprefix('Value error, ')}")
-    return "; ".join(wrong)
 
 
 def _parse_aliases(given: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 
+from voicelab.cli import parse_settings
 from voicelab.cli.command import Command
 from voicelab.cli.main import COMMANDS, main
 from voicelab.settings import GROUPS, Settings
@@ -92,7 +93,7 @@ def test_serve_is_what_runs_without_a_command(serve_calls: list[Settings], monke
 def test_app_and_command_read_options_alike(serve_calls: list[Settings]) -> None:
     words = ["--data-dir", "here", "--api-key", "secret", "--threads", "2", "--tone-delay-s", "0.5"]
     assert main(words) == 0
-    assert serve_calls == [Settings.from_arguments(words)]
+    assert serve_calls == [parse_settings(words)]
     assert serve_calls[0].key() == "secret" and serve_calls[0].tone_delay_s == 0.5
 
 
@@ -123,7 +124,7 @@ def test_a_wrong_value_of_the_environment_is_named(capsys, monkeypatch) -> None:
 
 def test_app_refuses_in_one_line_too(capsys) -> None:
     with pytest.raises(SystemExit) as ended:
-        Settings.from_arguments(["--cache-mb", "-1"])
+        parse_settings(["--cache-mb", "-1"])
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--cache-mb: Input should be greater than or equal to 0" in line

@@ -13,18 +13,22 @@ from tests.threads import at_once
 from tiny_chatterbox import clip, tiny_engine
 from voicelab.engines import Engine, Utterance
 from voicelab.engines.espeak import EspeakEngine
+from voicelab.engines.piper import PLUGIN
 from voicelab.engines.tone import ToneEngine
 from voicelab.errors import BadClip
+from voicelab.settings import Settings
 
 CHATTERBOXES = ["chatterbox", "chatterbox-turbo", "chatterbox-multilingual"]
 
 
-@pytest.fixture(scope="module", params=["tone", "espeak", *CHATTERBOXES])
+@pytest.fixture(scope="module", params=["tone", "espeak", "piper", *CHATTERBOXES])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     if request.param == "tone":
         engine: Engine = ToneEngine()
     elif request.param == "espeak":
         engine = EspeakEngine()
+    elif request.param == "piper":
+        engine = PLUGIN.make("piper", Settings())
     else:
         engine = tiny_engine(request.param, tmp_path_factory.mktemp(request.param))
     engine.load(lambda fraction, line: None)
@@ -89,6 +93,7 @@ def test_a_cancelled_utterance_is_dropped_and_the_next_is_whole(engine: Engine) 
     assert say(engine, cancelled=lambda _: next(polls, True)) is None or engine.info.name in (
         "tone",
         "espeak",
+        "piper",
     )
     assert say(engine, cancelled=lambda _: True) is None
     assert np.array_equal(before, say(engine))

@@ -255,11 +255,11 @@ def test_totals_survive_a_restart(make_lab: MakeLab) -> None:
     assert (statistics["total_requests"], statistics["completed_requests"]) == (1, 1)
 
 
-def test_auto_takes_espeak_without_weights_and_says_why(tmp_path: Path, monkeypatch) -> None:
+def test_auto_takes_a_stand_in_without_weights_and_says_why(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with VoiceLab(Settings(engine="auto", data_dir=tmp_path / "d")) as lab:
-        assert lab.registry.default == "espeak"
-        assert "Chatterbox is not used" in lab.registry.reason
+        assert lab.registry.default == "piper" and lab.registry.stands_in
+        assert "Chatterbox cannot speak" in lab.registry.reason
 
 
 def test_history_as_a_table(lab: VoiceLab) -> None:

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from voicelab.cli.options import add_settings
 from voicelab.settings import Settings
 
 __all__ = ["Command", "add_commands"]
@@ -40,7 +41,7 @@ def add_commands(
         parser: gets the commands.
         commands: name -> command.
         dest: attribute of the parsed options that holds the chosen `Command`.
-        engines: see `Settings.add_options`.
+        engines: see `add_settings`.
     """
     words = parser.add_subparsers(
         title="Commands", prog=parser.prog, metavar="COMMAND", required=True
@@ -50,6 +51,6 @@ def add_commands(
         word = words.add_parser(name, help=text.splitlines()[0], description=text)
         if command.settings is None:
             word.usage = "%(prog)s [OPTION ...]"
-        Settings.add_options(word, command.settings, engines)
+        add_settings(word, command.settings, engines)
         command.options(word)
         word.set_defaults(**{dest: command})

@@ -48,7 +48,10 @@ def _doctor(settings: Settings, _: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    _doctor, settings=("engine", "device", "checkpoint_dir", "mode", "kernel", "threads")
+    _doctor,
+    settings=(
+        *("engine", "device", "checkpoint_dir", "mode", "kernel", "threads", "piper_voices"),
+    ),
 )
 
 

@@ -9,9 +9,10 @@ from types import MappingProxyType
 
 from voicelab.cli import check_takes, db, doctor, say, serve, storage
 from voicelab.cli.command import Command, add_commands
+from voicelab.cli.options import OptionParser, add_settings, settings_of
 from voicelab.engines import engine_names
 from voicelab.errors import VoicelabError
-from voicelab.settings import OptionParser, Settings
+from voicelab.settings import Settings
 
 __all__ = ["COMMANDS", "main"]
 
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Only the help lists engines: for that, packages with engines are imported.
     parser = _parser(engine_names() if any(word in HELP for word in words) else ())
     chosen = parser.parse_args(words)
-    settings = Settings.from_options(parser, chosen)
+    settings = settings_of(parser, chosen)
     _log(logging.INFO if chosen.command is serve.COMMAND else logging.WARNING)
     try:
         return chosen.command.run(settings, chosen)
@@ -64,7 +65,7 @@ def _parser(engines: Sequence[str]) -> OptionParser:
         "environment: --data-dir as VOICELAB_DATA_DIR.",
     )
     add_commands(parser, COMMANDS, "command", engines)
-    Settings.add_options(parser, engines=engines)  # for the help: `serve` has them, too
+    add_settings(parser, engines=engines)  # for the help: `serve` has them, too
     return parser
 
 

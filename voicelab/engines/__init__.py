@@ -11,6 +11,7 @@ from voicelab.engines.base import (
     Voice,
 )
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
+from voicelab.engines.languages import find_language
 from voicelab.engines.registry import Registry, engine_names
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "Utterance",
     "Voice",
     "engine_names",
+    "find_language",
 ]

@@ -20,6 +20,7 @@ from voicelab.errors import SpeechFailed
 from voicelab.settings import Settings
 
 __all__ = [
+    "Broken",
     "Engine",
     "EngineInfo",
     "LoadProgress",
@@ -242,6 +243,21 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
+class Broken:
+    """An engine that was left out.
+
+    Attributes:
+        entry_point: its name, or that of its file.
+        source: its distribution's name and version, or the setting that names its folder.
+        reason: one sentence; no text of an exception, since /health shows it to everybody.
+    """
+
+    entry_point: str
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Plugin:
     """What a module brings to the registry: engines, and how they are made.
 
@@ -255,8 +271,11 @@ class Plugin:
         presence: whether the engine of that name can be used here, asked when the registry is
             made; None where it needs no weights. An engine with one is closed when it is idle for
             `Settings.idle_unload_min`.
+        discover: more engines, which depend on the settings, and those that were left out; asked
+            once for each registry. It may raise InvalidInput.
     """
 
     infos: tuple[EngineInfo, ...]
     make: Callable[[str, Settings], Engine]
     presence: Callable[[str, Settings], Presence] | None = None
+    discover: Callable[[Settings], tuple[tuple[EngineInfo, ...], tuple[Broken, ...]]] | None = None

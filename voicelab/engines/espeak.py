@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import _ctypes
-import ctypes
 import functools
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import espeakng_loader
 import numpy as np
-from numpy.typing import NDArray
 
 from voicelab.engines.base import (
     EngineInfo,
@@ -26,7 +20,8 @@ from voicelab.engines.base import (
     Voice,
     nothing_more,
 )
-from voicelab.errors import BadClip, EngineUnavailable, SpeechFailed
+from voicelab.engines.espeak_library import SAMPLE_RATE, EspeakLibrary
+from voicelab.errors import BadClip
 
 __all__ = ["INFO", "PLUGIN", "EspeakEngine"]
 
@@ -87,10 +82,13 @@ LANGUAGES = {
     "zh": "Chinese",
 }
 
+VOICES = {"zh": "cmn"}
+"""Language -> name of the library's voice, where it is another."""
+
 INFO = EngineInfo(
     name="espeak",
     label="eSpeak NG",
-    sample_rate=22_050,
+    sample_rate=SAMPLE_RATE,
     languages=LANGUAGES,
     parameters=(
         Parameter("rate_wpm", "Rate (words per minute)", 165, 80, 450, 1, "Words per minute."),
@@ -101,76 +99,6 @@ INFO = EngineInfo(
     random=False,
     description="Formant synthesis in 50 languages: instant, small, no weights; robotic.",
 )
-
-AUDIO_OUTPUT_SYNCHRONOUS = 2
-INITIALIZE_DONT_EXIT = 0x8000
-CHARS_UTF8 = 1
-RATE, PITCH, RANGE = 1, 3, 4
-BUFFER_MS = 200
-
-_Callback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
-)
-
-
-@functools.cache
-def _process_lock() -> threading.Lock:
-    # The C library keeps its state in statics of the process, whoever uses it.
-    return threading.Lock()
-
-
-class _Library:
-    """libespeak-ng, loaded for one utterance and unloaded after it.
-
-    It carries flutter and wave phase over from call to call, which no function of it resets;
-    fresh statics make the same text the same samples. Loading takes 2 ms.
-    """
-
-    def __enter__(self) -> _Library:
-        try:
-            self._dll = ctypes.CDLL(espeakng_loader.get_library_path())
-            folder = str(Path(espeakng_loader.get_data_path()).parent).encode()
-            rate = self._dll.espeak_Initialize(
-                AUDIO_OUTPUT_SYNCHRONOUS, BUFFER_MS, folder, INITIALIZE_DONT_EXIT
-            )
-        except (OSError, RuntimeError) as error:
-            raise EngineUnavailable(f"eSpeak NG cannot be loaded: {error}.") from error
-        if rate != INFO.sample_rate:
-            raise EngineUnavailable(f"eSpeak NG did not start (it answered {rate}).")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._dll.espeak_Terminate()
-        handle = self._dll._handle
-        del self._dll
-        unload = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary  # pyright: ignore
-        unload(handle)
-
-    def speak(
-        self, utterance: Utterance, cancelled: Callable[[], bool]
-    ) -> NDArray[np.int16] | None:
-        """int16 (n,), or None when it was cancelled."""
-        pieces: list[NDArray[np.int16]] = []
-
-        def receive(wave: Any, count: int, _events: int | None) -> int:
-            if wave and count > 0:
-                pieces.append(np.ctypeslib.as_array(wave, shape=(count,)).copy())
-            return int(cancelled())
-
-        callback = _Callback(receive)
-        self._dll.espeak_SetSynthCallback(callback)
-        self._dll.espeak_ng_SetRandSeed(ctypes.c_long(1))
-        if self._dll.espeak_SetVoiceByName(utterance.language.encode()):
-            raise SpeechFailed(f"eSpeak NG has no voice for '{utterance.language}'.")
-        for name, number in (("rate_wpm", RATE), ("pitch", PITCH), ("pitch_range", RANGE)):
-            self._dll.espeak_SetParameter(number, round(utterance.parameters[name]), 0)
-        content = utterance.text.encode() + b"\0"
-        failed = self._dll.espeak_Synth(content, len(content), 0, 1, 0, CHARS_UTF8, None, None)
-        if cancelled():
-            return None
-        if failed:
-            raise SpeechFailed(f"eSpeak NG failed with code {failed}.")
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
 
 
 class EspeakEngine:
@@ -189,7 +117,7 @@ class EspeakEngine:
 
     def load(self, progress: LoadProgress) -> None:
         """Milliseconds."""
-        with _process_lock(), _Library():
+        with EspeakLibrary():
             progress(1.0, "ready")
 
     def prepare_voice(self, clip: Path | None) -> Voice:
@@ -209,8 +137,11 @@ class EspeakEngine:
     ) -> Iterator[Spoken]:
         """See `Engine.speak`; walks the batch."""
         for index, utterance in enumerate(utterances):
-            with _process_lock(), _Library() as library:
-                pcm = library.speak(utterance, functools.partial(cancelled, index))
+            with EspeakLibrary() as library:
+                library.choose_voice(VOICES.get(utterance.language, utterance.language))
+                pcm = library.speak(
+                    utterance.text, utterance.parameters, functools.partial(cancelled, index)
+                )
             if pcm is not None:
                 yield Spoken(index, pcm.astype(np.float32) / np.float32(32768))
 

@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from voicelab.engines.base import EngineInfo, Parameter, Plugin
+from voicelab.engines.base import Broken, EngineInfo, Parameter, Plugin
 
-__all__ = ["GROUP", "RESERVED", "Broken", "Installed", "installed", "problems"]
+__all__ = ["GROUP", "RESERVED", "Installed", "installed", "problems"]
 
 log = logging.getLogger(__name__)
 
@@ -51,21 +51,6 @@ class Installed:
 
     plugin: Plugin
     source: str
-
-
-@dataclass(frozen=True)
-class Broken:
-    """An entry point that was left out.
-
-    Attributes:
-        entry_point: its name.
-        source: its distribution's name and version.
-        reason: one sentence; no text of an exception, since /health shows it to everybody.
-    """
-
-    entry_point: str
-    source: str
-    reason: str
 
 
 def installed(built_in: Collection[str]) -> tuple[tuple[Installed, ...], tuple[Broken, ...]]:

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from voicelab.engines import espeak, tone
-from voicelab.engines.base import Engine, EngineInfo, Plugin, Presence
+from voicelab.engines import espeak, piper, tone
+from voicelab.engines.base import Broken, Engine, EngineInfo, Plugin, Presence
 from voicelab.engines.chatterbox import plugin as chatterbox
-from voicelab.engines.plugins import Broken, installed
+from voicelab.engines.languages import find_language
+from voicelab.engines.plugins import installed
 from voicelab.errors import EngineUnavailable, InvalidInput, VoicelabError
 from voicelab.settings import Settings
 
@@ -22,7 +23,10 @@ __all__ = ["BUILT_IN", "LoadState", "Registry", "SharedParameter", "engine_names
 
 log = logging.getLogger(__name__)
 
-BUILT_IN = (espeak.PLUGIN, chatterbox.PLUGIN, tone.PLUGIN)
+BUILT_IN = (espeak.PLUGIN, piper.PLUGIN, chatterbox.PLUGIN, tone.PLUGIN)
+
+STAND_INS = ("piper", "espeak")
+"""Engines that speak where Chatterbox cannot, the most natural first."""
 
 NO_WEIGHTS = Presence(True, True, "it needs no weights.")
 
@@ -90,7 +94,7 @@ class Registry:
     Attributes:
         default: name of the engine that speaks where a request names none.
         reason: why it is that one, in a sentence.
-        broken: entry points of other packages that were left out.
+        broken: engines of other packages, and files of voices, that were left out.
 
     Raises:
         InvalidInput: the settings name an engine that is not there.
@@ -113,6 +117,11 @@ class Registry:
     def names(self) -> tuple[str, ...]:
         """Of all engines, the default first."""
         return (self.default, *(name for name in self._entries if name != self.default))
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether the default engine speaks because Chatterbox cannot."""
+        return self._settings.engine == "auto" and self.default in STAND_INS
 
     @property
     def parameters(self) -> Mapping[str, SharedParameter]:
@@ -197,7 +206,7 @@ class Registry:
     def check_language(self, code: str) -> None:
         """Whether one of the engines speaks it; raises InvalidInput."""
         spoken = {each for name in self.names for each in self.info(name).languages}
-        if code.lower() not in spoken and code.lower().split("-")[0] not in spoken:
+        if find_language(code, spoken) is None:
             raise InvalidInput(
                 f"No engine here speaks '{code[:20]}'; they speak {', '.join(sorted(spoken))}.",
                 param="language",
@@ -257,15 +266,21 @@ class Registry:
     def _all(self) -> dict[str, _Entry]:
         """The built-in engines and those of other packages; says which were left out."""
         plugins, self.broken = installed(_built_in_names())
-        for each in self.broken:
-            log.warning("engine left out: %s (%s): %s", each.entry_point, each.source, each.reason)
         sources = [(plugin, "built in") for plugin in BUILT_IN]
         sources += [(each.plugin, each.source) for each in plugins]
-        return {
+        entries = {
             info.name: self._entry(plugin, info, source)
             for plugin, source in sources
             for info in plugin.infos
         }
+        for plugin, source in sources:
+            infos, broken = plugin.discover(self._settings) if plugin.discover else ((), ())
+            self.broken += broken
+            for info in infos:
+                entries.setdefault(info.name, self._entry(plugin, info, source))
+        for each in self.broken:
+            log.warning("engine left out: %s (%s): %s", each.entry_point, each.source, each.reason)
+        return entries
 
     def _entry(self, plugin: Plugin, info: EngineInfo, source: str) -> _Entry:
         seen = plugin.presence
@@ -319,7 +334,11 @@ class Registry:
                 named = "" if mode == "exact" else f" Mode {mode}: another sound than its makers'."
                 return name, f"{found.reason} {_expectation(name, slow)}{named}"
         reason = self.presence("chatterbox").reason
-        return "espeak", f"embedded default; Chatterbox is not used: {reason}"
+        usable = (
+            name for name in STAND_INS if name in self._entries and self.presence(name).installed
+        )
+        name = next(usable, next(iter(self._entries)))
+        return name, f"a stand-in, as Chatterbox cannot speak: {reason}"
 
 
 def _presence(ask: Callable[[], Presence]) -> Presence:

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from voicelab.audio import Join, check_chain
-from voicelab.engines import CHATTERBOX_INFOS, EngineInfo, Registry
+from voicelab.engines import CHATTERBOX_INFOS, EngineInfo, Registry, find_language
 from voicelab.errors import BadClip, Conflict, EngineUnavailable, InvalidInput
 from voicelab.generation.job import Job
 from voicelab.generation.take import Blueprint
@@ -332,11 +332,10 @@ def _voice_source(request: GenerationRequest, profile: Record) -> str:
 def _language(wanted: str | None, profile: Record, info: EngineInfo) -> str:
     """The language to speak: the requested one, the profile's if supported, or the engine's."""
     if not wanted:
-        own = profile["id"] != DEFAULT_PROFILE and profile["language"] in info.languages
-        return profile["language"] if own else next(iter(info.languages))
-    for code in (wanted.lower(), wanted.lower().split("-")[0]):
-        if code in info.languages:
-            return code
+        own = profile["language"] if profile["id"] != DEFAULT_PROFILE else ""
+        return find_language(own, info.languages) or next(iter(info.languages))
+    if code := find_language(wanted, info.languages):
+        return code
     known = ", ".join(info.languages)
     raise InvalidInput(
         f"{info.label} does not speak '{wanted[:20]}'; it speaks {known}.", param="language"

@@ -44,4 +44,7 @@ def build(lab: VoiceLab) -> None:
 
 def _header(lab: VoiceLab) -> str:
     state = lab.registry.state()
-    return header(lab.registry.info().label, lab.registry.reason, state.state, state.line)
+    registry = lab.registry
+    return header(
+        registry.info().label, registry.reason, state.state, state.line, registry.stands_in
+    )

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from voicelab.engines import find_language
 from voicelab.lab import VoiceLab
 
 __all__ = ["Controls", "engine_choices", "language_choice", "voice_choices"]
@@ -84,7 +85,7 @@ def language_choice(lab: VoiceLab, engine: str, value: str | None = None) -> gr.
     choices = [(name, code) for code, name in spoken.items()]
     return gr.Dropdown(
         choices,
-        value=value if value in spoken else next(iter(spoken)),
+        value=find_language(value or "", spoken) or next(iter(spoken)),
         label="Language",
         visible=len(choices) > 1,
     )

@@ -13,11 +13,19 @@ MAX_LISTED = 100
 """Number of takes listed in a report."""
 
 
-def header(label: str, reason: str, state: str, line: str) -> str:
-    """The engine, why it was chosen, and its loading state."""
+def header(label: str, reason: str, state: str, line: str, stands_in: bool = False) -> str:
+    """The engine, why it was chosen, and its loading state.
+
+    Args:
+        label: of the engine.
+        reason: a sentence.
+        state: see `LoadState`.
+        line: of the loading state.
+        stands_in: the engine speaks in Chatterbox's place; how to get that is shown.
+    """
     states = {"initializing": f"loading: {line}", "error": "cannot be loaded", "ready": "ready"}
     shown = states.get(state) or line or "starting"
-    return render("header", label=label, state=shown, reason=reason)
+    return render("header", label=label, state=shown, reason=reason, stands_in=stands_in)
 
 
 def cards(values: Sequence[tuple[str, str]]) -> str:
