@@ -242,5 +242,5 @@ def test_without_onnxruntime_espeak_stands_in(monkeypatch: pytest.MonkeyPatch) -
 def test_piper_stands_in_for_chatterbox() -> None:
     registry = Registry(Settings(checkpoint_dir=Path("none")))
     assert registry.default == "piper" and registry.stands_in
-    assert registry.reason.startswith("a stand-in, as Chatterbox cannot speak")
+    assert registry.reason.startswith("Chatterbox cannot speak here: ")
     registry.close()

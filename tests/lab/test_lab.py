@@ -259,7 +259,7 @@ def test_auto_takes_a_stand_in_without_weights_and_says_why(tmp_path: Path, monk
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     with VoiceLab(Settings(engine="auto", data_dir=tmp_path / "d")) as lab:
         assert lab.registry.default == "piper" and lab.registry.stands_in
-        assert "Chatterbox cannot speak" in lab.registry.reason
+        assert "Chatterbox cannot speak here" in lab.registry.reason
 
 
 def test_history_as_a_table(lab: VoiceLab) -> None:

@@ -338,7 +338,7 @@ class Registry:
             name for name in STAND_INS if name in self._entries and self.presence(name).installed
         )
         name = next(usable, next(iter(self._entries)))
-        return name, f"a stand-in, as Chatterbox cannot speak: {reason}"
+        return name, f"Chatterbox cannot speak here: {reason}"
 
 
 def _presence(ask: Callable[[], Presence]) -> Presence:
