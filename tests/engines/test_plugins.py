@@ -136,8 +136,8 @@ def test_settings_that_name_no_engine_say_which_there_are(packages: Path) -> Non
         registry("pluto")
     assert str(raised.value) == (
         "There is no engine 'pluto'; there are auto, espeak, piper, chatterbox, "
-        "chatterbox-turbo, chatterbox-multilingual, tone. Left out: pluto (bad-number 1.0): bad_number:PLUGIN is no "
-        "voicelab.engines.Plugin."
+        "chatterbox-turbo, chatterbox-multilingual, tone. Left out: pluto "
+        "(bad-number 1.0): bad_number:PLUGIN is no voicelab.engines.Plugin."
     )
 
 

@@ -161,6 +161,6 @@ def test_the_commands_know_it(packages: Path, tmp_path: Path) -> None:
 def test_a_broken_one_as_the_setting_is_explained(packages: Path, tmp_path: Path) -> None:
     status, output = run(packages, tmp_path, "--engine", "number")
     assert status == 1 and output.splitlines()[-1].startswith(
-        "voicelab: There is no engine 'number'; there are auto, espeak, chatterbox, "
+        "voicelab: There is no engine 'number'; there are auto, espeak, piper, chatterbox, "
     )
     assert "Traceback" not in output

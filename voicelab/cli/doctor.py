@@ -107,7 +107,7 @@ def _measure_engine(registry: Registry, name: str) -> Iterator[str]:
         began = time.perf_counter()
         engine = registry.engine(name)
 
-        def shown(fraction: float, _: str) -> None:
+        def shown(fraction: float, *_: object) -> None:
             bar.update(round(100 * fraction) - bar.n)
 
         engine.load(shown)

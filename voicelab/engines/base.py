@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,13 +30,53 @@ __all__ = [
     "Plugin",
     "Presence",
     "Spoken",
+    "Transfer",
     "Utterance",
     "Voice",
     "nothing_more",
 ]
 
-LoadProgress = Callable[[float, str], None]
-"""Called with a fraction in 0..1 and a line for the user while weights load."""
+
+@dataclass(frozen=True)
+class Transfer:
+    """How far weights are fetched.
+
+    Attributes:
+        bytes_done, bytes_total: of all files of an engine.
+        bytes_per_second: over the last ten seconds.
+    """
+
+    bytes_done: int
+    bytes_total: int
+    bytes_per_second: float
+
+    @property
+    def fraction(self) -> float:
+        """In 0..1."""
+        return self.bytes_done / self.bytes_total if self.bytes_total else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """None while the speed is not known."""
+        left = self.bytes_total - self.bytes_done
+        return left / self.bytes_per_second if self.bytes_per_second > 0 else None
+
+    def __str__(self) -> str:
+        done, total, rate = (
+            f"{count / 1e6:,.1f}"
+            for count in (self.bytes_done, self.bytes_total, self.bytes_per_second)
+        )
+        left = self.seconds_left
+        text = f"{done} of {total} MB, {rate} MB/s"
+        return text if left is None else f"{text}, {left // 60:.0f} min {left % 60:.0f} s left"
+
+
+class LoadProgress(Protocol):
+    """Told how far loading is."""
+
+    def __call__(self, fraction: float, line: str, transfer: Transfer = ..., /) -> object:
+        """A fraction in 0..1 and a line for the user; with a transfer while weights are fetched."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -110,11 +151,13 @@ class Presence:
         installed: its packages can be imported.
         weights: its weights are on this machine (True for engines that need none).
         reason: one sentence for the user: why it can or cannot be used.
+        remote: the weights are not here yet, but can be fetched.
     """
 
     installed: bool
     weights: bool
     reason: str
+    remote: bool = False
 
 
 @dataclass(frozen=True)
@@ -271,6 +314,9 @@ class Plugin:
         presence: whether the engine of that name can be used here, asked when the registry is
             made; None where it needs no weights. An engine with one is closed when it is idle for
             `Settings.idle_unload_min`.
+        fetch: brings an engine's weights to this machine, called in a thread of its own with the
+            engine's name, the settings, the progress, and an event that ends it; it raises
+            EngineUnavailable. None where nothing is fetched.
         discover: more engines, which depend on the settings, and those that were left out; asked
             once for each registry. It may raise InvalidInput.
     """
@@ -278,4 +324,5 @@ class Plugin:
     infos: tuple[EngineInfo, ...]
     make: Callable[[str, Settings], Engine]
     presence: Callable[[str, Settings], Presence] | None = None
+    fetch: Callable[[str, Settings, LoadProgress, Event], object] | None = None
     discover: Callable[[Settings], tuple[tuple[EngineInfo, ...], tuple[Broken, ...]]] | None = None

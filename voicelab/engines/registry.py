@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-import platform
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from voicelab.engines import espeak, piper, tone
-from voicelab.engines.base import Broken, Engine, EngineInfo, Plugin, Presence
+from voicelab.engines.base import (
+    Broken,
+    Engine,
+    EngineInfo,
+    LoadProgress,
+    Plugin,
+    Presence,
+    Transfer,
+)
 from voicelab.engines.chatterbox import plugin as chatterbox
+from voicelab.engines.choice import STAND_INS, choose, stand_ins
+from voicelab.engines.fetches import Fetches
 from voicelab.engines.languages import find_language
 from voicelab.engines.plugins import installed
 from voicelab.errors import EngineUnavailable, InvalidInput, VoicelabError
@@ -25,20 +34,25 @@ log = logging.getLogger(__name__)
 
 BUILT_IN = (espeak.PLUGIN, piper.PLUGIN, chatterbox.PLUGIN, tone.PLUGIN)
 
-STAND_INS = ("piper", "espeak")
-"""Engines that speak where Chatterbox cannot, the most natural first."""
-
 NO_WEIGHTS = Presence(True, True, "it needs no weights.")
 
 
 @dataclass(frozen=True)
 class LoadState:
-    """How far an engine is: not_started, initializing, ready or error."""
+    """How far an engine is: not_started, initializing, ready or error.
+
+    Attributes:
+        fraction: in 0..1.
+        line: for the user.
+        error: a sentence, in the state error.
+        transfer: while its weights are fetched.
+    """
 
     state: str = "not_started"
     fraction: float = 0.0
     line: str = ""
     error: str | None = None
+    transfer: Transfer | None = None
 
 
 @dataclass(frozen=True)
@@ -66,12 +80,14 @@ class _Entry:
         source: "built in", "given", or the distribution's name and version.
         info: its declaration; None where only the engine itself has it.
         presence: whether it can be used here; None where it needs no weights.
+        fetch: brings its weights here; None where nothing is fetched.
     """
 
     make: Callable[[], Engine]
     source: str = "given"
     info: EngineInfo | None = None
     presence: Callable[[], Presence] | None = None
+    fetch: Callable[[LoadProgress, threading.Event], object] | None = None
 
 
 def engine_names() -> tuple[str, ...]:
@@ -109,8 +125,11 @@ class Registry:
         self._engines: dict[str, Engine] = {}
         self._states: dict[str, LoadState] = {}
         self._lock = threading.Lock()
+        self._fetches = Fetches()
         self._presences = self._look()
-        self.default, self.reason = self._choose(replaced=bool(engines))
+        self.default, self.reason = choose(
+            settings, self._entries, self.presence, self.broken, replaced=bool(engines)
+        )
         log.info("engine %s: %s", self.default, self.reason)
 
     @property
@@ -216,6 +235,63 @@ class Registry:
         """Whether an engine could speak here, as found when the registry was made."""
         return self._presences.get(name, NO_WEIGHTS)
 
+    def is_fetching(self, name: str) -> bool:
+        """Whether an engine's weights are being fetched: it cannot speak before."""
+        return self._fetches.running(name)
+
+    def begin_fetch(self, name: str, ended: Callable[[EngineUnavailable | None], None]) -> bool:
+        """Begin to fetch an engine's weights, when they are not here but can be.
+
+        Args:
+            name: of the engine.
+            ended: called in another thread when they are here, or with what went wrong.
+
+        Returns:
+            Whether they are being fetched now.
+        """
+        entry = self._entries[self._known(name)]
+        if entry.fetch is None or entry.presence is None or self.state(name).state == "ready":
+            return False
+        if not self.is_fetching(name):
+            found = self._presences[name] = entry.presence()
+            if not found.remote:
+                return False
+            fetch, label = entry.fetch, self.info(name).label
+            self._states[name] = LoadState("initializing", 0.0, f"Fetching {label}")
+            self._fetches.start(
+                name,
+                lambda stop: fetch(functools.partial(self._advance, name), stop),
+                lambda error: self._fetched(name, error, ended),
+            )
+        return True
+
+    def _fetched(
+        self,
+        name: str,
+        error: EngineUnavailable | None,
+        ended: Callable[[EngineUnavailable | None], None],
+    ) -> None:
+        if error is not None:
+            sentence = f"{self.info(name).label} cannot be loaded: {error.message}"
+            self._states[name] = LoadState("error", error=sentence)
+            log.warning(sentence)
+            error = EngineUnavailable(sentence)
+        elif presence := self._entries[name].presence:
+            self._presences[name] = presence()
+            self._states[name] = LoadState("initializing", 0.4, "loading weights")
+        ended(error)
+
+    def speaker(self) -> str:
+        """The engine that speaks where a request names none: the default, or a stand-in for it.
+
+        A stand-in speaks while the weights of an engine that "auto" chose are fetched, and where
+        it could not be fetched or loaded.
+        """
+        away = self.is_fetching(self.default) or self.state(self.default).state == "error"
+        if not away or self._settings.engine != "auto" or self.stands_in:
+            return self.default
+        return next(stand_ins(self._entries, self.presence), self.default)
+
     def state(self, name: str | None = None) -> LoadState:
         """How far an engine is loaded; the default's when None."""
         return self._states.get(name or self.default, LoadState())
@@ -233,7 +309,7 @@ class Registry:
         self._states[name] = LoadState("initializing", 0.0, f"Loading {label}")
         try:
             engine = self.engine(name)
-            engine.load(lambda fraction, line: self._advance(name, fraction, line))
+            engine.load(functools.partial(self._advance, name))
         except Exception as error:
             message = str(error) if isinstance(error, VoicelabError) else type(error).__name__
             sentence = f"{label} cannot be loaded: {message}"
@@ -253,15 +329,18 @@ class Registry:
                 log.info("engine %s: its weights are freed", name)
 
     def close(self) -> None:
-        """Free every engine."""
+        """Free every engine; what is being fetched is left as it is."""
+        self._fetches.close()
         with self._lock:
             for engine in self._engines.values():
                 engine.close()
             self._engines.clear()
             self._states.clear()
 
-    def _advance(self, name: str, fraction: float, line: str) -> None:
-        self._states[name] = replace(self.state(name), fraction=fraction, line=line)
+    def _advance(
+        self, name: str, fraction: float, line: str, transfer: Transfer | None = None
+    ) -> None:
+        self._states[name] = LoadState("initializing", fraction, line, transfer=transfer)
 
     def _all(self) -> dict[str, _Entry]:
         """The built-in engines and those of other packages; says which were left out."""
@@ -283,12 +362,15 @@ class Registry:
         return entries
 
     def _entry(self, plugin: Plugin, info: EngineInfo, source: str) -> _Entry:
-        seen = plugin.presence
+        seen, fetch = plugin.presence, plugin.fetch
         return _Entry(
             lambda: plugin.make(info.name, self._settings),
             source,
             info,
             None if seen is None else lambda: _presence(lambda: seen(info.name, self._settings)),
+            None
+            if fetch is None
+            else lambda progress, stop: fetch(info.name, self._settings, progress, stop),
         )
 
     def _given(self, engines: Mapping[str, Callable[[], Engine]]) -> dict[str, _Entry]:
@@ -306,40 +388,6 @@ class Registry:
         with ThreadPoolExecutor(len(asked) or 1) as pool:
             return dict(zip(asked, pool.map(lambda ask: ask(), asked.values()), strict=True))
 
-    def _choose(self, replaced: bool) -> tuple[str, str]:
-        wanted = self._settings.engine
-        if wanted in self._entries:
-            return wanted, "chosen by the settings"
-        if wanted != "auto" and not replaced:
-            raise InvalidInput(self._unknown(wanted), param="engine")
-        if "chatterbox" in self._entries:
-            return self._choose_chatterbox()
-        return next(iter(self._entries)), "the only engine given"
-
-    def _unknown(self, wanted: str) -> str:
-        left_out = "".join(
-            f" Left out: {each.entry_point} ({each.source}): {each.reason}" for each in self.broken
-        )
-        known = ", ".join(("auto", *self._entries))
-        return f"There is no engine '{wanted[:40]}'; there are {known}.{left_out}"
-
-    def _choose_chatterbox(self) -> tuple[str, str]:
-        """Without a GPU Turbo comes first: it speaks about as fast as it is listened to."""
-        slow = self._settings.device == "cpu" or not _has_gpu()
-        names = ["chatterbox-turbo", "chatterbox"] if slow else ["chatterbox"]
-        for name in names:
-            found = self.presence(name)
-            if name in self._entries and found.installed and found.weights:
-                mode = self._settings.mode
-                named = "" if mode == "exact" else f" Mode {mode}: another sound than its makers'."
-                return name, f"{found.reason} {_expectation(name, slow)}{named}"
-        reason = self.presence("chatterbox").reason
-        usable = (
-            name for name in STAND_INS if name in self._entries and self.presence(name).installed
-        )
-        name = next(usable, next(iter(self._entries)))
-        return name, f"Chatterbox cannot speak here: {reason}"
-
 
 def _presence(ask: Callable[[], Presence]) -> Presence:
     try:
@@ -348,17 +396,3 @@ def _presence(ask: Callable[[], Presence]) -> Presence:
         log.warning("whether an engine can be used is not known", exc_info=True)
         reason = f"whether it can be used is not known: {type(error).__name__}."
         return Presence(False, False, reason)
-
-
-def _expectation(name: str, slow: bool) -> str:
-    if not slow:
-        return "It computes on the GPU."
-    if name == "chatterbox-turbo":
-        return "There is no GPU: Turbo takes about as long as its speech lasts."
-    return "There is no GPU: it takes several times as long as its speech lasts."
-
-
-def _has_gpu() -> bool:
-    """Without importing torch."""
-    apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return apple or Path("/dev/nvidia0").exists() or Path("/dev/dxg").exists()

@@ -74,7 +74,7 @@ class Planner:
         self._library.files.check_free()
         text = check_text(request.text, self._settings.max_text)
         profile = self._library.profiles.resolve(request.voice)
-        info = self._registry.info(request.engine or profile["default_engine"])
+        info, stand_in = self._engine(request, profile)
         language = _language(request.language, profile, info)
         parameters, warnings = self._parameters(request.parameters, info)
         shape = self._shape(request, info)
@@ -104,12 +104,26 @@ class Planner:
             voice="Voice clip" if request.voice_clip else profile["name"],
             voice_source=_voice_source(request, profile),
             clip=clip,
-            warnings=(*request.warnings, *text_plan.warnings, *warnings, *more),
+            warnings=(*request.warnings, *stand_in, *text_plan.warnings, *warnings, *more),
             effects_chain=effects or None,
         )
         return self._build(
             record, text_plan, seeds, destination, request.listening, request.parameters
         )
+
+    def _engine(
+        self, request: GenerationRequest, profile: Record
+    ) -> tuple[EngineInfo, tuple[str, ...]]:
+        """The engine of a request, and a warning where a stand-in speaks in its place."""
+        wanted = request.engine or profile["default_engine"]
+        default, speaker = self._registry.default, self._registry.speaker()
+        # The page always names an engine; that it shows the default is nobody's choice.
+        free = wanted is None or (request.source == "ui" and wanted == default)
+        if not free or request.voice_clip is not None or speaker == default:
+            return self._registry.info(wanted), ()
+        label, info = self._registry.info(default).label, self._registry.info(speaker)
+        state = "is being fetched" if self._registry.is_fetching(default) else "cannot be loaded"
+        return info, (f"{label} {state}: {info.label} spoke in its place.",)
 
     def repeat(
         self, record: Record, seeds: Sequence[int] | int, destination: Destination

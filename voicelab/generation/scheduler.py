@@ -112,7 +112,7 @@ class Scheduler:
                 if self._closing:
                     return
                 preload, self._preload = self._preload, None
-                waiting = next((job for job in self._jobs if job.waiting), None)
+                waiting = next((job for job in self._jobs if self._is_ready(job)), None)
             if not busy:
                 self._registry.unload()
             elif preload:
@@ -122,7 +122,11 @@ class Scheduler:
 
     def _has_work(self) -> bool:
         self._jobs = deque(job for job in self._jobs if not job.finished)
-        return self._closing or bool(self._preload) or any(job.waiting for job in self._jobs)
+        return self._closing or bool(self._preload) or any(map(self._is_ready, self._jobs))
+
+    def _is_ready(self, job: Job) -> bool:
+        """Whether a chunk of the job can be spoken: it waits, and its engine's weights are here."""
+        return job.waiting and not self._registry.is_fetching(job.engine)
 
     def _take(self, engine: str, size: int) -> list[tuple[Job, Chunk]]:
         """One chunk of each waiting job in turn; only the first chunks of urgent jobs, if any."""
@@ -144,20 +148,35 @@ class Scheduler:
     def _waiting_jobs(self, engine: str) -> list[Job]:
         return [job for job in self._jobs if job.engine == engine and job.waiting]
 
-    def _try_load(self, name: str) -> Engine | VoicelabError:
+    def _try_load(self, name: str) -> Engine | VoicelabError | None:
+        """The engine, ready; None while its weights are fetched, in another thread."""
         try:
+            if self._registry.begin_fetch(name, functools.partial(self._fetched, name)):
+                return None
             return self._registry.load(name)
         except VoicelabError as error:
             return error
 
+    def _fetched(self, name: str, error: VoicelabError | None) -> None:
+        """Load what was fetched, or end the jobs that waited for it."""
+        if error is None:
+            self.preload(name)
+        else:
+            self._fail_waiting(name, error)
+
+    def _fail_waiting(self, name: str, error: VoicelabError) -> None:
+        with self._changed:
+            jobs = self._waiting_jobs(name)
+        for job in jobs:
+            job.fail(error)
+
     def _speak(self, name: str) -> None:
         """Speak with one engine until no job waits for it, or a job waits for another one."""
         engine = self._try_load(name)
+        if engine is None:
+            return
         if isinstance(engine, VoicelabError):
-            with self._changed:
-                jobs = self._waiting_jobs(name)
-            for job in jobs:
-                job.fail(engine)
+            self._fail_waiting(name, engine)
             return
         batch = _Batch(functools.partial(self._next_entries, engine))
         try:
@@ -176,7 +195,9 @@ class Scheduler:
         name, uncached = engine.info.name, []
         while not uncached:
             with self._changed:
-                other_engine = not first and any(j.waiting and j.engine != name for j in self._jobs)
+                other_engine = not first and any(
+                    self._is_ready(job) and job.engine != name for job in self._jobs
+                )
                 taken = [] if other_engine or self._closing else self._take(name, room)
             if not taken:
                 break

@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 import voicelab
 from voicelab.audio import FORMATS
-from voicelab.engines import Parameter
+from voicelab.engines import Parameter, Transfer
+from voicelab.errors import InvalidInput, NotFound
 from voicelab.lab import VoiceLab
 from voicelab.library import OPENAI_VOICES, default_voice, library_item
 from voicelab.rest.json import Json
@@ -18,7 +19,7 @@ from voicelab.rest.models import Voices
 from voicelab.rest.reports import Config, EngineState, Languages
 from voicelab.rest.routing import Router
 
-__all__ = ["router"]
+__all__ = ["router", "transfer_body"]
 
 OBJECT = {"object": "voice"}
 
@@ -58,6 +59,19 @@ def router(lab: VoiceLab) -> APIRouter:
     def engines() -> Response:
         """List the engines, their parameters, and whether each can be used here."""
         return Json([_engine(lab, name) for name in lab.registry.names])
+
+    @routes.post("/engines/{name}/load", response_model=EngineState, status_code=202)
+    def load_engine(name: str) -> Response:
+        """Load an engine in the background, fetching its weights when they are not here.
+
+        How far it is stands in the answer and in GET /engines; after a failure this tries again.
+        """
+        try:
+            known = lab.registry.info(name).name
+        except InvalidInput as error:
+            raise NotFound(error.message, param="name") from error
+        lab.scheduler.preload(known)
+        return Json(_engine(lab, known), 202)
 
     table = (
         ("/v1/audio/voices", ("/audio/voices", "/voices", "/v1/voices"), voices, Voices),
@@ -105,12 +119,27 @@ def _engine(lab: VoiceLab, name: str) -> dict[str, Any]:
         "weights_present": presence.weights,
         "reason": presence.reason,
         "state": state.state,
+        "error": state.error,
+        "transfer": transfer_body(state.transfer),
         "languages": dict(info.languages),
         "sample_rate": info.sample_rate,
         "clones_voices": info.clones_voices,
         "event_tags": sorted(info.event_tags),
         "parameters": [_parameter(parameter) for parameter in info.parameters],
         "source": lab.registry.source(name),
+    }
+
+
+def transfer_body(transfer: Transfer | None) -> dict[str, Any] | None:
+    """How far an engine's weights are fetched; None while they are not."""
+    if transfer is None:
+        return None
+    left = transfer.seconds_left
+    return {
+        "bytes_done": transfer.bytes_done,
+        "bytes_total": transfer.bytes_total,
+        "bytes_per_second": round(transfer.bytes_per_second),
+        "seconds_left": None if left is None else round(left, 1),
     }
 
 

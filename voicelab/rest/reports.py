@@ -198,6 +198,15 @@ class BrokenEngine(BaseModel):
     reason: str
 
 
+class TransferState(BaseModel):
+    """How far the weights of an engine are fetched."""
+
+    bytes_done: int
+    bytes_total: int
+    bytes_per_second: int = Field(description="over the last ten seconds")
+    seconds_left: float | None
+
+
 class Health(BaseModel):
     """Whether the server can speak and store takes."""
 
@@ -209,6 +218,7 @@ class Health(BaseModel):
     initialization_state: str
     initialization_progress: str | None
     initialization_error: str | None
+    transfer: TransferState | None = Field(description="null while nothing is fetched")
     storage_error: str | None
     broken: list[BrokenEngine] = Field(description="engines of other packages that are left out")
 
@@ -286,6 +296,8 @@ class EngineState(BaseModel):
     weights_present: bool
     reason: str
     state: str
+    error: str | None
+    transfer: TransferState | None = Field(description="null while nothing is fetched")
     languages: Mapping[str, str]
     sample_rate: int
     clones_voices: bool

@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 import voicelab
 from voicelab.generation import memory_info
 from voicelab.lab import VoiceLab
+from voicelab.rest.catalog import transfer_body
 from voicelab.rest.json import Json
 from voicelab.rest.listeners import HEARTBEAT, Listeners
 from voicelab.rest.models import Message
@@ -193,6 +194,7 @@ def _health(lab: VoiceLab) -> Callable[..., Any]:
                 "initialization_state": state.state,
                 "initialization_progress": state.line,
                 "initialization_error": state.error,
+                "transfer": transfer_body(state.transfer),
                 "storage_error": reason,
                 "broken": [asdict(each) for each in lab.registry.broken],
             }

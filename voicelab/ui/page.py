@@ -18,6 +18,7 @@ HEADER_POLL_S = 2.0
 def build(lab: VoiceLab) -> None:
     """Add all parts of the page to the current Blocks."""
     head = gr.HTML(_header(lab), padding=False)
+    again = gr.Button("Load it again", visible=False, elem_id="vl-load", size="sm")
     with gr.Tabs() as tabs:
         with gr.Tab("Generate", id="generate") as generate_tab:
             controls = generate.build(lab, generate_tab)
@@ -32,19 +33,25 @@ def build(lab: VoiceLab) -> None:
     endpoints.build(lab)
     timer = gr.Timer(HEADER_POLL_S)
 
-    def refresh() -> tuple[str, gr.Timer]:
+    def refresh() -> tuple[str, gr.Button, gr.Timer]:
         # Poll only while the engine is being loaded.
-        return _header(lab), gr.Timer(
-            active=lab.registry.state().state in ("not_started", "initializing")
-        )
+        state = lab.registry.state().state
+        busy = state in ("not_started", "initializing")
+        return _header(lab), gr.Button(visible=state == "error"), gr.Timer(active=busy)
 
-    timer.tick(refresh, None, [head, timer], **HIDDEN)
-    gr.on(None, refresh, None, [head, timer], **HIDDEN)  # when the page is opened
+    def load() -> gr.Timer:
+        lab.scheduler.preload(lab.registry.default)
+        return gr.Timer(active=True)
+
+    shown = [head, again, timer]
+    timer.tick(refresh, None, shown, **HIDDEN)
+    again.click(load, None, timer, **HIDDEN)
+    gr.on(None, refresh, None, shown, **HIDDEN)  # when the page is opened
 
 
 def _header(lab: VoiceLab) -> str:
-    state = lab.registry.state()
     registry = lab.registry
+    speaker = registry.info(registry.speaker()).label
     return header(
-        registry.info().label, registry.reason, state.state, state.line, registry.stands_in
+        registry.info().label, registry.reason, registry.state(), speaker, registry.stands_in
     )

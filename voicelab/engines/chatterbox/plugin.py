@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from voicelab.engines.base import Plugin, Presence
+from pathlib import Path
+from threading import Event
+
+from voicelab.engines.base import LoadProgress, Plugin, Presence
 from voicelab.engines.chatterbox.engine import ChatterboxEngine
+from voicelab.engines.chatterbox.fetching import fetch
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
 from voicelab.engines.chatterbox.weights import presence
 from voicelab.settings import Settings
@@ -26,4 +30,8 @@ def _presence(name: str, settings: Settings) -> Presence:
     return presence(name, settings.checkpoint_dir)
 
 
-PLUGIN = Plugin(tuple(CHATTERBOX_INFOS.values()), _made, _presence)
+def _fetch(name: str, settings: Settings, progress: LoadProgress, stop: Event) -> Path:
+    return fetch(name, progress, stop)
+
+
+PLUGIN = Plugin(tuple(CHATTERBOX_INFOS.values()), _made, _presence, _fetch)

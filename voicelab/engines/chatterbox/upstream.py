@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import inspect
 import json
@@ -15,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from voicelab.engines.base import LoadProgress
+from voicelab.engines.chatterbox.fetching import fetch
 from voicelab.engines.chatterbox.state_loading import StateFromFiles
 from voicelab.engines.chatterbox.suppression import patched, suppressed_output
 from voicelab.engines.chatterbox.waveform import is_out_of_memory
@@ -67,15 +67,16 @@ def load_model(
     folder = checkpoint_dir or cached_folder(name)
     if folder is None:
         _check_hub()
-    elif cut := cut_files(name, folder):
+        folder = fetch(name, progress)
+    if cut := cut_files(name, folder):
         raise EngineUnavailable(f"{', '.join(cut)} cannot be read: cut short.")
-    progress(0.1, "importing torch and chatterbox")
+    progress(0.4, "importing torch and chatterbox")
     with suppressed_output():
         kind = _class(name)
         chosen = _device(device, threads)
-        progress(0.4, "loading weights" if folder else "fetching and loading weights")
+        progress(0.6, "loading weights")
         with without_segmenter(), _complete(), StateFromFiles():
-            model = _from_folder(name, kind, folder, chosen) if folder else _from_hub(kind, chosen)
+            model = _from_folder(name, kind, folder, chosen)
     if hasattr(model, "norm_loudness"):
         model.norm_loudness = in_float32(model.norm_loudness)
     _without_deprecated(model)
@@ -168,23 +169,6 @@ def _from_folder(name: str, kind: Any, folder: Path, device: str) -> Any:
         return kind.from_local(folder, device)
 
 
-def _from_hub(kind: Any, device: str) -> Any:
-    from huggingface_hub.utils import (  # of the extra chatterbox
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    shown = not are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        with _translated(_hub_fault):
-            return kind.from_pretrained(device)
-    finally:
-        if shown:
-            enable_progress_bars()
-
-
 @contextlib.contextmanager
 def _translated(fault: Callable[[Exception], str]) -> Iterator[None]:
     """Whatever goes wrong as EngineUnavailable, with the sentence that `fault` finds for it."""
@@ -204,12 +188,6 @@ def _folder_fault(name: str, folder: Path, error: Exception) -> str:
         return f"{', '.join(broken)} cannot be read."
     fault = _unfit_file(name, str(error)) or type(error).__name__
     return f"the weights do not fit the model ({fault})."
-
-
-def _hub_fault(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "there is no room on the disk for its weights."
-    return f"its weights cannot be fetched from the Hugging Face hub ({type(error).__name__})."
 
 
 def _broken_files(name: str, folder: Path) -> list[str]:

@@ -20,6 +20,7 @@ from voicelab.engines.base import Presence
 __all__ = [
     "FILES",
     "VOICE",
+    "cache_folder",
     "cached_folder",
     "cut_files",
     "hub_reachable",
@@ -78,7 +79,8 @@ def presence(name: str, checkpoint_dir: Path | None = None) -> Presence:
     if offline():
         return Presence(True, False, "Its weights are not here, and HF_HUB_OFFLINE is set.")
     if hub_reachable():
-        return Presence(True, True, "Its weights will be fetched from the Hugging Face hub.")
+        line = "Its weights will be fetched from the Hugging Face hub."
+        return Presence(True, True, line, remote=True)
     return Presence(True, False, "Its weights are not here, and the hub cannot be reached.")
 
 
@@ -95,7 +97,7 @@ def cut_files(name: str, folder: Path) -> list[str]:
 
 def cached_folder(name: str) -> Path | None:
     """The snapshot of the hub's main branch in the Hugging Face cache, when it is complete."""
-    repository = _cache() / f"models--{FILES[name][0].replace('/', '--')}"
+    repository = cache_folder() / f"models--{FILES[name][0].replace('/', '--')}"
     try:
         commit = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -168,7 +170,8 @@ def _hub_address() -> tuple[str, int]:
     return way.hostname or host, way.port or (443 if way.scheme == "https" else 80)
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """The Hugging Face cache: as huggingface_hub decides it, without importing that."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     home = Path(os.environ.get("HF_HOME") or user / "huggingface")
     cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")

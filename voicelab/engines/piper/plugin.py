@@ -120,4 +120,4 @@ def _presence(name: str, settings: Settings) -> Presence:
     return Presence(True, True, "its voice is here.")
 
 
-PLUGIN = Plugin((INFO,), _make, _presence, _discover)
+PLUGIN = Plugin((INFO,), _make, _presence, discover=_discover)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from voicelab.engines import LoadState
 from voicelab.ui.components.templates import render, size
 
 __all__ = ["cards", "cleanup_refused", "cleanup_report", "header"]
@@ -13,19 +14,27 @@ MAX_LISTED = 100
 """Number of takes listed in a report."""
 
 
-def header(label: str, reason: str, state: str, line: str, stands_in: bool = False) -> str:
+def header(label: str, reason: str, state: LoadState, speaker: str, stands_in: bool) -> str:
     """The engine, why it was chosen, and its loading state.
 
     Args:
-        label: of the engine.
+        label: of the default engine.
         reason: a sentence.
-        state: see `LoadState`.
-        line: of the loading state.
-        stands_in: the engine speaks in Chatterbox's place; how to get that is shown.
+        state: of the default engine.
+        speaker: label of the engine that speaks now.
+        stands_in: the default engine speaks in Chatterbox's place; how to get that is shown.
     """
-    states = {"initializing": f"loading: {line}", "error": "cannot be loaded", "ready": "ready"}
-    shown = states.get(state) or line or "starting"
-    return render("header", label=label, state=shown, reason=reason, stands_in=stands_in)
+    states = {"initializing": "loading", "error": "cannot be loaded", "ready": "ready"}
+    return render(
+        "header",
+        label=label,
+        state=states.get(state.state) or state.line or "starting",
+        reason=reason,
+        loading=state if state.state == "initializing" else None,
+        error=state.error,
+        speaker=speaker if speaker != label else None,
+        stands_in=stands_in,
+    )
 
 
 def cards(values: Sequence[tuple[str, str]]) -> str:

@@ -1,0 +1,304 @@
+"""Fetches weights from the Hugging Face hub: measured, resumable, each failure in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from fnmatch import fnmatch
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from voicelab.engines.base import LoadProgress, Transfer
+from voicelab.engines.chatterbox.suppression import patched
+from voicelab.engines.chatterbox.weights import FILES, VOICE, cache_folder, cached_folder, offline
+from voicelab.errors import EngineUnavailable
+
+__all__ = ["fetch"]
+
+log = logging.getLogger(__name__)
+
+OTHER_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "chatterbox-turbo": ("*.json", "*.txt", "*.model"),
+        "chatterbox-multilingual": ("Cangjie5_TC.json",),
+    }
+)
+"""Engine -> patterns of more files of its repository: of the tokenizer, for Chinese."""
+
+REPORT_S = 0.25
+LOG_S = 5.0
+RATE_S = 10.0
+"""Seconds over which the speed is measured."""
+
+ATTEMPTS = 3
+RETRY_S = 2.0
+SPARE_BYTES = 64 << 20
+"""Left free on the disk beside what is fetched."""
+
+
+class Stopped(EngineUnavailable):
+    """The process ends: what was fetched stays, and is used next time."""
+
+
+def fetch(name: str, progress: LoadProgress, stop: threading.Event | None = None) -> Path:
+    """Bring an engine's files into the Hugging Face cache; the folder with them.
+
+    What is there is not fetched again; a file that was cut off goes on where it ended.
+
+    Args:
+        name: of the engine.
+        progress: told the bytes several times a second, with a `Transfer`.
+        stop: set to end it.
+
+    Raises:
+        EngineUnavailable: the hub refuses or fails, or there is no room; it may be tried again.
+    """
+    if offline():
+        raise EngineUnavailable("its weights are not here, and HF_HUB_OFFLINE is set.")
+    repository, files = FILES[name]
+    with _sentences(repository), _silent_bars():
+        missing = _missing(repository, (*files, VOICE, *_others(name, repository)))
+        bytes_total = sum(info.file_size or 0 for info in missing)
+        _check_room(bytes_total)
+        meter = _Meter(repository, bytes_total, progress, stop or threading.Event())
+        for info in missing:
+            _download(repository, info.filename, meter)
+        meter.close()
+    folder = cached_folder(name)
+    if folder is None:
+        raise EngineUnavailable(f"the hub's {repository} changed while it was fetched; try again.")
+    return folder
+
+
+def _others(name: str, repository: str) -> list[str]:
+    """Files that upstream fetches too, where the repository has them."""
+    patterns = OTHER_FILES.get(name, ())
+    if not patterns:
+        return []
+    from huggingface_hub import HfApi  # of the extra chatterbox
+
+    siblings = HfApi().model_info(repository).siblings or []
+    return [
+        each.rfilename
+        for each in siblings
+        if each.rfilename not in FILES[name][1]
+        and any(fnmatch(each.rfilename, pattern) for pattern in patterns)
+    ]
+
+
+def _missing(repository: str, files: tuple[str, ...]) -> list[Any]:
+    """Name and size of each file that is not in the cache, as the hub tells them."""
+    from huggingface_hub import hf_hub_download  # of the extra chatterbox
+
+    found: list[Any] = [hf_hub_download(repository, file, dry_run=True) for file in files]
+    return [info for info in found if info.will_download]
+
+
+def _check_room(bytes_total: int) -> None:
+    folder = cache_folder()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if bytes_total + SPARE_BYTES > free:
+        raise EngineUnavailable(
+            f"there is no room on the disk for its weights: {_size(bytes_total)} are needed, "
+            f"{_size(free)} are free."
+        )
+
+
+def _download(repository: str, file: str, meter: _Meter) -> None:
+    """One file; tried again where the connection broke, and without Xet where that failed."""
+    from huggingface_hub import constants, hf_hub_download  # of the extra chatterbox
+
+    without_xet = False
+    for attempt in range(1, ATTEMPTS + 1):
+        chosen = patched(constants, "HF_HUB_DISABLE_XET", True) if without_xet else nullcontext()
+        try:
+            with chosen:
+                hf_hub_download(repository, file, tqdm_class=meter.bar_class())
+            return
+        except Stopped:
+            raise
+        except Exception as error:
+            if meter.stopped() or attempt == ATTEMPTS or not _may_succeed(error):
+                raise
+            # hf_xet fails on some networks and hashes, where plain HTTP does not.
+            without_xet = without_xet or not _is_http(error)
+            log.info("%s of %s: trying again (%s)", file, repository, type(error).__name__)
+            meter.wait(RETRY_S)
+
+
+class _Meter:
+    """Counts the bytes of all files, and reports them."""
+
+    def __init__(
+        self, repository: str, bytes_total: int, progress: LoadProgress, stop: threading.Event
+    ):
+        from tqdm import tqdm  # start-up time: 30 ms
+
+        self._repository, self._total = repository, bytes_total
+        self._progress, self._stop = progress, stop
+        self._lock = threading.Lock()
+        self._done = 0
+        self._reported = self._logged = 0.0
+        self._marks = [(time.monotonic(), 0)]
+        # In a terminal; where there is none the log has a line now and then.
+        self._bar = tqdm(
+            total=bytes_total, desc=repository, unit="B", unit_scale=True, disable=None
+        )
+
+    def stopped(self) -> bool:
+        """Whether the process ends."""
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Sleep; raises Stopped when the process ends meanwhile."""
+        if self._stop.wait(seconds):
+            raise Stopped("the app is closing.")
+
+    def close(self) -> None:
+        """Remove the bar of the terminal."""
+        self._bar.close()
+
+    def bar_class(self) -> Any:
+        """A progress bar for the hub's library that draws nothing and counts here."""
+        from tqdm import tqdm  # start-up time: 30 ms
+
+        meter = self
+
+        class Bar(tqdm):
+            def __init__(self, *args: Any, **options: Any):
+                super().__init__(*args, **{**options, "disable": True})
+                # Xet has two bars: of the bytes on the wire, and of those in the file.
+                self._counts = "downloading bytes" not in str(options.get("desc") or "")
+                self.update(options.get("initial") or 0)
+
+            def update(self, n: float | None = 1) -> bool | None:
+                if self._counts:
+                    meter.add(int(n or 0))
+                return None
+
+        return Bar
+
+    def add(self, count: int) -> None:
+        """Count bytes, fewer again where a file begins anew; raises Stopped."""
+        if self.stopped():
+            raise Stopped("the app is closing.")
+        with self._lock:
+            self._done += count
+            now = time.monotonic()
+            if now - self._reported < REPORT_S and self._done < self._total:
+                return
+            self._reported = now
+            transfer = self._transfer(now)
+        self._bar.update(transfer.bytes_done - self._bar.n)
+        line = f"fetching {transfer}"
+        self._progress(0.4 * transfer.fraction, line, transfer)
+        if now - self._logged > LOG_S:
+            self._logged = now
+            log.info("%s: %s", self._repository, line)
+
+    def _transfer(self, now: float) -> Transfer:
+        self._marks = [(at, done) for at, done in self._marks if now - at < RATE_S] or [
+            self._marks[-1]
+        ]
+        self._marks.append((now, self._done))
+        began, before = self._marks[0]
+        rate = max(0.0, (self._done - before) / max(now - began, 1e-3))
+        return Transfer(min(self._done, self._total), self._total, rate)
+
+
+@contextmanager
+def _silent_bars() -> Iterator[None]:
+    """The library's own bars for listings stay away; ours are not of its class."""
+    from huggingface_hub.utils import (  # of the extra chatterbox
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
+
+
+@contextmanager
+def _sentences(repository: str) -> Iterator[None]:
+    """Whatever goes wrong as EngineUnavailable; texts of errors hold addresses and tokens."""
+    try:
+        yield
+    except EngineUnavailable:
+        raise
+    except Exception as error:
+        log.info("fetching %s failed", repository, exc_info=log.isEnabledFor(logging.DEBUG))
+        raise EngineUnavailable(_sentence(repository, error)) from error
+
+
+def _sentence(repository: str, error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "there is no room on the disk for its weights."
+    status = _status(error)
+    if status in (401, 403):
+        return (
+            f"the hub does not give {repository} to strangers ({status}): accept its terms there, "
+            "and set HF_TOKEN."
+        )
+    if status == 404:
+        return f"the hub has no {repository} with its files (404)."
+    if status == 429:
+        return f"the hub asks to wait (429){_delay(error)}."
+    if status is not None:
+        return f"the hub failed ({status})."
+    if _is_http(error):
+        return "the hub cannot be reached, or the connection broke."
+    return f"its weights cannot be fetched from the Hugging Face hub ({type(error).__name__})."
+
+
+def _delay(error: Exception) -> str:
+    seconds = error.response.headers.get("Retry-After", "")  # type: ignore[attr-defined]
+    return f" for {int(seconds):,} seconds" if seconds.isdigit() and len(seconds) < 7 else ""
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status of an error, or of what caused it."""
+    for _ in range(5):
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+        error = error.__cause__ if error is not None else None
+    return None
+
+
+def _is_http(error: BaseException | None) -> bool:
+    """Whether the network or the hub failed, not Xet or the disk."""
+    for _ in range(5):
+        module = type(error).__module__.partition(".")[0]
+        if module.startswith(("httpx", "httpcore", "requests", "urllib3", "socket", "ssl")):
+            return True
+        if isinstance(error, ConnectionError | TimeoutError) or _status(error) is not None:
+            return True
+        if isinstance(error, OSError) and "Consistency check" in str(error):
+            return True
+        error = error.__cause__ or error.__context__ if error is not None else None
+    return False
+
+
+def _may_succeed(error: Exception) -> bool:
+    """Whether trying again may help: not where the hub refuses, or the disk is full."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return False
+    return _status(error) is None  # the library has tried again at 5xx
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
