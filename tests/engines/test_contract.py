@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 
 from tests.threads import at_once
-from tiny_chatterbox import clip, tiny_engine
+from tiny_chatterbox import MODELS, clip, tiny_engine
 from voicelab.engines import Engine, Utterance
 from voicelab.engines.espeak import EspeakEngine
 from voicelab.engines.tone import ToneEngine
 from voicelab.errors import BadClip
 
-CHATTERBOXES = ["chatterbox", "chatterbox-turbo", "chatterbox-multilingual"]
 
-
-@pytest.fixture(scope="module", params=["tone", "espeak", *CHATTERBOXES])
+@pytest.fixture(scope="module", params=["tone", "espeak", *MODELS])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     if request.param == "tone":
         engine: Engine = ToneEngine()

@@ -151,7 +151,7 @@ def run(packages: Path, folder: Path, *words: str, **environment: str) -> tuple[
 
 def test_the_commands_know_it(packages: Path, tmp_path: Path) -> None:
     status, output = run(packages, tmp_path, "--help")
-    assert status == 0 and "chatterbox-multilingual, tone, hum" in " ".join(output.split())
+    assert status == 0 and "chatterbox-hi, tone, hum" in " ".join(output.split())
     status, output = run(packages, tmp_path, "doctor", VOICELAB_ENGINE="hum")
     assert status == 0 and "s of speech in" in output
     assert "engine     hum (from voicelab-hum 0.3.0): ready to use" in output

@@ -48,7 +48,11 @@ def _doctor(settings: Settings, _: argparse.Namespace) -> int:
 
 
 COMMAND = Command(
-    _doctor, settings=("engine", "device", "checkpoint_dir", "mode", "kernel", "threads")
+    _doctor,
+    settings=(
+        *("engine", "device", "checkpoint_dir", "multilingual_version", "mode", "kernel"),
+        "threads",
+    ),
 )
 
 

@@ -109,11 +109,15 @@ class Presence:
         installed: its packages can be imported.
         weights: its weights are on this machine (True for engines that need none).
         reason: one sentence for the user: why it can or cannot be used.
+        download_mb: megabytes that are fetched before it first speaks.
+        info: its declaration, where what is here changes it.
     """
 
     installed: bool
     weights: bool
     reason: str
+    download_mb: int = 0
+    info: EngineInfo | None = None
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,8 @@ class Registry:
             InvalidInput: there is no engine of that name.
         """
         name = self._known(name)
-        declared = self._entries[name].info
-        if declared is None or name in self._engines:
+        declared = self.presence(name).info or self._entries[name].info
+        if declared is None or self.state(name).state == "ready":
             return self.engine(name).info
         return declared
 
@@ -309,9 +309,11 @@ class Registry:
         return f"There is no engine '{wanted[:40]}'; there are {known}.{left_out}"
 
     def _choose_chatterbox(self) -> tuple[str, str]:
-        """Without a GPU Turbo comes first: it speaks about as fast as it is listened to."""
+        """Without a GPU the smaller models come first."""
         slow = self._settings.device == "cpu" or not _has_gpu()
-        names = ["chatterbox-turbo", "chatterbox"] if slow else ["chatterbox"]
+        names = ["chatterbox"]
+        if slow:
+            names = ["chatterbox-nano", "chatterbox-turbo", "chatterbox"]
         for name in names:
             found = self.presence(name)
             if name in self._entries and found.installed and found.weights:
@@ -334,6 +336,8 @@ def _presence(ask: Callable[[], Presence]) -> Presence:
 def _expectation(name: str, slow: bool) -> str:
     if not slow:
         return "It computes on the GPU."
+    if name == "chatterbox-nano":
+        return "There is no GPU: Nano is the fastest of its models."
     if name == "chatterbox-turbo":
         return "There is no GPU: Turbo takes about as long as its speech lasts."
     return "There is no GPU: it takes several times as long as its speech lasts."

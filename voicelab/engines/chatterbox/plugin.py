@@ -1,4 +1,4 @@
-"""Chatterbox's three models as the registry knows them."""
+"""Chatterbox's models as the registry knows them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ def _made(name: str, settings: Settings) -> ChatterboxEngine:
         threads=settings.threads,
         mode=settings.mode,
         kernel=settings.kernel,
+        multilingual=settings.multilingual_version,
     )
 
 
 def _presence(name: str, settings: Settings) -> Presence:
-    return presence(name, settings.checkpoint_dir)
+    return presence(name, settings.checkpoint_dir, settings.multilingual_version)
 
 
 PLUGIN = Plugin(tuple(CHATTERBOX_INFOS.values()), _made, _presence)
