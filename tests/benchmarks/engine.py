@@ -32,7 +32,12 @@ from tiny_chatterbox import build  # noqa: E402
 from voicelab.engines.base import Utterance, Voice  # noqa: E402
 from voicelab.engines.chatterbox.engine import ChatterboxEngine  # noqa: E402
 
-MODELS = {"english": "chatterbox", "turbo": "chatterbox-turbo"}
+MODELS = {
+    "english": "chatterbox",
+    "turbo": "chatterbox-turbo",
+    "nano": "chatterbox-nano",
+    "multilingual": "chatterbox-multilingual",
+}
 RATE = 24_000
 TEXT = (
     "The ferry left the quay before dawn, and nobody on the deck said a word until the light "
@@ -251,7 +256,13 @@ def floor(ours: ChatterboxEngine, given: Any, utterances: Sequence[Utterance]) -
     }
 
 
-WEIGHTS = {"english": 4 * (30 * 16 * 1024 * 1024 + 8194 * 1024), "turbo": 4 * 24 * 12 * 1024 * 1024}
+LLAMA = 4 * (30 * 16 * 1024 * 1024 + 8194 * 1024)
+WEIGHTS = {
+    "english": LLAMA,
+    "multilingual": LLAMA,
+    "turbo": 4 * (24 * 12 * 1024 + 6563) * 1024,
+    "nano": 4 * (12 * 12 * 768 + 6563) * 768,
+}
 """Bytes that a step reads."""
 
 

@@ -285,6 +285,7 @@ class EngineState(BaseModel):
     installed: bool
     weights_present: bool
     reason: str
+    download_mb: int = Field(description="megabytes fetched when it first speaks")
     state: str
     languages: Mapping[str, str]
     sample_rate: int
