@@ -32,12 +32,7 @@ from tiny_chatterbox import build  # noqa: E402
 from voicelab.engines.base import Utterance, Voice  # noqa: E402
 from voicelab.engines.chatterbox.engine import ChatterboxEngine  # noqa: E402
 
-MODELS = {
-    "english": "chatterbox",
-    "turbo": "chatterbox-turbo",
-    "nano": "chatterbox-nano",
-    "multilingual": "chatterbox-multilingual",
-}
+MODELS = {"english": "chatterbox", "turbo": "chatterbox-turbo"}
 RATE = 24_000
 TEXT = (
     "The ferry left the quay before dawn, and nobody on the deck said a word until the light "
@@ -256,13 +251,7 @@ def floor(ours: ChatterboxEngine, given: Any, utterances: Sequence[Utterance]) -
     }
 
 
-LLAMA = 4 * (30 * 16 * 1024 * 1024 + 8194 * 1024)
-WEIGHTS = {
-    "english": LLAMA,
-    "multilingual": LLAMA,
-    "turbo": 4 * (24 * 12 * 1024 + 6563) * 1024,
-    "nano": 4 * (12 * 12 * 768 + 6563) * 768,
-}
+WEIGHTS = {"english": 4 * (30 * 16 * 1024 * 1024 + 8194 * 1024), "turbo": 4 * 24 * 12 * 1024 * 1024}
 """Bytes that a step reads."""
 
 
