@@ -375,6 +375,21 @@ def test_what_a_failed_load_had_made_is_freed(checkpoints: Mapping[str, Path]) -
     assert caught.value
 
 
+def test_what_was_fetched_is_not_fetched_again(checkpoints: Mapping[str, Path], home: Path) -> None:
+    name = "chatterbox-nano"
+    engines = Registry(Settings(engine=name))
+    assert engines.presence(name).download_mb > 1900
+
+    def fetch(repository: str, **_: Any) -> str:
+        cached(home, repository, *checkpoints[name].iterdir())
+        return str(home / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / "abc")
+
+    with mock.patch("huggingface_hub.snapshot_download", fetch), small(name):
+        engines.load(name)
+    assert engines.presence(name).download_mb == 0
+    engines.close()
+
+
 @pytest.mark.parametrize(
     ("gpu", "here", "right"),
     [

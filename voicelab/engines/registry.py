@@ -204,7 +204,7 @@ class Registry:
             )
 
     def presence(self, name: str) -> Presence:
-        """Whether an engine could speak here, as found when the registry was made."""
+        """Whether an engine could speak here, as found at the start or when it was loaded."""
         return self._presences.get(name, NO_WEIGHTS)
 
     def state(self, name: str | None = None) -> LoadState:
@@ -232,6 +232,8 @@ class Registry:
             log.warning(sentence, exc_info=not isinstance(error, VoicelabError))
             raise EngineUnavailable(sentence) from error
         self._states[name] = LoadState("ready", 1.0, "ready")
+        if ask := self._entries[name].presence:  # what was fetched is here now
+            self._presences[name] = ask()
         log.info("engine %s ready after %.1f s", name, time.monotonic() - began)
         return engine
 

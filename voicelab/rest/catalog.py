@@ -104,7 +104,7 @@ def _engine(lab: VoiceLab, name: str) -> dict[str, Any]:
         "installed": presence.installed,
         "weights_present": presence.weights,
         "reason": presence.reason,
-        "download_mb": 0 if state.state == "ready" else presence.download_mb,
+        "download_mb": presence.download_mb,
         "state": state.state,
         "languages": dict(info.languages),
         "sample_rate": info.sample_rate,

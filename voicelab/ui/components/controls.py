@@ -83,8 +83,7 @@ def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
 
 def _engine_label(lab: VoiceLab, name: str) -> str:
     label, size_mb = lab.registry.info(name).label, lab.registry.presence(name).download_mb
-    fetched = size_mb and lab.registry.state(name).state != "ready"
-    return f"{label} (fetches {size_mb / 1000:.1f} GB)" if fetched else label
+    return f"{label} (fetches {size_mb / 1000:.1f} GB)" if size_mb else label
 
 
 def language_choice(lab: VoiceLab, engine: str, value: str | None = None) -> gr.Dropdown:
