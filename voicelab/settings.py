@@ -35,7 +35,8 @@ def _default_frame_ancestors() -> str:
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Speech": (
-            *("engine", "device", "checkpoint_dir", "mode", "kernel", "threads", "piper_voices"),
+            *("engine", "device", "checkpoint_dir", "multilingual_version", "mode", "kernel"),
+            *("threads", "piper_voices"),
             *("idle_unload_min", "default_format", "voice_aliases", "max_text", "max_chunk_chars"),
             *("gap_ms", "crossfade_ms", "paragraph_gap_ms", "tone_delay_s", "tone_fail_on"),
         ),
@@ -68,14 +69,17 @@ class Settings(BaseSettings):
 
     engine: str = Field(
         "auto",
-        description="the voice; auto: Chatterbox if it is installed and its weights are here or "
-        "can be fetched, else piper if it is installed, else espeak",
+        description="the voice; auto: Chatterbox (without a GPU Nano or Turbo) if it is "
+        "installed and its weights are here or can be fetched, else Piper, else eSpeak NG",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         "auto", description="where Chatterbox computes"
     )
     checkpoint_dir: Path | None = Field(
         None, description="folder with Chatterbox's weights, instead of the Hugging Face cache"
+    )
+    multilingual_version: Literal["auto", "v3", "v2"] = Field(
+        "auto", description="version of chatterbox-multilingual; auto: V3 if it can be had, else V2"
     )
     mode: Literal["exact", "fast", "draft"] = Field(
         "exact",

@@ -23,14 +23,16 @@ class Hub:
 
     Attributes:
         files: name -> content, of every repository.
+        listings: repository -> the names that it lists; those of all files where it is not here.
         status: answered in place of files, when not 200.
         headers: of such an answer.
         cut_after: bytes after which the connection of a GET ends, for so many GETs as `cuts`.
         delay_s: before each block of 16 kB.
-        asked: (method, file, Range) of each request.
+        asked: (method, file, Range) of each request for a file.
     """
 
     files: dict[str, bytes]
+    listings: dict[str, list[str]] = field(default_factory=dict)
     address: str = ""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -92,10 +94,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         hub, name = self.hub, self.path.rpartition("/")[2]
         wanted = self.headers.get("Range", "")
-        hub.asked.append((self.command, name, wanted))
+        if not self.path.startswith("/api/"):
+            hub.asked.append((self.command, name, wanted))
         content = hub.files.get(name)
         if hub.status == 200 and self.path.startswith("/api/models/"):
-            siblings = [{"rfilename": each} for each in hub.files]
+            repository = self.path.removeprefix("/api/models/").partition("?")[0]
+            names = hub.listings.get(repository, list(hub.files))
+            siblings = [{"rfilename": each} for each in names]
             listing = {"id": "ResembleAI/x", "sha": COMMIT, "siblings": siblings}
             self._answer_json(json.dumps(listing).encode())
             return

@@ -26,15 +26,24 @@ from safetensors.torch import load_file, save_file
 
 import tiny_chatterbox
 from tests.threads import at_once
-from tiny_chatterbox import build, clip, small, tiny_engine
+from tiny_chatterbox import (
+    MODELS,
+    as_upstreams_main_branch,
+    build,
+    clip,
+    new_engine,
+    small,
+    tiny_engine,
+)
 from voicelab.engines.base import Spoken, Utterance, Voice
 from voicelab.engines.chatterbox import decoding, fallback
+from voicelab.engines.chatterbox.checkpoints import FILES
 from voicelab.engines.chatterbox.engine import ChatterboxEngine
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
 from voicelab.engines.chatterbox.state_loading import StateFromFiles, owned
 from voicelab.engines.chatterbox.suppression import suppressed_output
 from voicelab.engines.chatterbox.voices import Voices, hashed, own_copy
-from voicelab.engines.chatterbox.weights import FILES, presence
+from voicelab.engines.chatterbox.weights import presence
 from voicelab.errors import BadClip, EngineUnavailable, SpeechFailed
 
 Engines = Callable[..., ChatterboxEngine]
@@ -57,18 +66,18 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
         engine.close()
 
 
-@pytest.fixture(params=CHATTERBOX_INFOS)
+@pytest.fixture(params=MODELS)
 def engine(request: pytest.FixtureRequest, engines: Engines) -> ChatterboxEngine:
     return engines(request.param)
 
 
-@pytest.fixture(params=CHATTERBOX_INFOS)
+@pytest.fixture(params=MODELS)
 def upstream(request: pytest.FixtureRequest, engines: Engines) -> ChatterboxEngine:
     """Speaks with upstream's own generate."""
     return engines(request.param, "upstream")
 
 
-@pytest.fixture(params=[(name, kernel) for name in CHATTERBOX_INFOS for kernel in KERNELS])
+@pytest.fixture(params=[(name, kernel) for name in MODELS for kernel in KERNELS])
 def either(request: pytest.FixtureRequest, engines: Engines) -> ChatterboxEngine:
     return engines(*request.param)
 
@@ -114,7 +123,7 @@ def say(engine: ChatterboxEngine, text: str = "Hi there.", **options) -> np.ndar
 
 
 def load(name: str, folder: Path) -> ChatterboxEngine:
-    engine = ChatterboxEngine(name, device=tiny_chatterbox.DEVICE, checkpoint_dir=folder, threads=1)
+    engine = new_engine(name, folder)
     with small(name):
         engine.load(lambda fraction, line: None)
     return engine
@@ -139,11 +148,12 @@ def test_one_seed_gives_one_sound_and_another_another(engine: ChatterboxEngine) 
 
 def test_the_fallback_sounds_as_upstream_does(upstream: ChatterboxEngine) -> None:
     engine = upstream
-    language = {"language_id": "en"} if engine.info.name == "chatterbox-multilingual" else {}
+    language = {"language_id": "en"} if len(engine.info.languages) > 1 else {}
     spoken, real = say(engine, seed=9), model(engine)
     with (
         torch.inference_mode(),
         suppressed_output(),
+        as_upstreams_main_branch(real),
         mock.patch.object(real, "conds", own_copy(real.conds)),
     ):
         torch.manual_seed(9)
@@ -225,7 +235,7 @@ def test_cancelling_is_asked_for_in_the_flow_too(upstream: ChatterboxEngine) -> 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_multilingual_calls_do_not_gather_hooks(engines: Engines, kernel: str) -> None:
-    multilingual = engines("chatterbox-multilingual", kernel)
+    multilingual = engines("chatterbox-multilingual-v2", kernel)
     say(multilingual)
     after_one = hooks(multilingual)
     for _ in range(3):
@@ -234,7 +244,7 @@ def test_multilingual_calls_do_not_gather_hooks(engines: Engines, kernel: str) -
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("name", ["chatterbox", "chatterbox-multilingual"])
+@pytest.mark.parametrize("name", ["chatterbox", "chatterbox-multilingual-v2"])
 def test_a_cfg_weight_of_zero_speaks(engines: Engines, name: str, kernel: str) -> None:
     assert len(say(engines(name, kernel), cfg_weight=0.0)) > 2000
 
@@ -320,7 +330,7 @@ def test_errors_of_upstream_are_translated(engines: Engines) -> None:
         say(english)
 
 
-@pytest.mark.parametrize("name", ["chatterbox", "chatterbox-turbo"])
+@pytest.mark.parametrize("name", ["chatterbox", "chatterbox-turbo", "chatterbox-nano"])
 def test_our_loop_notices_the_length_limit(engines: Engines, name: str) -> None:
     assert not speak(engines(name))[0].capped
     with mock.patch.object(decoding, "CAP_TOKENS", 15):
@@ -380,9 +390,11 @@ def test_a_clip_that_changed_is_not_kept_for_the_old_one(
         raise spoken[0].failure or AssertionError("it spoke")
 
 
-def test_turbo_refuses_a_clip_of_five_seconds(engines: Engines, tmp_path: Path) -> None:
-    with pytest.raises(BadClip, match=r"4\.0 s of sound.*more than 5 s"):
-        engines("chatterbox-turbo").prepare_voice(clip(tmp_path / "v.wav", duration_s=4))
+@pytest.mark.parametrize("name", ["chatterbox-turbo", "chatterbox-nano"])
+def test_a_clip_of_five_seconds_is_refused(engines: Engines, name: str, tmp_path: Path) -> None:
+    label = CHATTERBOX_INFOS[name].label
+    with pytest.raises(BadClip, match=rf"4\.0 s of sound; {label} needs more than 5 s"):
+        engines(name).prepare_voice(clip(tmp_path / "v.wav", duration_s=4))
 
 
 def test_a_clip_that_is_no_sound_is_one_sentence(engines: Engines, tmp_path: Path) -> None:
@@ -594,7 +606,7 @@ def test_a_download_that_breaks_off_is_one_sentence(
     monkeypatch.delenv("HF_HUB_OFFLINE")
     with (
         mock.patch("socket.create_connection"),
-        mock.patch("chatterbox.tts.hf_hub_download", side_effect=ConnectionError("reset")),
+        mock.patch("huggingface_hub.snapshot_download", side_effect=ConnectionError("reset")),
         pytest.raises(EngineUnavailable, match="cannot be fetched from the Hugging Face hub"),
     ):
         ChatterboxEngine("chatterbox").load(lambda fraction, line: None)
@@ -665,6 +677,6 @@ def test_importing_the_package_does_not_import_torch() -> None:
 
 
 def test_build_writes_what_each_variant_needs(tmp_path: Path) -> None:
-    for name, (_, files) in FILES.items():
+    for name in MODELS:
         build(name, tmp_path / name)
-        assert all((tmp_path / name / file).is_file() for file in files)
+        assert all((tmp_path / name / file).is_file() for file in FILES[name][1])

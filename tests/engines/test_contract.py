@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.threads import at_once
-from tiny_chatterbox import clip, tiny_engine
+from tiny_chatterbox import MODELS, clip, tiny_engine
 from voicelab.engines import Engine, Utterance
 from voicelab.engines.espeak import EspeakEngine
 from voicelab.engines.piper import PLUGIN
@@ -18,10 +18,8 @@ from voicelab.engines.tone import ToneEngine
 from voicelab.errors import BadClip
 from voicelab.settings import Settings
 
-CHATTERBOXES = ["chatterbox", "chatterbox-turbo", "chatterbox-multilingual"]
 
-
-@pytest.fixture(scope="module", params=["tone", "espeak", "piper", *CHATTERBOXES])
+@pytest.fixture(scope="module", params=["tone", "espeak", "piper", *MODELS])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
     if request.param == "tone":
         engine: Engine = ToneEngine()

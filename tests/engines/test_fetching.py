@@ -15,8 +15,8 @@ import hub as hubs
 from hub import Hub, serving
 from voicelab.engines import Registry, Transfer
 from voicelab.engines.chatterbox import fetching
+from voicelab.engines.chatterbox.checkpoints import FILES, VOICE
 from voicelab.engines.chatterbox.fetching import fetch
-from voicelab.engines.chatterbox.weights import FILES, VOICE
 from voicelab.errors import EngineUnavailable
 from voicelab.settings import Settings
 
@@ -47,7 +47,9 @@ class Progress:
 
 
 def fetched(progress: Progress | None = None, stop: threading.Event | None = None) -> Path:
-    return fetch(NAME, progress or Progress(), stop)
+    """The folder with the files of one repository."""
+    (folder,) = fetch(NAME, progress or Progress(), stop)
+    return folder
 
 
 def test_all_files_come_and_the_bytes_are_told(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +145,7 @@ def test_a_hub_that_asks_to_wait_is_told(hub: Hub, monkeypatch: pytest.MonkeyPat
 
 def test_a_file_that_the_hub_lacks_is_told(hub: Hub) -> None:
     del hub.files[VOICE]
-    with pytest.raises(EngineUnavailable, match=r"with its files \(404\)"):
+    with pytest.raises(EngineUnavailable, match=r"lacks a file that is needed, perhaps conds\.pt"):
         fetched()
 
 

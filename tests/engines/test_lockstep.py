@@ -13,12 +13,11 @@ import pytest
 import torch
 
 import tiny_chatterbox
-from tiny_chatterbox import small, tiny_engine
+from tiny_chatterbox import MODELS, small, tiny_engine
 from voicelab.engines.base import Utterance, Voice
 from voicelab.engines.chatterbox import assembly, decoding, lockstep
 from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.engine import ChatterboxEngine
-from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
 from voicelab.engines.chatterbox.kv_cache import STEP
 from voicelab.engines.chatterbox.linear import plain
 from voicelab.engines.chatterbox.lockstep import STRIDE
@@ -29,7 +28,7 @@ from voicelab.engines.chatterbox.tokens import text_token_ids
 from voicelab.engines.chatterbox.upstream import load_model
 from yardstick import largest_difference, longest, tolerance
 
-NAMES = ("chatterbox", "chatterbox-turbo")
+NAMES = tuple(name for name in MODELS if name != "chatterbox-multilingual-v2")
 TEXTS = ("Hi there.", "A second, somewhat longer.", "Third!", "Far away, a bell.")
 PARAMETERS = {
     **{"temperature": 0.8, "top_p": 1.0, "min_p": 0.05, "repetition_penalty": 1.2},
@@ -241,7 +240,7 @@ def test_what_cannot_be_recorded_is_computed(caplog: pytest.LogCaptureFixture) -
         lockstep._CudaGraphs(add)(1, 2)
 
 
-@pytest.mark.parametrize("name", CHATTERBOX_INFOS)
+@pytest.mark.parametrize("name", MODELS)
 def test_an_engine_in_lockstep_sounds_as_upstream_does(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from tiny_chatterbox import clip, small, tiny_engine
+from tiny_chatterbox import MODELS, clip, small, tiny_engine
 from voicelab.engines.base import Utterance, Voice
 from voicelab.engines.chatterbox import selftest
 from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.engine import ChatterboxEngine
-from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
 from voicelab.engines.chatterbox.kv_cache import Cache
 from voicelab.engines.chatterbox.linear import KERNELS, plain
 from voicelab.engines.chatterbox.sentence import Row, Sentence
@@ -43,7 +42,7 @@ OTHERS = (
 )
 
 
-@pytest.fixture(scope="module", params=CHATTERBOX_INFOS)
+@pytest.fixture(scope="module", params=MODELS)
 def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ChatterboxEngine, ChatterboxEngine]]:

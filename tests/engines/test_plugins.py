@@ -14,7 +14,15 @@ import pytest
 
 import voicelab.engines as engines_room
 from distributions import BROKEN, copy_hum, on_path, write
-from voicelab.engines import EngineInfo, Parameter, Presence, Registry, Utterance, engine_names
+from voicelab.engines import (
+    CHATTERBOX_INFOS,
+    EngineInfo,
+    Parameter,
+    Presence,
+    Registry,
+    Utterance,
+    engine_names,
+)
 from voicelab.engines.plugins import problems
 from voicelab.engines.registry import BUILT_IN
 from voicelab.errors import EngineUnavailable, InvalidInput
@@ -76,9 +84,8 @@ def test_a_parameter_of_several_engines_has_the_widest_range(packages: Path) -> 
     copy_hum(packages)
     found = registry().parameters
     assert (found["temperature"].minimum, found["temperature"].maximum) == (0, 10)
-    assert found["temperature"].help == (
-        "chatterbox, chatterbox-turbo, chatterbox-multilingual, hum: Higher varies more."
-    )
+    names = [*CHATTERBOX_INFOS, "hum"]
+    assert found["temperature"].help == f"{', '.join(names)}: Higher varies more."
     assert found["hum_hz"].help == "hum: Pitch of the hum."
 
 
@@ -135,9 +142,9 @@ def test_settings_that_name_no_engine_say_which_there_are(packages: Path) -> Non
     with pytest.raises(InvalidInput) as raised:
         registry("pluto")
     assert str(raised.value) == (
-        "There is no engine 'pluto'; there are auto, espeak, piper, chatterbox, "
-        "chatterbox-turbo, chatterbox-multilingual, tone. Left out: pluto "
-        "(bad-number 1.0): bad_number:PLUGIN is no voicelab.engines.Plugin."
+        "There is no engine 'pluto'; there are auto, espeak, piper, "
+        f"{', '.join(CHATTERBOX_INFOS)}, tone. "
+        "Left out: pluto (bad-number 1.0): bad_number:PLUGIN is no voicelab.engines.Plugin."
     )
 
 

@@ -17,12 +17,12 @@ from torch import Tensor
 import tiny_chatterbox
 from tiny_chatterbox import clip, tiny_engine
 from voicelab.engines.chatterbox import flow, layers, synthesis
-from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS
 from voicelab.engines.chatterbox.suppression import suppressed_output, suppressed_progress
 from voicelab.engines.chatterbox.synthesis import Mode, Piece, Synthesis
 from voicelab.errors import Cancelled
 from yardstick import drawing, tolerance
 
+MODELS_OF_S3GEN = ("chatterbox", "chatterbox-turbo", "chatterbox-multilingual")
 MODES: tuple[Mode, ...] = ("exact", "fast", "draft")
 
 
@@ -93,7 +93,7 @@ def studio(name: str, folder: Path) -> Studio:
     return Studio(name, model.s3gen, voices)
 
 
-@pytest.fixture(params=CHATTERBOX_INFOS)
+@pytest.fixture(params=MODELS_OF_S3GEN)
 def any_studio(request: pytest.FixtureRequest, studios: Callable[[str], Studio]) -> Studio:
     return studios(request.param)
 

@@ -18,11 +18,32 @@ import numpy as np
 import soundfile
 import torch
 
+from voicelab.engines.chatterbox.building import build_multilingual, build_nano, register_small_gpt2
+from voicelab.engines.chatterbox.checkpoints import (
+    FINETUNES,
+    MULTILINGUAL,
+    MULTILINGUAL_V2,
+    found_files,
+)
 from voicelab.engines.chatterbox.engine import ChatterboxEngine
 from voicelab.engines.chatterbox.suppression import suppressed_output
 from voicelab.engines.chatterbox.upstream import in_float32, without_segmenter
 
-__all__ = ["build", "clip", "small", "tiny_engine"]
+__all__ = [
+    "MODELS",
+    "as_upstreams_main_branch",
+    "build",
+    "clip",
+    "new_engine",
+    "small",
+    "tiny_engine",
+]
+
+MODELS = (
+    *("chatterbox", "chatterbox-turbo", "chatterbox-nano", MULTILINGUAL),
+    MULTILINGUAL_V2,
+)
+"""What differs in its code: each engine but the finetunes, and Multilingual twice."""
 
 SOUND, END = 0, 1
 STOP_TOKEN, SPEECH_TOKENS = 6562, 6561
@@ -37,10 +58,18 @@ def tiny_engine(name: str, folder: Path, tokens: int = 20, **options: Any) -> Ch
     """An engine on a tiny checkpoint, loaded and ready; `options` are its own."""
     if not (folder / "conds.pt").exists():
         build(name, folder, tokens=tokens)
-    engine = ChatterboxEngine(name, device=DEVICE, checkpoint_dir=folder, threads=1, **options)
+    engine = new_engine(name, folder, **options)
     with small(name):
         engine.load(lambda fraction, line: None)
     return engine
+
+
+def new_engine(name: str, folder: Path, **options: Any) -> ChatterboxEngine:
+    """An engine for a checkpoint, not loaded yet."""
+    engine = MULTILINGUAL if name == MULTILINGUAL_V2 else name
+    return ChatterboxEngine(
+        *(engine,), device=DEVICE, checkpoint_dir=folder, **{"threads": 1} | options
+    )
 
 
 def clip(path: Path, pitch_hz: float = 140.0, duration_s: float = 11.0) -> Path:
@@ -55,7 +84,7 @@ def build(name: str, folder: Path, *, tokens: int = 20, full_size: bool = False)
     """Write a checkpoint in the layout of upstream's from_local.
 
     Args:
-        name: of the engine.
+        name: of the checkpoint.
         folder: made when missing.
         tokens: speech tokens a chunk; 25 are one second.
         full_size: the real sizes: 3 GB, the compute of the real weights.
@@ -72,6 +101,28 @@ def build(name: str, folder: Path, *, tokens: int = 20, full_size: bool = False)
 
 
 @contextlib.contextmanager
+def as_upstreams_main_branch(model: Any) -> Iterator[None]:
+    """What upstream's main branch does otherwise with V3 than chatterbox-tts 0.1.7.
+
+    Without the analyzer, and the last token's 40 ms are cut before the watermark.
+    """
+    if not model.t3.rules.drops_last_token:
+        yield
+        return
+    analyzer = mock.Mock(eos_idx=STOP_TOKEN, step=lambda logits, next_token: logits)
+    real = model.watermarker.apply_watermark
+
+    def cut(wave: Any, sample_rate: int) -> Any:
+        return real(wave[: max(1, len(wave) // 960 - 1) * 960], sample_rate=sample_rate)
+
+    with (
+        mock.patch("chatterbox.models.t3.t3.AlignmentStreamAnalyzer", return_value=analyzer),
+        mock.patch.object(model.watermarker, "apply_watermark", cut),
+    ):
+        yield
+
+
+@contextlib.contextmanager
 def small(name: str) -> Iterator[None]:
     """The real classes in tiny, while the block lasts."""
     from chatterbox.models.s3gen import s3gen
@@ -81,7 +132,8 @@ def small(name: str) -> Iterator[None]:
     from chatterbox.models.voice_encoder.config import VoiceEncConfig
     from s3tokenizer.model_v2 import ModelConfig, S3TokenizerV2
 
-    layers, heads = (14, 16) if name.endswith("multilingual") else (2, 4)
+    register_small_gpt2()
+    layers, heads = (14, 16) if name == MULTILINGUAL_V2 else (2, 4)  # V2's heads are analyzed
     llama = {
         "hidden_size": 64,
         "intermediate_size": 128,
@@ -109,6 +161,7 @@ def small(name: str) -> Iterator[None]:
     patches = [
         mock.patch.dict(llama_configs.LLAMA_CONFIGS["Llama_520M"], llama),
         mock.patch.dict(llama_configs.LLAMA_CONFIGS["GPT2_medium"], gpt),
+        mock.patch.dict(llama_configs.LLAMA_CONFIGS["GPT2_small"], gpt | {"n_layer": 1}),
         mock.patch.object(S3TokenizerV2.__init__, "__defaults__", (tokenizer,)),
         mock.patch.object(VoiceEncConfig, "ve_hidden_size", 32),
         _resized(cond_enc, "Perceiver", pre_attention_query_size=64, embedding_dim=64),
@@ -140,12 +193,14 @@ def _model(name: str, folder: Path, tokens: int) -> Any:
     makers = {
         "chatterbox": _english,
         "chatterbox-turbo": _turbo,
-        "chatterbox-multilingual": _multilingual,
+        "chatterbox-nano": _nano,
+        MULTILINGUAL: _multilingual,
+        MULTILINGUAL_V2: _multilingual_v2,
     }
-    return makers[name](folder, tokens)
+    return makers[MULTILINGUAL if name in FINETUNES else name](name, folder, tokens)
 
 
-def _english(folder: Path, tokens: int) -> Any:
+def _english(name: str, folder: Path, tokens: int) -> Any:
     from chatterbox.models.s3gen import S3Gen
     from chatterbox.models.t3 import T3
     from chatterbox.models.voice_encoder import VoiceEncoder
@@ -158,7 +213,29 @@ def _english(folder: Path, tokens: int) -> Any:
     return ChatterboxTTS.from_local(folder, "cpu")
 
 
-def _multilingual(folder: Path, tokens: int) -> Any:
+def _multilingual(name: str, folder: Path, tokens: int) -> Any:
+    """V3 and its finetunes, whose S3Gen and voice encoder are in other files."""
+    from chatterbox.models.s3gen import S3Gen
+    from chatterbox.models.t3 import T3
+    from chatterbox.models.t3.modules.t3_config import T3Config
+    from chatterbox.models.voice_encoder import VoiceEncoder
+    from chatterbox.mtl_tts import ChatterboxMultilingualTTS
+
+    t3 = _ending(T3(T3Config.multilingual()), tokens)
+    if name in FINETUNES:
+        _save(t3, folder / f"t3_{FINETUNES[name].replace('-', '_')}.safetensors")
+        _save(VoiceEncoder(), folder / "ve.safetensors")
+        _save(_voiced(S3Gen()), folder / "s3gen_v3.safetensors", without="tokenizer._mel_filters")
+    else:
+        _save(t3, folder / "t3_mtl23ls_v3.safetensors")
+        torch.save(VoiceEncoder().state_dict(), folder / "ve.pt")
+        torch.save(_voiced(S3Gen()).state_dict(), folder / "s3gen.pt")
+    _characters(folder / "grapheme_mtl_merged_expanded_v1.json")
+    with without_segmenter():
+        return build_multilingual(ChatterboxMultilingualTTS, found_files(name, folder), "cpu")
+
+
+def _multilingual_v2(name: str, folder: Path, tokens: int) -> Any:
     from chatterbox.models.s3gen import S3Gen
     from chatterbox.models.t3 import T3
     from chatterbox.models.t3.modules.t3_config import T3Config
@@ -166,32 +243,46 @@ def _multilingual(folder: Path, tokens: int) -> Any:
     from chatterbox.mtl_tts import ChatterboxMultilingualTTS
 
     torch.save(VoiceEncoder().state_dict(), folder / "ve.pt")
-    _save(_ending(T3(T3Config.multilingual()), tokens), folder / "t3_mtl23ls_v2.safetensors")
+    t3 = _ending(T3(T3Config.multilingual()), tokens, watched=True)
+    _save(t3, folder / "t3_mtl23ls_v2.safetensors")
     torch.save(_voiced(S3Gen()).state_dict(), folder / "s3gen.pt")
     _characters(folder / "grapheme_mtl_merged_expanded_v1.json")
     with without_segmenter():
         return ChatterboxMultilingualTTS.from_local(folder, "cpu")
 
 
-def _turbo(folder: Path, tokens: int) -> Any:
+def _turbo(name: str, folder: Path, tokens: int) -> Any:
+    from chatterbox.tts_turbo import ChatterboxTurboTTS
+
+    _save_gpt(folder, "GPT2_medium", "t3_turbo_v1.safetensors", tokens)
+    return ChatterboxTurboTTS.from_local(folder, "cpu")
+
+
+def _nano(name: str, folder: Path, tokens: int) -> Any:
+    from chatterbox.tts_turbo import ChatterboxTurboTTS
+
+    register_small_gpt2()
+    _save_gpt(folder, "GPT2_small", "t3_nano_v1.safetensors", tokens)
+    return build_nano(ChatterboxTurboTTS, found_files(name, folder), "cpu")
+
+
+def _save_gpt(folder: Path, size: str, t3_file: str, tokens: int) -> None:
     from chatterbox.models.s3gen import S3Gen
     from chatterbox.models.t3 import T3
     from chatterbox.models.t3.modules.t3_config import T3Config
     from chatterbox.models.voice_encoder import VoiceEncoder
-    from chatterbox.tts_turbo import ChatterboxTurboTTS
 
     config = T3Config(text_tokens_dict_size=50276)
-    config.llama_config_name = "GPT2_medium"
+    config.llama_config_name = size
     config.speech_tokens_dict_size = 6563
     config.input_pos_emb = None
     config.speech_cond_prompt_len = 375
     config.use_perceiver_resampler = False
     config.emotion_adv = False
     _save(VoiceEncoder(), folder / "ve.safetensors")
-    _save(_ending_gpt(T3(config), tokens), folder / "t3_turbo_v1.safetensors")
+    _save(_ending_gpt(T3(config), tokens), folder / t3_file)
     _save(_voiced(S3Gen(meanflow=True)), folder / "s3gen_meanflow.safetensors")
     _bytes(folder)
-    return ChatterboxTurboTTS.from_local(folder, "cpu")
 
 
 @torch.no_grad()
@@ -201,15 +292,19 @@ def _voiced(s3gen: Any) -> Any:
     return s3gen
 
 
-def _save(module: Any, path: Path) -> None:
+def _save(module: Any, path: Path, without: str = "") -> None:
     from safetensors.torch import save_file
 
-    save_file({key: value.clone().contiguous() for key, value in module.state_dict().items()}, path)
+    state = {key: value.clone().contiguous() for key, value in module.state_dict().items()}
+    save_file({key: value for key, value in state.items() if key != without}, path)
 
 
 @torch.no_grad()
-def _ending(t3: Any, tokens: int) -> Any:
-    """Position `tokens` of the speech says stop, in every text."""
+def _ending(t3: Any, tokens: int, watched: bool = False) -> Any:
+    """Position `tokens` of the speech says stop, in every text.
+
+    `watched`: its alignment is, and would never see the end in a model that listens.
+    """
     positions = t3.speech_pos_emb.emb.weight
     positions[:, SOUND], positions[:, END] = 10.0, 0.0
     positions[tokens:, END] = 400.0
@@ -217,7 +312,7 @@ def _ending(t3: Any, tokens: int) -> Any:
         embedding *= 0.1
         embedding[:, SOUND] = embedding[:, END] = 0.0
     _heads(t3.speech_head.weight)
-    if t3.hp.is_multilingual:  # its watch over the alignment would never see the end
+    if watched:
         return t3
     for layer in t3.tfmr.layers:
         inner, outer = layer.self_attn, layer.mlp

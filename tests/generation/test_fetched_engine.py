@@ -19,7 +19,7 @@ from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.settings import Settings
 
-NAME = "chatterbox-turbo"
+NAME = "chatterbox-nano"
 TEXT = "The fjord was quiet."
 
 
@@ -60,7 +60,7 @@ def test_a_stand_in_speaks_until_the_weights_are_here(hub: Hub, fetching_lab: Vo
     assert lab.registry.default == NAME
     spoken = lab.generate(TEXT, progress=False).record
     assert spoken["engine"] == "piper" and spoken["status"] == "completed"
-    assert spoken["warnings"] == ["Chatterbox Turbo is being fetched: Piper spoke in its place."]
+    assert spoken["warnings"] == ["Chatterbox Nano is being fetched: Piper spoke in its place."]
     of_page = lab.drain(lab.stream(GenerationRequest(TEXT, engine=NAME, source="ui")))
     assert of_page["engine"] == "piper"
     wanted = lab.submit(GenerationRequest(TEXT, engine=NAME))
@@ -81,7 +81,7 @@ def test_a_hub_that_fails_leaves_the_stand_in(hub: Hub, fetching_lab: VoiceLab) 
     assert "set HF_TOKEN" in lab.history.get(wanted["id"])["error"]
     spoken = lab.generate(TEXT, progress=False).record
     assert spoken["engine"] == "piper"
-    assert spoken["warnings"] == ["Chatterbox Turbo cannot be loaded: Piper spoke in its place."]
+    assert spoken["warnings"] == ["Chatterbox Nano cannot be loaded: Piper spoke in its place."]
     hub.status, hub.cuts = 200, 0
     lab.scheduler.preload(NAME)
     wait_for(lambda: lab.registry.state().state == "ready")

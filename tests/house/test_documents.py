@@ -11,7 +11,7 @@ import voicelab
 from tests.conftest import MakeLab
 from tests.house.rooms import FLOORS
 from tests.house.tables import ROUTES, SETTINGS, paths_in, routes_table, settings_table
-from voicelab.engines.chatterbox.weights import FILES, VOICE
+from voicelab.engines.chatterbox.checkpoints import FILES, VOICE
 from voicelab.rest import build
 from voicelab.settings import Settings
 

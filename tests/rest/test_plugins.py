@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from distributions import BROKEN, build_and_install, on_path, write
 from tests.conftest import MakeLab
-from voicelab.engines import CHATTERBOX_INFOS
+from voicelab.engines import CHATTERBOX_INFOS, Presence, Registry
 from voicelab.engines.plugins import RESERVED
 from voicelab.generation.plan import SHAPE_PARAMETERS
 from voicelab.lab import VoiceLab
@@ -114,6 +115,16 @@ def test_without_the_package_the_parameter_is_unknown(client: TestClient) -> Non
     assert client.get("/health").json()["broken"] == []
 
 
+def test_the_page_says_how_much_an_engine_fetches(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    found = {name: Presence(True, True, "It is.", 3207) for name in CHATTERBOX_INFOS}
+    here = Presence(True, True, "it needs no weights.")
+    with mock.patch.object(Registry, "presence", lambda self, name: found.get(name, here)):
+        choices = engine_choices(lab)
+    label = "Chatterbox Spanish (Latin America) (fetches 3.2 GB)"
+    assert (label, "chatterbox-es-mx") in choices and ("Tone", "tone") in choices
+
+
 def test_the_page_offers_it(packages: Path, make_lab: MakeLab) -> None:
     from voicelab.server import Lab
 
@@ -151,7 +162,7 @@ def run(packages: Path, folder: Path, *words: str, **environment: str) -> tuple[
 
 def test_the_commands_know_it(packages: Path, tmp_path: Path) -> None:
     status, output = run(packages, tmp_path, "--help")
-    assert status == 0 and "chatterbox-multilingual, tone, hum" in " ".join(output.split())
+    assert status == 0 and "chatterbox-hi, tone, hum" in " ".join(output.split())
     status, output = run(packages, tmp_path, "doctor", VOICELAB_ENGINE="hum")
     assert status == 0 and "s of speech in" in output
     assert "engine     hum (from voicelab-hum 0.3.0): ready to use" in output

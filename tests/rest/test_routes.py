@@ -24,6 +24,7 @@ from tests.conftest import (
 )
 from tests.shape import is_envelope
 from voicelab.audio.samples import wav_bytes
+from voicelab.engines import CHATTERBOX_INFOS
 from voicelab.lab import VoiceLab
 from voicelab.records import GenerationRequest
 from voicelab.rest import build
@@ -436,7 +437,9 @@ def test_the_catalogue(client: TestClient) -> None:
     assert client.get("/voices").json()["voices"][0]["name"] == "Default"
     assert client.get("/v1/audio/voices").json()["data"][0]["id"] == "default"
     engines = {engine["name"]: engine for engine in client.get("/engines").json()}
-    assert set(engines) >= {"espeak", "chatterbox", "chatterbox-turbo", "chatterbox-multilingual"}
+    assert set(engines) >= {"espeak", *CHATTERBOX_INFOS}
+    assert engines["chatterbox-pt-br"]["languages"] == {"pt": "Portuguese (Brazil)"}
+    assert engines["espeak"]["download_mb"] == 0
     assert engines["chatterbox"]["parameters"][0]["name"] == "exaggeration"
     assert client.get("/languages").json()["count"] > 0
     assert client.get("/v1/config").json()["max_text"] == 100_000

@@ -50,7 +50,8 @@ def _doctor(settings: Settings, _: argparse.Namespace) -> int:
 COMMAND = Command(
     _doctor,
     settings=(
-        *("engine", "device", "checkpoint_dir", "mode", "kernel", "threads", "piper_voices"),
+        *("engine", "device", "checkpoint_dir", "multilingual_version", "mode", "kernel"),
+        *("threads", "piper_voices"),
     ),
 )
 

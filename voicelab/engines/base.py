@@ -152,12 +152,16 @@ class Presence:
         weights: its weights are on this machine (True for engines that need none).
         reason: one sentence for the user: why it can or cannot be used.
         remote: the weights are not here yet, but can be fetched.
+        download_mb: megabytes that are fetched before it first speaks.
+        info: its declaration, where what is here changes it.
     """
 
     installed: bool
     weights: bool
     reason: str
     remote: bool = False
+    download_mb: int = 0
+    info: EngineInfo | None = None
 
 
 @dataclass(frozen=True)

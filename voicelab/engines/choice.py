@@ -63,9 +63,9 @@ def _unknown(wanted: str, names: Collection[str], broken: Sequence[Broken]) -> s
 def _choose_chatterbox(
     settings: Settings, names: Collection[str], presence: Presences
 ) -> tuple[str, str]:
-    """Without a GPU Turbo comes first: it speaks about as fast as it is listened to."""
+    """Without a GPU the smaller models come first."""
     slow = settings.device == "cpu" or not _has_gpu()
-    preferred = ["chatterbox-turbo", "chatterbox"] if slow else ["chatterbox"]
+    preferred = ["chatterbox-nano", "chatterbox-turbo", "chatterbox"] if slow else ["chatterbox"]
     for name in preferred:
         found = presence(name)
         if name in names and found.installed and found.weights:
@@ -79,6 +79,8 @@ def _choose_chatterbox(
 def _expectation(name: str, slow: bool) -> str:
     if not slow:
         return "It computes on the GPU."
+    if name == "chatterbox-nano":
+        return "There is no GPU: Nano is the fastest of its models."
     if name == "chatterbox-turbo":
         return "There is no GPU: Turbo takes about as long as its speech lasts."
     return "There is no GPU: it takes several times as long as its speech lasts."

@@ -168,8 +168,8 @@ class Registry:
             InvalidInput: there is no engine of that name.
         """
         name = self._known(name)
-        declared = self._entries[name].info
-        if declared is None or name in self._engines:
+        declared = self.presence(name).info or self._entries[name].info
+        if declared is None or self.state(name).state == "ready":
             return self.engine(name).info
         return declared
 
@@ -232,7 +232,7 @@ class Registry:
             )
 
     def presence(self, name: str) -> Presence:
-        """Whether an engine could speak here, as found when the registry was made."""
+        """Whether an engine could speak here, as found at the start or when it was loaded."""
         return self._presences.get(name, NO_WEIGHTS)
 
     def is_fetching(self, name: str) -> bool:
@@ -317,6 +317,8 @@ class Registry:
             log.warning(sentence, exc_info=not isinstance(error, VoicelabError))
             raise EngineUnavailable(sentence) from error
         self._states[name] = LoadState("ready", 1.0, "ready")
+        if ask := self._entries[name].presence:  # what was fetched is here now
+            self._presences[name] = ask()
         log.info("engine %s ready after %.1f s", name, time.monotonic() - began)
         return engine
 

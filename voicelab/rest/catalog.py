@@ -118,6 +118,7 @@ def _engine(lab: VoiceLab, name: str) -> dict[str, Any]:
         "installed": presence.installed,
         "weights_present": presence.weights,
         "reason": presence.reason,
+        "download_mb": presence.download_mb,
         "state": state.state,
         "error": state.error,
         "transfer": transfer_body(state.transfer),

@@ -295,6 +295,7 @@ class EngineState(BaseModel):
     installed: bool
     weights_present: bool
     reason: str
+    download_mb: int = Field(description="megabytes fetched when it first speaks")
     state: str
     error: str | None
     transfer: TransferState | None = Field(description="null while nothing is fetched")

@@ -1,4 +1,4 @@
-"""Chatterbox in three sizes; torch is imported when weights are loaded, not before."""
+"""Chatterbox; torch is imported when weights are loaded, not before."""
 
 from voicelab.engines.chatterbox.engine import ChatterboxEngine
 from voicelab.engines.chatterbox.info import CHATTERBOX_INFOS

@@ -1,4 +1,7 @@
-"""Upstream's alignment check of the Multilingual model: whether the speech follows the text."""
+"""Upstream's alignment check of Multilingual V2: whether the speech follows the text.
+
+In chatterbox-tts 0.1.7; later versions have deleted it. See `rules`.
+"""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ SENTENCE_BYTES = 1 << 30
 
 def build_speaker(
     info: EngineInfo,
+    checkpoint: str,
     *,
     device: str,
     checkpoint_dir: Path | None,
@@ -49,7 +50,7 @@ def build_speaker(
 
     def load() -> tuple[Any, str]:
         model, chosen = load_model(
-            info.name,
+            checkpoint,
             device=device,
             checkpoint_dir=checkpoint_dir,
             threads=threads,
@@ -64,7 +65,7 @@ def build_speaker(
     model, chosen = load()
     if kernel != "upstream":
         progress(0.8, "choosing kernels")
-        test = SelfTest(info.name, model, chosen)
+        test = SelfTest(checkpoint, model, chosen)
         name = test.kernel(kernel)
         progress(0.9, "packing weights")
         size = default_batch_size(info, chosen)

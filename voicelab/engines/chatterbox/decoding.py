@@ -32,7 +32,7 @@ class Decoder:
         t3: upstream's model; only its embeddings, conditioning and head stay usable.
         kernel: for the matrix products.
         lockstep_size: sentences decoded in lockstep, for GPUs; 0 decodes each within its own
-            cache, as Multilingual always is, because its attention is analyzed.
+            cache, as Multilingual V2 always is, because its attention is analyzed.
     """
 
     def __init__(self, t3: Any, kernel: Kernel, lockstep_size: int = 0):
@@ -48,7 +48,7 @@ class Decoder:
         self._head = kernel(head.weight.detach(), None if head.bias is None else head.bias.detach())
         self._prefixes = Prefixes(t3, self._backbone)
         self._lockstep = None
-        if lockstep_size and (self._turbo or not t3.hp.is_multilingual):
+        if lockstep_size and not t3.rules.checks_alignment:
             self._lockstep = Lockstep(t3, self._backbone, self._head, lockstep_size)
 
     def begin(self, sentence: Sentence) -> Row:
@@ -84,7 +84,7 @@ class Decoder:
         rows = 2 if sentence.parameters["cfg_weight"] > 0 else 1
         sampler = Sampler(sentence.parameters, sentence.generator, self._start)
         alignment = None
-        if self._t3.hp.is_multilingual:
+        if self._t3.rules.checks_alignment:
             alignment = Alignment(prefix.length, len(sentence.text), STOP_TOKEN)
         return Row(sentence, self._backbone.cache(rows), sampler, CAP_TOKENS, alignment)
 

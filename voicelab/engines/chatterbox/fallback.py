@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from voicelab.engines.base import Spoken, Utterance
+from voicelab.engines.chatterbox.rules import kept_samples, without_unwanted_check
 from voicelab.engines.chatterbox.sentence import CAP_TOKENS, STOP_TOKEN
-from voicelab.engines.chatterbox.suppression import suppressed_progress
+from voicelab.engines.chatterbox.suppression import patched, suppressed_progress
 from voicelab.engines.chatterbox.tokens import check_length, valid_speech_tokens
 from voicelab.engines.chatterbox.voices import Voices, own_copy
 from voicelab.engines.chatterbox.waveform import failure_message, finite_samples
@@ -123,15 +124,34 @@ def polled(model: Any, poll: Callable[..., None]) -> Iterator[None]:
             raise _CutOff
         return valid_speech_tokens(drawn.flatten()).unsqueeze(0)
 
-    setattr(model.t3, name, inference)
     try:
-        with suppressed_progress():
+        with (
+            patched(model.t3, name, inference),
+            _last_token_dropped(model),
+            without_unwanted_check(model.t3),
+            suppressed_progress(),
+        ):
             yield
     finally:
-        delattr(model.t3, name)
         for hook in hooks:
             hook.remove()
         _remove_leaked(model.t3.tfmr)
+
+
+@contextlib.contextmanager
+def _last_token_dropped(model: Any) -> Iterator[None]:
+    """Where the checkpoint's rules say so; a newer upstream drops it itself, and no other then."""
+    if not model.t3.rules.drops_last_token:
+        yield
+        return
+    original = model.s3gen.inference
+
+    def inference(*args: Any, speech_tokens: Any, **kwargs: Any) -> Any:
+        wave, *rest = original(*args, speech_tokens=speech_tokens, **kwargs)
+        return wave[..., : kept_samples(speech_tokens.shape[-1])], *rest
+
+    with patched(model.s3gen, "inference", inference):
+        yield
 
 
 def _steps(model: Any) -> list[Any]:

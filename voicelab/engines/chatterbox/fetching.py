@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatch
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from voicelab.engines.base import LoadProgress, Transfer
+from voicelab.engines.chatterbox.checkpoints import (
+    FILES,
+    SHARED,
+    VOICE,
+    cache_folder,
+    cached_folders,
+    names_in,
+)
 from voicelab.engines.chatterbox.suppression import patched
-from voicelab.engines.chatterbox.weights import FILES, VOICE, cache_folder, cached_folder, offline
+from voicelab.engines.chatterbox.weights import offline
 from voicelab.errors import EngineUnavailable
 
 __all__ = ["fetch"]
 
 log = logging.getLogger(__name__)
 
-OTHER_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "chatterbox-turbo": ("*.json", "*.txt", "*.model"),
-        "chatterbox-multilingual": ("Cangjie5_TC.json",),
-    }
-)
-"""Engine -> patterns of more files of its repository: of the tokenizer, for Chinese."""
+SMALL_FILES = ("*.json", "*.txt", VOICE)
+"""Besides the weights: tokenizers, whose files differ from model to model, and the voice."""
 
 REPORT_S = 0.25
 LOG_S = 5.0
@@ -46,13 +49,15 @@ class Stopped(EngineUnavailable):
     """The process ends: what was fetched stays, and is used next time."""
 
 
-def fetch(name: str, progress: LoadProgress, stop: threading.Event | None = None) -> Path:
-    """Bring an engine's files into the Hugging Face cache; the folder with them.
+def fetch(
+    name: str, progress: LoadProgress, stop: threading.Event | None = None
+) -> tuple[Path, ...]:
+    """Bring a checkpoint's files into the Hugging Face cache; the folders with them.
 
     What is there is not fetched again; a file that was cut off goes on where it ended.
 
     Args:
-        name: of the engine.
+        name: of the checkpoint, see `checkpoints`.
         progress: told the bytes several times a second, with a `Transfer`.
         stop: set to end it.
 
@@ -61,43 +66,49 @@ def fetch(name: str, progress: LoadProgress, stop: threading.Event | None = None
     """
     if offline():
         raise EngineUnavailable("its weights are not here, and HF_HUB_OFFLINE is set.")
-    repository, files = FILES[name]
-    with _sentences(repository), _silent_bars():
-        missing = _missing(repository, (*files, VOICE, *_others(name, repository)))
-        bytes_total = sum(info.file_size or 0 for info in missing)
+    own = FILES[name][0]
+    with _sentences(own), _silent_bars():
+        missing = list(_missing(name))
+        bytes_total = sum(info.file_size or 0 for _, info in missing)
         _check_room(bytes_total)
-        meter = _Meter(repository, bytes_total, progress, stop or threading.Event())
-        for info in missing:
+        meter = _Meter(own, bytes_total, progress, stop or threading.Event())
+        for repository, info in missing:
             _download(repository, info.filename, meter)
         meter.close()
-    folder = cached_folder(name)
-    if folder is None:
-        raise EngineUnavailable(f"the hub's {repository} changed while it was fetched; try again.")
-    return folder
+    folders = cached_folders(name)
+    if not folders:
+        raise EngineUnavailable(f"the hub's {own} lacks a file that is needed, perhaps {VOICE}.")
+    return folders
 
 
-def _others(name: str, repository: str) -> list[str]:
-    """Files that upstream fetches too, where the repository has them."""
-    patterns = OTHER_FILES.get(name, ())
-    if not patterns:
-        return []
-    from huggingface_hub import HfApi  # of the extra chatterbox
+def _missing(name: str) -> Iterator[tuple[str, Any]]:
+    """(repository, name and size as the hub tells them) of each file that is not in the cache."""
+    from huggingface_hub import HfApi, hf_hub_download  # of the extra chatterbox
 
-    siblings = HfApi().model_info(repository).siblings or []
-    return [
-        each.rfilename
-        for each in siblings
-        if each.rfilename not in FILES[name][1]
-        and any(fnmatch(each.rfilename, pattern) for pattern in patterns)
-    ]
+    token = os.environ.get("HF_TOKEN") or None
+    for repository, files in (FILES[name], *([SHARED[name]] if name in SHARED else [])):
+        siblings = HfApi(token=token).model_info(repository).siblings or []
+        for file in _wanted(name, repository, files, [each.rfilename for each in siblings]):
+            info: Any = hf_hub_download(repository, file, dry_run=True, token=token)
+            if info.will_download:
+                yield repository, info
 
 
-def _missing(repository: str, files: tuple[str, ...]) -> list[Any]:
-    """Name and size of each file that is not in the cache, as the hub tells them."""
-    from huggingface_hub import hf_hub_download  # of the extra chatterbox
-
-    found: list[Any] = [hf_hub_download(repository, file, dry_run=True) for file in files]
-    return [info for info in found if info.will_download]
+def _wanted(
+    name: str, repository: str, files: tuple[str, ...], listing: Sequence[str]
+) -> list[str]:
+    """The files of a repository that a checkpoint needs, and the small ones beside them."""
+    found = [names_in(name, file, listing) for file in files]
+    lacking = [file for file, names in zip(files, found, strict=True) if len(names) != 1]
+    if lacking:
+        there = ", ".join(each for each in listing if each.endswith((".safetensors", ".pt")))
+        raise EngineUnavailable(
+            f"its repository {repository} has not exactly one {' and '.join(lacking)}; "
+            f"it has {there[:200] or 'no weights'}."
+        )
+    needed = [names[0] for names in found]
+    small = (each for each in listing if any(fnmatch(each, end) for end in SMALL_FILES))
+    return [*needed, *(each for each in small if each not in needed)]
 
 
 def _check_room(bytes_total: int) -> None:
@@ -121,7 +132,8 @@ def _download(repository: str, file: str, meter: _Meter) -> None:
         chosen = patched(constants, "HF_HUB_DISABLE_XET", True) if without_xet else nullcontext()
         try:
             with chosen:
-                hf_hub_download(repository, file, tqdm_class=meter.bar_class())
+                token = os.environ.get("HF_TOKEN") or None
+                hf_hub_download(repository, file, tqdm_class=meter.bar_class(), token=token)
             return
         except Stopped:
             raise

@@ -1,15 +1,16 @@
-"""What is known of the three models without loading them (chatterbox-tts 0.1.7)."""
+"""What is known of the models without loading them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
 from voicelab.engines.base import EngineInfo, Parameter
 from voicelab.text import EVENT_TAGS
 
-__all__ = ["CHATTERBOX_INFOS", "Mode"]
+__all__ = ["CHATTERBOX_INFOS", "V2_INFO", "Mode"]
 
 Mode = Literal["exact", "fast", "draft"]
 """How S3Gen is computed: as upstream does; joined over neighbouring sentences, in bfloat16 where
@@ -98,19 +99,52 @@ TURBO = EngineInfo(
     description="The fast English model; performs [laugh], [sigh] and other tags.",
 )
 
+NANO = replace(
+    TURBO,
+    name="chatterbox-nano",
+    label="Chatterbox Nano",
+    model_size="110M",
+    description="The smallest English model, for machines without a GPU; performs Turbo's tags.",
+)
+
 MULTILINGUAL = EngineInfo(
     name="chatterbox-multilingual",
     label="Chatterbox Multilingual",
     model_size="0.5B",
     sample_rate=SAMPLE_RATE,
     languages=LANGUAGES,
-    parameters=_parameters(2.0),
+    parameters=_parameters(1.2),
     max_chunk_chars=300,
     batch_size=BATCH_SIZE,
     clones_voices=True,
     description="Chatterbox in 23 languages, imitates a voice clip.",
 )
 
+V2_INFO = replace(MULTILINGUAL, parameters=_parameters(2.0))
+"""Multilingual where V2 speaks: its penalty is higher, as its makers' was before V3."""
+
+
+def _finetune(name: str, language: str, variety: str = "") -> EngineInfo:
+    """Of Multilingual, to one language; `variety` is its name where there are several."""
+    spoken = f"{LANGUAGES[language]} ({variety})" if variety else LANGUAGES[language]
+    return replace(
+        MULTILINGUAL,
+        name=name,
+        label=f"Chatterbox {spoken}",
+        languages={language: spoken},
+        description=f"Chatterbox Multilingual, finetuned to {spoken}.",
+    )
+
+
+FINETUNED = (
+    _finetune("chatterbox-zh", "zh", "Mandarin"),
+    _finetune("chatterbox-es-mx", "es", "Latin America"),
+    _finetune("chatterbox-es-es", "es", "Spain"),
+    _finetune("chatterbox-pt-br", "pt", "Brazil"),
+    _finetune("chatterbox-pt-pt", "pt", "Portugal"),
+    _finetune("chatterbox-hi", "hi"),
+)
+
 CHATTERBOX_INFOS: Mapping[str, EngineInfo] = MappingProxyType(
-    {info.name: info for info in (ENGLISH, TURBO, MULTILINGUAL)}
+    {info.name: info for info in (ENGLISH, TURBO, NANO, MULTILINGUAL, *FINETUNED)}
 )

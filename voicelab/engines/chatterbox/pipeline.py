@@ -14,6 +14,7 @@ from torch import Tensor
 
 from voicelab.engines.base import Spoken, Utterance
 from voicelab.engines.chatterbox.decoding import Decoder
+from voicelab.engines.chatterbox.rules import kept_samples
 from voicelab.engines.chatterbox.sentence import Row, Sentence
 from voicelab.engines.chatterbox.synthesis import RUN, Piece, Synthesis
 from voicelab.engines.chatterbox.tokens import text_token_ids, valid_speech_tokens
@@ -243,10 +244,15 @@ class _Batch:
             try:
                 for n, wave in self._parts.synthesis.waves([pieces[index] for index in group]):
                     left.discard(group[n])
-                    yield self._spoken(group[n], wave)
+                    yield self._spoken(group[n], self._heard(wave, pieces[group[n]]))
             except Exception as error:
                 for index in sorted(left):
                     self._begin_later(index, error)
+
+    def _heard(self, wave: Tensor, piece: Piece) -> Tensor:
+        if self._parts.model.t3.rules.drops_last_token:
+            return wave[: kept_samples(len(piece.tokens))]
+        return wave
 
     def _spoken(self, index: int, wave: Tensor) -> Spoken:
         try:

@@ -14,19 +14,23 @@ from types import MappingProxyType
 from typing import Any
 
 from voicelab.engines.base import LoadProgress
+from voicelab.engines.chatterbox.checkpoints import (
+    BASE,
+    FINETUNES,
+    MULTILINGUAL,
+    MULTILINGUAL_V2,
+    cached_file,
+    cached_folders,
+    cut_files,
+    found_files,
+    missing_files,
+)
 from voicelab.engines.chatterbox.fetching import fetch
+from voicelab.engines.chatterbox.rules import rules
 from voicelab.engines.chatterbox.state_loading import StateFromFiles
 from voicelab.engines.chatterbox.suppression import patched, suppressed_output
 from voicelab.engines.chatterbox.waveform import is_out_of_memory
-from voicelab.engines.chatterbox.weights import (
-    FILES,
-    VOICE,
-    cached_folder,
-    cut_files,
-    hub_reachable,
-    missing_files,
-    offline,
-)
+from voicelab.engines.chatterbox.weights import hub_reachable, lacking, offline
 from voicelab.errors import EngineUnavailable, SpeechFailed
 
 __all__ = ["in_float32", "load_model", "without_segmenter"]
@@ -37,7 +41,11 @@ CLASSES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "chatterbox": ("chatterbox.tts", "ChatterboxTTS"),
         "chatterbox-turbo": ("chatterbox.tts_turbo", "ChatterboxTurboTTS"),
-        "chatterbox-multilingual": ("chatterbox.mtl_tts", "ChatterboxMultilingualTTS"),
+        "chatterbox-nano": ("chatterbox.tts_turbo", "ChatterboxTurboTTS"),
+        **dict.fromkeys(
+            (MULTILINGUAL, MULTILINGUAL_V2, *FINETUNES),
+            ("chatterbox.mtl_tts", "ChatterboxMultilingualTTS"),
+        ),
     }
 )
 TOKENIZER = "chatterbox.models.tokenizers.tokenizer"
@@ -58,29 +66,41 @@ def load_model(
 ) -> tuple[Any, str]:
     """The upstream model, ready, and the device it is on.
 
+    What of it is ours: `t3.rules` and `t3.weights`, the name of T3's file without its ending.
+
+    Args:
+        name: of the checkpoint.
+        device: auto, cpu, cuda or mps.
+        checkpoint_dir: folder with the weights; the Hugging Face cache when None.
+        threads: of torch on the CPU; the physical cores when None.
+        progress: told what is done.
+
     Raises:
         EngineUnavailable: not installed, weights missing, broken or not to be fetched.
     """
     if checkpoint_dir is not None and (missing := missing_files(name, checkpoint_dir)):
-        raise EngineUnavailable(f"the checkpoint folder lacks {', '.join(missing)}.")
-    # A complete cache needs no hub, which from_pretrained would ask all the same.
-    folder = checkpoint_dir or cached_folder(name)
-    if folder is None:
+        reason = lacking(name, checkpoint_dir, missing)
+        raise EngineUnavailable(f"the checkpoint folder {reason}")
+    folders = (checkpoint_dir,) if checkpoint_dir else cached_folders(name)
+    if not folders:
         _check_hub()
-        folder = fetch(name, progress)
-    if cut := cut_files(name, folder):
+        folders = fetch(name, progress)
+    if cut := cut_files(name, *folders):
         raise EngineUnavailable(f"{', '.join(cut)} cannot be read: cut short.")
     progress(0.4, "importing torch and chatterbox")
     with suppressed_output():
         kind = _class(name)
         chosen = _device(device, threads)
         progress(0.6, "loading weights")
+        files = found_files(name, *folders)
         with without_segmenter(), _complete(), StateFromFiles():
-            model = _from_folder(name, kind, folder, chosen)
+            model = _from_files(name, kind, files, chosen)
     if hasattr(model, "norm_loudness"):
         model.norm_loudness = in_float32(model.norm_loudness)
     _without_deprecated(model)
     _with_new_names(model.t3.tfmr)
+    model.t3.rules = rules(name)
+    model.t3.weights = _t3_file(files).stem
     return model, chosen
 
 
@@ -164,9 +184,22 @@ def _device(wanted: str, threads: int | None) -> str:
     return wanted
 
 
-def _from_folder(name: str, kind: Any, folder: Path, device: str) -> Any:
-    with _translated(lambda error: _folder_fault(name, folder, error)):
-        return kind.from_local(folder, device)
+def _from_files(name: str, kind: Any, files: Mapping[str, Path], device: str) -> Any:
+    from voicelab.engines.chatterbox.building import (  # of the extra chatterbox
+        build_multilingual,
+        build_nano,
+    )
+
+    with _translated(lambda error: _folder_fault(files, error)):
+        if name == "chatterbox-nano":
+            return build_nano(kind, files, device)
+        if name == MULTILINGUAL or name in FINETUNES:
+            return build_multilingual(kind, files, device)
+        return kind.from_local(_t3_file(files).parent, device)
+
+
+def _t3_file(files: Mapping[str, Path]) -> Path:
+    return next(path for path in files.values() if path.name.startswith("t3_"))
 
 
 @contextlib.contextmanager
@@ -183,17 +216,11 @@ def _translated(fault: Callable[[Exception], str]) -> Iterator[None]:
         raise EngineUnavailable(fault(error)) from error
 
 
-def _folder_fault(name: str, folder: Path, error: Exception) -> str:
-    if broken := _broken_files(name, folder):
+def _folder_fault(files: Mapping[str, Path], error: Exception) -> str:
+    if broken := [path.name for path in files.values() if not _readable(path)]:
         return f"{', '.join(broken)} cannot be read."
-    fault = _unfit_file(name, str(error)) or type(error).__name__
+    fault = _unfit_file(files, str(error)) or type(error).__name__
     return f"the weights do not fit the model ({fault})."
-
-
-def _broken_files(name: str, folder: Path) -> list[str]:
-    """Those that cannot be opened; upstream's error does not name them."""
-    files = [*FILES[name][1], VOICE]
-    return [file for file in files if (folder / file).exists() and not _readable(folder / file)]
 
 
 def _readable(path: Path) -> bool:
@@ -213,11 +240,12 @@ def _readable(path: Path) -> bool:
     return True
 
 
-def _unfit_file(name: str, message: str) -> str | None:
+def _unfit_file(files: Mapping[str, Path], message: str) -> str | None:
     """From torch's "Error(s) in loading state_dict for T3": the file of that part."""
     found = re.search(r"state_dict for (VoiceEncoder|T3|S3)", message)
     prefix = {"VoiceEncoder": "ve.", "T3": "t3_", "S3": "s3gen"}[found[1]] if found else None
-    return next((file for file in FILES[name][1] if prefix and file.startswith(prefix)), None)
+    names = [path.name for path in files.values()]
+    return next((name for name in names if prefix and name.startswith(prefix)), None)
 
 
 @contextlib.contextmanager
@@ -265,9 +293,10 @@ def without_segmenter() -> Iterator[None]:
 
 def _converter(module: Any, kind: Any, model_dir: Path) -> Any:
     """With the table beside the weights when it is there; else both parts are fetched."""
-    here = model_dir / CANGJIE
-    download = (lambda **_: str(here)) if here.is_file() else module.hf_hub_download
-    if not here.is_file() and (offline() or not hub_reachable()):
+    beside = model_dir / CANGJIE
+    here = beside if beside.is_file() else cached_file(BASE, CANGJIE)
+    download = (lambda **_: str(here)) if here else module.hf_hub_download
+    if not here and (offline() or not hub_reachable()):
         raise SpeechFailed(CHINESE)
     try:
         with patched(module, "hf_hub_download", download):

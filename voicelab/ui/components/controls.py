@@ -65,7 +65,10 @@ def voice_choices(lab: VoiceLab) -> list[tuple[str, str]]:
 
 
 def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
-    """(label, name) of the engines that are offered and usable here, and of the default."""
+    """(label, name) of the engines that are offered and usable here, and of the default.
+
+    The label says how much is fetched when the engine first speaks.
+    """
     usable = [
         name
         for name in lab.registry.names
@@ -76,7 +79,12 @@ def engine_choices(lab: VoiceLab) -> list[tuple[str, str]]:
             and lab.registry.presence(name).weights
         )
     ]
-    return [(lab.registry.info(name).label, name) for name in usable]
+    return [(_engine_label(lab, name), name) for name in usable]
+
+
+def _engine_label(lab: VoiceLab, name: str) -> str:
+    label, size_mb = lab.registry.info(name).label, lab.registry.presence(name).download_mb
+    return f"{label} (fetches {size_mb / 1000:.1f} GB)" if size_mb else label
 
 
 def language_choice(lab: VoiceLab, engine: str, value: str | None = None) -> gr.Dropdown:
