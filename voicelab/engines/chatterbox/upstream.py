@@ -207,7 +207,10 @@ def _t3_file(files: Mapping[str, Path]) -> Path:
 
 def _from_hub(name: str) -> tuple[Path, ...]:
     with _translated(_hub_fault):
-        return fetched_folders(name)
+        folders = fetched_folders(name)
+    if missing := missing_files(name, *folders):  # a pattern that matches nothing is no error there
+        raise EngineUnavailable(f"its repository on the hub lacks {', '.join(missing)}.")
+    return folders
 
 
 @contextlib.contextmanager
