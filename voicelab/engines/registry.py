@@ -140,8 +140,11 @@ class Registry:
             InvalidInput: there is no engine of that name.
         """
         name = self._known(name)
-        declared = self.presence(name).info or self._entries[name].info
-        if declared is None or self.state(name).state == "ready":
+        found = self.presence(name).info
+        if found is not None and self.state(name).state != "ready":
+            return found
+        declared = self._entries[name].info
+        if declared is None or name in self._engines:
             return self.engine(name).info
         return declared
 
