@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sys
 import weakref
@@ -75,10 +76,10 @@ def load(engine: ChatterboxEngine, name: str) -> None:
         engine.load(lambda fraction, line: None)
 
 
-def say(engine: ChatterboxEngine, seed: int = 1) -> np.ndarray:
+def say(engine: ChatterboxEngine, seed: int = 1, text: str = "Hi there.") -> np.ndarray:
     values = {p.name: p.default for p in engine.info.parameters}
     language = next(iter(engine.info.languages))
-    given = [Utterance("Hi there.", Voice(), values, seed, language)]
+    given = [Utterance(text, Voice(), values, seed, language)]
     spoken = list(engine.speak(given, lambda _: False))
     if spoken[0].failure:
         raise spoken[0].failure
@@ -292,6 +293,27 @@ def test_only_what_a_finetune_needs_is_fetched(
         hub.listings = {own: listing[:3]}
         with pytest.raises(EngineUnavailable, match=r"not exactly one t3_\*.*it has s3gen_v3\.pt"):
             fetch("chatterbox-hi", lambda *_: None)
+
+
+def test_a_repository_without_v3_is_told(
+    checkpoints: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = dict.fromkeys((path.name for path in checkpoints[MULTILINGUAL_V2].iterdir()), b"x")
+    with serving(contents) as hub:
+        hubs.use(hub, tmp_path / "cache", monkeypatch)
+        with pytest.raises(EngineUnavailable, match=r"lacks t3_mtl23ls_v3\.safetensors; it has "):
+            ChatterboxEngine(MULTILINGUAL).load(lambda fraction, line: None)
+
+
+def test_chinese_finds_the_table_of_the_other_repository(
+    checkpoints: Mapping[str, Path], home: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "Cangjie5_TC.json"
+    table.write_text(json.dumps(["你\tonf", "好\tvnd"]), encoding="utf-8")
+    cached(home, "ResembleAI/chatterbox", table)
+    engine = loaded("chatterbox-zh", checkpoints["chatterbox-zh"])
+    with mock.patch("spacy_pkuseg.pkuseg", return_value=mock.Mock(cut=lambda text: [text])):
+        assert len(say(engine, text="你好。")) > 2000
 
 
 def test_the_finetunes_are_engines() -> None:

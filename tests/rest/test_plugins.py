@@ -117,7 +117,7 @@ def test_without_the_package_the_parameter_is_unknown(client: TestClient) -> Non
 
 def test_the_page_says_how_much_an_engine_fetches(make_lab: MakeLab) -> None:
     lab = make_lab()
-    found = {name: Presence(True, True, "It is.", 3207) for name in CHATTERBOX_INFOS}
+    found = {name: Presence(True, True, "It is.", download_mb=3207) for name in CHATTERBOX_INFOS}
     here = Presence(True, True, "it needs no weights.")
     with mock.patch.object(Registry, "presence", lambda self, name: found.get(name, here)):
         choices = engine_choices(lab)

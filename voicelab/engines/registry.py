@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from voicelab.engines import espeak, piper, tone
 from voicelab.engines.base import (
@@ -24,11 +24,12 @@ from voicelab.engines.chatterbox import plugin as chatterbox
 from voicelab.engines.choice import STAND_INS, choose, stand_ins
 from voicelab.engines.fetches import Fetches
 from voicelab.engines.languages import find_language
+from voicelab.engines.parameters import SharedParameter, shared_parameters
 from voicelab.engines.plugins import installed
 from voicelab.errors import EngineUnavailable, InvalidInput, VoicelabError
 from voicelab.settings import Settings
 
-__all__ = ["BUILT_IN", "LoadState", "Registry", "SharedParameter", "engine_names"]
+__all__ = ["BUILT_IN", "LoadState", "Registry", "engine_names"]
 
 log = logging.getLogger(__name__)
 
@@ -53,22 +54,6 @@ class LoadState:
     line: str = ""
     error: str | None = None
     transfer: Transfer | None = None
-
-
-@dataclass(frozen=True)
-class SharedParameter:
-    """A parameter as a request may hold it, whichever engine speaks.
-
-    Attributes:
-        name: the key in the request.
-        minimum, maximum: the widest range of all engines that have it.
-        help: which engines those are, and what the first of them says of it.
-    """
-
-    name: str
-    minimum: float
-    maximum: float
-    help: str
 
 
 @dataclass(frozen=True)
@@ -128,7 +113,7 @@ class Registry:
         self._fetches = Fetches()
         self._presences = self._look()
         self.default, self.reason = choose(
-            settings, self._entries, self.presence, self.broken, replaced=bool(engines)
+            settings, self._entries, self.presence, self.broken, bool(engines)
         )
         log.info("engine %s: %s", self.default, self.reason)
 
@@ -145,21 +130,7 @@ class Registry:
     @property
     def parameters(self) -> Mapping[str, SharedParameter]:
         """All that a request may hold for one of the engines, by name."""
-        found: dict[str, SharedParameter] = {}
-        owners: dict[str, list[str]] = {}
-        for engine in self._entries:
-            for parameter in self.info(engine).parameters:
-                name = parameter.name
-                low, high = parameter.accepted or (parameter.minimum, parameter.maximum)
-                owners.setdefault(name, []).append(engine)
-                known = found.get(name) or SharedParameter(name, low, high, parameter.help)
-                found[name] = replace(
-                    known, minimum=min(low, known.minimum), maximum=max(high, known.maximum)
-                )
-        return {
-            name: replace(each, help=": ".join(filter(None, (", ".join(owners[name]), each.help))))
-            for name, each in found.items()
-        }
+        return shared_parameters(self.info(engine) for engine in self._entries)
 
     def info(self, name: str | None = None) -> EngineInfo:
         """What is known of an engine; the default's when None.
@@ -168,8 +139,11 @@ class Registry:
             InvalidInput: there is no engine of that name.
         """
         name = self._known(name)
-        declared = self.presence(name).info or self._entries[name].info
-        if declared is None or self.state(name).state == "ready":
+        found = self.presence(name).info
+        if found is not None and self.state(name).state != "ready":
+            return found
+        declared = self._entries[name].info
+        if declared is None or name in self._engines:
             return self.engine(name).info
         return declared
 

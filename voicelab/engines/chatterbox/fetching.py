@@ -17,6 +17,7 @@ from typing import Any
 from voicelab.engines.base import LoadProgress, Transfer
 from voicelab.engines.chatterbox.checkpoints import (
     FILES,
+    ONE_T3,
     SHARED,
     VOICE,
     cache_folder,
@@ -102,8 +103,9 @@ def _wanted(
     lacking = [file for file, names in zip(files, found, strict=True) if len(names) != 1]
     if lacking:
         there = ", ".join(each for each in listing if each.endswith((".safetensors", ".pt")))
+        verb = "has not exactly one" if ONE_T3 in lacking else "lacks"
         raise EngineUnavailable(
-            f"its repository {repository} has not exactly one {' and '.join(lacking)}; "
+            f"its repository {repository} {verb} {' and '.join(lacking)}; "
             f"it has {there[:200] or 'no weights'}."
         )
     needed = [names[0] for names in found]
