@@ -13,7 +13,7 @@ from voicelab.engines.base import EngineInfo, LoadProgress
 from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.fallback import UpstreamSpeech
 from voicelab.engines.chatterbox.info import Mode
-from voicelab.engines.chatterbox.linear import KERNELS, plain
+from voicelab.engines.chatterbox.linear import FAST_KERNELS, KERNELS, plain
 from voicelab.engines.chatterbox.pipeline import Pipeline, PipelineParts
 from voicelab.engines.chatterbox.selftest import SelfTest
 from voicelab.engines.chatterbox.state_loading import owned
@@ -64,12 +64,13 @@ def build_speaker(
     model, chosen = load()
     if kernel != "upstream":
         progress(0.8, "choosing kernels")
-        test = SelfTest(info.name, model, chosen)
+        test = SelfTest(info.name, model, chosen, fast=mode != "exact")
         name = test.kernel(kernel)
         progress(0.9, "packing weights")
         size = default_batch_size(info, chosen)
         lockstep = is_gpu(chosen)
-        decoder = Decoder(model.t3, KERNELS.get(name, plain), size if lockstep else 0)
+        products = {**KERNELS, **FAST_KERNELS}.get(name, plain)
+        decoder = Decoder(model.t3, products, size if lockstep else 0)
         if test.matches_upstream(decoder, name):
             synthesis = Synthesis(model.s3gen, mode=mode, batch_size=RUN if lockstep else 1)
             batch_synthesis = lockstep or mode != "exact"
