@@ -126,7 +126,7 @@ def float16(weight: Tensor, bias: Tensor | None) -> Linear:
 def int8(weight: Tensor, bias: Tensor | None) -> Linear:
     """Weights in 8 bits with a scale for each channel; rows are rounded to bfloat16."""
     scales = weight.abs().amax(1).clamp(min=1e-30) / 127
-    packed = (weight / scales[:, None]).round().to(torch.int8)
+    packed = (weight / scales[:, None]).round().to(torch.int8).contiguous()
     # Its own scales are bfloat16, which would be wrong by as much as the weights are.
     ones = torch.ones_like(scales, dtype=torch.bfloat16)
 
