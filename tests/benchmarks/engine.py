@@ -124,7 +124,8 @@ def compared(given: Any, folder: Path) -> dict[str, Any]:
     """The whole measurement."""
     utterances = chunks(given)
     upstream = engine(given, folder, "exact", "upstream")
-    t3: Any = upstream._speech.model.t3
+    speech: Any = upstream._speech
+    t3 = speech.model.t3
     found: dict[str, Any] = {"model": given.model, "device": upstream.device}
     found |= {"threads": torch.get_num_threads(), "capability": capability()}
     found["ms_a_layer"] = products(selftest.shapes(t3)) if upstream.device == "cpu" else {}
