@@ -23,7 +23,10 @@ def test_the_doctor_tells_what_to_expect(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("found", "line"),
     [
-        ({"onednn": [2.0, 4.0]}, "onednn: 2.00 ms with 2 rows, 4.00 ms with 16 (4.0 times the"),
+        (
+            {"onednn": [1.0, 2.0, 3.0, 4.0, 5.0]},
+            "onednn: 1.00, 2.00, 3.00, 4.00, 5.00 ms a layer with 1, 2, 4, 8, 16 rows",
+        ),
         ({}, "plain: torch's own, since no packed ones are right here"),
     ],
 )

@@ -383,7 +383,7 @@ def test_memory_that_ends_while_loading_is_one_sentence(
 def test_what_a_failed_load_had_made_is_freed(checkpoints: Mapping[str, Path]) -> None:
     made: list[Any] = []
 
-    def fail(name: str, model: Any, device: str) -> None:
+    def fail(name: str, model: Any, device: str, **_: Any) -> None:
         made.append(weakref.ref(model.t3))
         raise MemoryError
 

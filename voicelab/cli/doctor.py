@@ -89,17 +89,15 @@ def _engines(registry: Registry) -> Iterator[str]:
 def _matrix_products() -> Iterator[str]:
     """Times of the matrix products with few rows that decoding consists of, by kernel."""
     try:
-        from voicelab.engines.chatterbox.selftest import timings  # of the extra chatterbox
+        from voicelab.engines.chatterbox.selftest import ROWS, timings  # of the extra chatterbox
     except ImportError:
         return
     found = timings()
     if not found:
         yield "products   plain: torch's own, since no packed ones are right here"
-    for name, (two, sixteen) in found.items():
-        yield (
-            f"products   {name}: {two:.2f} ms with 2 rows, {sixteen:.2f} ms with 16 "
-            f"({16 / sixteen / (2 / two):.1f} times the work in the same time)"
-        )
+    for name, spent in found.items():
+        times = ", ".join(f"{ms:.2f}" for ms in spent)
+        yield f"products   {name}: {times} ms a layer with {', '.join(map(str, ROWS))} rows"
 
 
 def _measure_engine(registry: Registry, name: str) -> Iterator[str]:

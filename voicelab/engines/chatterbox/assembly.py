@@ -13,7 +13,7 @@ from voicelab.engines.base import EngineInfo, LoadProgress
 from voicelab.engines.chatterbox.decoding import Decoder
 from voicelab.engines.chatterbox.fallback import UpstreamSpeech
 from voicelab.engines.chatterbox.info import Mode
-from voicelab.engines.chatterbox.linear import KERNELS, plain
+from voicelab.engines.chatterbox.linear import FAST_KERNELS, KERNELS, plain
 from voicelab.engines.chatterbox.pipeline import Pipeline, PipelineParts
 from voicelab.engines.chatterbox.selftest import SelfTest
 from voicelab.engines.chatterbox.state_loading import owned
@@ -25,6 +25,10 @@ __all__ = ["build_speaker"]
 
 log = logging.getLogger(__name__)
 
+REFUSED = (
+    " does not agree with upstream's here; upstream's own generate speaks, sentence by sentence"
+)
+ROUNDED = " does not agree with upstream's with rounded weights: it stays float32"
 GPU_SENTENCES = 16
 SENTENCE_BYTES = 1 << 30
 """Keys of a long sentence in the English model, twice: while their room grows there are two."""
@@ -63,24 +67,22 @@ def build_speaker(
         return model, chosen
 
     model, chosen = load()
-    if kernel != "upstream":
+    attempts = (False,) if mode == "exact" else (True, False)
+    for rounded in attempts if kernel != "upstream" else ():
         progress(0.8, "choosing kernels")
-        test = SelfTest(checkpoint, model, chosen)
-        name = test.kernel(kernel)
+        test = SelfTest(checkpoint, model, chosen, fast=rounded)
+        name = test.kernel(kernel if rounded == attempts[0] else "auto")
         progress(0.9, "packing weights")
         size = default_batch_size(info, chosen)
         lockstep = is_gpu(chosen)
-        decoder = Decoder(model.t3, KERNELS.get(name, plain), size if lockstep else 0)
+        products = {**KERNELS, **FAST_KERNELS}.get(name, plain)
+        decoder = Decoder(model.t3, products, size if lockstep else 0)
         if test.matches_upstream(decoder, name):
             synthesis = Synthesis(model.s3gen, mode=mode, batch_size=RUN if lockstep else 1)
             batch_synthesis = lockstep or mode != "exact"
             parts = PipelineParts(model, Voices(model), decoder, synthesis, size, batch_synthesis)
             return Pipeline(parts, name, lock), chosen
-        log.warning(
-            "%s: our decoding does not agree with upstream's here; upstream's own generate "
-            "speaks, sentence by sentence",
-            info.label,
-        )
+        log.warning("%s: our decoding%s", info.label, ROUNDED if rounded else REFUSED)
         del model, decoder, test
         model, chosen = load()
     owned(model.t3.tfmr)

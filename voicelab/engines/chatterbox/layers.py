@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Convolution", "Linear", "Norm", "folded"]
+__all__ = ["Convolution", "Linear", "Norm", "folded", "packs_bfloat16"]
 
 PACKED = (
     *("_reorder_linear_weight", "_linear_pointwise"),
@@ -117,6 +117,15 @@ class Norm:
 def folded(module: Any) -> Tensor:
     """The weight of a convolution as it is used: a weight norm computes it at each access."""
     return module.weight.detach().clone()
+
+
+def packs_bfloat16() -> bool:
+    """Whether oneDNN packs bfloat16 here; a limit of its instructions may forbid it."""
+    try:
+        Linear(torch.ones(16, 16), dtype=torch.bfloat16)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _kernels(weight: Tensor) -> Any:

@@ -1,20 +1,21 @@
 """Matrix products for a few rows: weights packed once, by the library that is fastest here.
 
-Decoding reads every weight for each token, so a step costs what the memory gives. For two rows
-torch's own product reaches that; for the sixteen of eight sentences it takes four times as long
-as a product whose weights were packed beforehand. Both packers are in every torch for CPUs, but
-their operators are private: the self-test tries them, and `transposed` remains.
+Decoding reads every weight for each token, so a step costs what the memory gives. torch's own
+product leaves that speed at one row on some processors and at four on all. The packers below are in
+torch for x86 processors, but their operators are private: the self-test times them at the
+model's shapes, and `transposed` remains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["KERNELS", "Kernel", "Linear", "plain"]
+__all__ = ["FAST_KERNELS", "KERNELS", "Kernel", "Linear", "plain"]
 
 Linear = Callable[[Tensor], Tensor]
 """float32 (m, in) -> (m, out)."""
@@ -27,6 +28,9 @@ PACKED_ROWS = 256
 
 STEP_ROWS = 16
 """oneDNN chooses its blocks by the number of rows, so a step always has as many."""
+
+FLOAT16_ROWS = 4
+"""With fewer rows FBGEMM may add in another order."""
 
 
 def plain(weight: Tensor, bias: Tensor | None) -> Linear:
@@ -55,10 +59,42 @@ def onednn(weight: Tensor, bias: Tensor | None) -> Linear:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), STEP_ROWS)
 
     def apply(x: Tensor) -> Tensor:
+        rows = _filled(x, STEP_ROWS)
+        return torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")[: len(x)]
+
+    return apply
+
+
+def convolution(weight: Tensor, bias: Tensor | None) -> Linear:
+    """A pointwise convolution over rows as pixels, packed by oneDNN for a single row."""
+    return _convolution(weight, bias, (1, 2, 4, 8, 16))
+
+
+def convolution4(weight: Tensor, bias: Tensor | None) -> Linear:
+    """The same in tiles of 4 rows or more, which AVX2 needs for more than 2 rows."""
+    return _convolution(weight, bias, (4, 8, 16))
+
+
+def _convolution(weight: Tensor, bias: Tensor | None, tiles: Sequence[int]) -> Linear:
+    """Packed for the first of `tiles`, computed in these numbers of rows alone: oneDNN steps in
+    with its reference code, 200 times slower, for some others."""
+    steps = [0, 0], [1, 1], [1, 1]
+    image = weight[:, :, None, None].contiguous(memory_format=torch.channels_last)
+    packed = torch.ops.mkldnn._reorder_convolution_weight(
+        image, *steps, 1, [1, weight.shape[1], 1, tiles[0]]
+    )
+
+    def tile(x: Tensor) -> Tensor:
         rows = len(x)
-        if rows < STEP_ROWS:
-            x = functional.pad(x, (0, 0, 0, STEP_ROWS - rows))
-        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")[:rows]
+        size = next(size for size in tiles if size >= rows)
+        pixels = _filled(x, size).t()[None, :, None]
+        y = torch.ops.mkldnn._convolution_pointwise(pixels, packed, bias, *steps, 1, "none", [], "")
+        return y[0, :, 0].t()[:rows]
+
+    def apply(x: Tensor) -> Tensor:
+        if len(x) <= tiles[-1]:
+            return tile(x)
+        return torch.cat([tile(part) for part in x.split(tiles[-1])])
 
     return apply
 
@@ -76,5 +112,46 @@ def transposed(weight: Tensor, bias: Tensor | None) -> Linear:
     return apply
 
 
-KERNELS: dict[str, Kernel] = {"mkl": mkl, "onednn": onednn, "transposed": transposed}
+def float16(weight: Tensor, bias: Tensor | None) -> Linear:
+    """Weights in half precision, read at half the cost; rows and sums stay float32 (FBGEMM)."""
+    packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
+
+    def apply(x: Tensor) -> Tensor:
+        rows = _filled(x, FLOAT16_ROWS)
+        return torch.ops.quantized.linear_dynamic_fp16(rows, packed)[: len(x)]
+
+    return apply
+
+
+def int8(weight: Tensor, bias: Tensor | None) -> Linear:
+    """Weights in 8 bits with a scale for each channel; rows are rounded to bfloat16."""
+    scales = weight.abs().amax(1).clamp(min=1e-30) / 127
+    packed = (weight / scales[:, None]).round().to(torch.int8).contiguous()
+    # Its own scales are bfloat16, which would be wrong by as much as the weights are.
+    ones = torch.ones_like(scales, dtype=torch.bfloat16)
+
+    def apply(x: Tensor) -> Tensor:
+        product = torch._weight_int8pack_mm(x.bfloat16(), packed, ones).float() * scales
+        return product if bias is None else product + bias
+
+    return apply
+
+
+def _filled(x: Tensor, rows: int) -> Tensor:
+    """With zeros below it, when it has fewer rows."""
+    return x if len(x) >= rows else functional.pad(x, (0, 0, 0, rows - len(x)))
+
+
+KERNELS: Mapping[str, Kernel] = MappingProxyType(
+    {
+        "convolution": convolution,
+        "convolution4": convolution4,
+        "mkl": mkl,
+        "onednn": onednn,
+        "transposed": transposed,
+    }
+)
 """For the CPU; each gives a row the same result to the bit whatever rows stand beside it."""
+
+FAST_KERNELS: Mapping[str, Kernel] = MappingProxyType({"float16": float16, "int8": int8})
+"""As above, but with rounded weights: for the modes that need not be exact."""

@@ -53,6 +53,10 @@ class Sampler:
         self._ids = torch.cat([self._ids, token], dim=1)
         return int(token)
 
+    def correct(self, token: int) -> None:
+        """Another token than the last one drawn is spoken."""
+        self._ids[0, -1] = token
+
 
 class TurboSampler:
     """Of the Turbo model, where the repetition penalty comes last.
@@ -87,6 +91,10 @@ class TurboSampler:
         token = _sampled(_penalized(logits, ids, self._penalty), self._generator)
         self._ids = torch.cat([self._ids, token], dim=1)
         return int(token)
+
+    def correct(self, token: int) -> None:
+        """Another token than the last one drawn is spoken."""
+        self._ids[0, -1] = token
 
 
 class BatchSampler:

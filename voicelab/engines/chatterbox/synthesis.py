@@ -14,6 +14,7 @@ from torch.nn import functional
 from voicelab.engines.chatterbox.encoder import Encoder
 from voicelab.engines.chatterbox.flow import MELS, Condition, Flow
 from voicelab.engines.chatterbox.info import Mode
+from voicelab.engines.chatterbox.layers import packs_bfloat16
 from voicelab.engines.chatterbox.lru_cache import LruCache
 from voicelab.engines.chatterbox.vocoder import Vocoder
 
@@ -196,5 +197,5 @@ def _quick_dtype(device: torch.device) -> torch.dtype:
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
         asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        native = any(getattr(torch.cpu, name, bool)() for name in asked)
+        native = any(getattr(torch.cpu, name, bool)() for name in asked) and packs_bfloat16()
     return torch.bfloat16 if native else torch.float32
