@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from voicelab.errors import InvalidInput
 from voicelab.lab import VoiceLab
-from voicelab.text.names import check_name, clean_name
+from voicelab.text.names import check_name, clean_name, file_name
 
 UNSEEN = [
     *(
@@ -138,3 +138,24 @@ def _rewritten(archive: bytes, names: dict[str, str]) -> bytes:
                 content = text.encode()
             after.writestr(name, content)
     return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("take.wav", "take.wav"),
+        ("a/b\\c.wav", "a b c.wav"),
+        ('He said "no": <b>?*|.wav', "He said no b.wav"),
+        ("\u202eevil\u2066.wav", "evil.wav"),
+        ("../../etc/passwd", "etc passwd"),
+        ("日本語 テスト.wav", "日本語 テスト.wav"),
+        ("a\nb\0c.wav", "a bc.wav"),
+        ("con.wav", "_con.wav"),
+        ("LPT1", "_LPT1"),
+        ("console.wav", "console.wav"),
+        ("///.wav", "fallback"),
+        ("", "fallback"),
+    ],
+)
+def test_a_file_name_is_safe_everywhere(text: str, name: str) -> None:
+    assert file_name(text, "fallback") == name

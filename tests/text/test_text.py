@@ -205,3 +205,22 @@ def test_right_to_left_text_passes_unchanged() -> None:
 def test_halves_meet_at_a_space() -> None:
     assert halves("one two three four") == ["one two", "three four"]
     assert halves("a") == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "spoken"),
+    [
+        ("你好。今天天气很好。", "zh", "你好。今天天气很好。"),
+        ("你好。 再见。", "zh", "你好。再见。"),
+        ("こんにちは。元気ですか？", "ja", "こんにちは。元気ですか？"),
+        ("今天\n天气很好。", "zh", "今天天气很好。"),
+        ("Hello. 你好。", "en", "Hello. 你好。"),
+        ("Yes. No.", "en", "Yes. No."),
+        ("one\ntwo", "en", "one two"),
+    ],
+)
+def test_short_sentences_are_joined_as_their_script_is_written(
+    text: str, language: str, spoken: str
+) -> None:
+    made = plan(text, language=language, max_chunk_chars=280, event_tags=frozenset())
+    assert [chunk.text for chunk in made.chunks] == [spoken]

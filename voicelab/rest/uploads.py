@@ -17,12 +17,18 @@ from starlette.responses import FileResponse
 from voicelab.errors import BadClip, storage_error
 from voicelab.library import Missing
 from voicelab.rest.warnings import missing_header
+from voicelab.text import file_name
 
 __all__ = ["attachment", "clip_file", "temporary_download"]
 
 
 def attachment(name: str) -> str:
-    """A Content-Disposition header for a file name in any script (RFC 5987)."""
+    """A Content-Disposition header for a file name in any script (RFC 5987).
+
+    Args:
+        name: perhaps made of a take's text: what no file name should hold is taken out.
+    """
+    name = file_name(name, f"take{Path(name).suffix}")
     plain = re.sub(r"[^A-Za-z0-9._ -]", "", name).strip() or "take"
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 

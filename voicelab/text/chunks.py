@@ -39,6 +39,14 @@ WINDOW_CHARS = 2000
 _PAUSE = re.compile(r"\[pause:([^\[\]\n]*)\]", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)", re.IGNORECASE)
 _TAG = re.compile(r"\[([a-z][a-z ]{1,30})\]", re.IGNORECASE)
+_UNSPACED = (
+    "\u3000-\u303f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    "\uff00-\uffef\U00020000-\U0003ffff"
+)
+"""Chinese and Japanese characters and their punctuation: no space stands between them."""
+
+_LINE_BREAK = re.compile(rf"(?<=[{_UNSPACED}])[ \t]*\n[ \t]*(?=[{_UNSPACED}])")
+_UNSPACED_JOINT = re.compile(rf"[{_UNSPACED}]{{2}}")
 _PARAGRAPH = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 _CLAUSE_END = re.compile(r"[;:,\u2014\u2013](?=\s)|[\u3001\uff0c\uff1b\uff1a]")
 _ABBREVIATED = re.compile(r"(?:^|[\s(])(?:[A-Z]|Dr|Mrs?|Ms|Prof|Sra?|St)\.$")
@@ -240,7 +248,7 @@ def _passages(paragraph: str) -> Iterator[tuple[str, int | None]]:
 
 
 def _spoken_texts(passage: str, language: str, max_chars: int) -> list[str]:
-    passage = " ".join(passage.split())
+    passage = " ".join(_LINE_BREAK.sub("", passage).split())
     if not passage:
         return []
     texts: list[str] = []
@@ -249,14 +257,20 @@ def _spoken_texts(passage: str, language: str, max_chars: int) -> list[str]:
         fits = len(last) + 1 + len(sentence) <= max_chars
         short = len(last) < SHORT_SENTENCE_CHARS or not _pronounceable(sentence)
         if last and fits and (short or not _pronounceable(last)):
-            texts[-1] = f"{last} {sentence}"
+            texts[-1] = _joined(last, sentence)
         else:
             texts.extend(_split_long(sentence, max_chars))
     if len(texts) > 1 and len(texts[-1]) < SHORT_SENTENCE_CHARS / 2:
-        joined = f"{texts[-2]} {texts[-1]}"
+        joined = _joined(texts[-2], texts[-1])
         if len(joined) <= max_chars:
             texts[-2:] = [joined]
     return texts
+
+
+def _joined(first: str, second: str) -> str:
+    """Two sentences with a space between them, where their script has spaces."""
+    unspaced = _UNSPACED_JOINT.fullmatch(first[-1] + second[0])
+    return f"{first}{second}" if unspaced else f"{first} {second}"
 
 
 def _sentences(passage: str, language: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from voicelab.errors import InvalidInput
 
-__all__ = ["check_name", "clean_name"]
+__all__ = ["check_name", "clean_name", "file_name"]
 
 UNSEEN = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 """Categories of characters: controls, formats, surrogates, private use, line and paragraph ends."""
@@ -25,6 +25,14 @@ NONCHARACTERS = re.compile(
     "[\ufdd0-\ufdef" + "".join(chr(p + 0xFFFE) + chr(p + 0xFFFF) for p in PLANES) + "]"
 )
 """Code points that are never characters."""
+
+UNSAFE = re.compile(r'[<>:"/\\|?*\s]+')
+"""Characters that a file system or a shell gives a meaning; spaces with them become one."""
+
+SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
+
+DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+"""Names that Windows keeps for devices, whatever their suffix."""
 
 JOINERS = frozenset("\u200c\u200d")
 VIRAMA = 9
@@ -60,6 +68,21 @@ def clean_name(value: str, otherwise: str) -> str:
     spaced = value.translate(dict.fromkeys(map(ord, "\t\r\n\u2028\u2029"), " "))
     seen = "".join(each for index, each in enumerate(spaced) if _seen(spaced, index))
     return seen.strip() or otherwise
+
+
+def file_name(value: str, otherwise: str) -> str:
+    """A name of a file that every system can keep, made of a text; `otherwise` if none is left.
+
+    Without what cannot be seen, and what turns the line around it about; path separators, quotes
+    and wildcards become spaces.
+    """
+    suffix = SUFFIX.search(value)
+    text = value[: suffix.start()] if suffix else value
+    stem = UNSAFE.sub(" ", clean_name(text, "")).strip(" .")
+    if not stem:
+        return otherwise
+    name = stem + (suffix[0] if suffix else "")
+    return f"_{name}" if DEVICES.fullmatch(name) else name
 
 
 def _seen(name: str, index: int) -> bool:
