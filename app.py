@@ -15,7 +15,8 @@ from voicelab.server import Lab, gr
 if gr.NO_RELOAD:
     # Once a process: the data folder is locked, and weights take seconds to load.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2"):  # they log addresses, which may hold passwords
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         started = __name__ == "__main__"
         if started:

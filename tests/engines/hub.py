@@ -28,6 +28,7 @@ class Hub:
         headers: of such an answer.
         cut_after: bytes after which the connection of a GET ends, for so many GETs as `cuts`.
         delay_s: before each block of 16 kB.
+        tampered: the bytes sent are others than those of the ETag.
         asked: (method, file, Range) of each request for a file.
     """
 
@@ -39,6 +40,7 @@ class Hub:
     cut_after: int = 0
     cuts: int = 0
     delay_s: float = 0.0
+    tampered: bool = False
     asked: list[tuple[str, str, str]] = field(default_factory=list)
 
     def ranges(self) -> list[str]:
@@ -115,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
         self.send_response(206 if start else 200)
-        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Accept-Ranges", "bytes")
         if start:
@@ -123,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         if body:
-            self._send(content[start:])
+            self._send((b"?" * len(content) if hub.tampered else content)[start:])
 
     def _answer_json(self, content: bytes) -> None:
         self.send_response(200)

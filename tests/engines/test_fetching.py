@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ from voicelab.engines import Registry, Transfer
 from voicelab.engines.chatterbox import fetching
 from voicelab.engines.chatterbox.checkpoints import FILES, VOICE
 from voicelab.engines.chatterbox.fetching import fetch
+from voicelab.engines.chatterbox.weights import presence
 from voicelab.errors import EngineUnavailable
 from voicelab.settings import Settings
 
@@ -24,9 +28,16 @@ NAME = "chatterbox"
 SIZE = 300_000
 
 
+def safe(content: bytes) -> bytes:
+    """SIZE bytes of a safetensors file that holds these."""
+    room = SIZE - 8 - 100
+    header = json.dumps({"x": {"dtype": "U8", "shape": [room], "data_offsets": [0, room]}})
+    return (100).to_bytes(8, "little") + header.ljust(100).encode() + content[:room]
+
+
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    contents = {name: os.urandom(SIZE) for name in (*FILES[NAME][1], VOICE)}
+    contents = {name: safe(os.urandom(SIZE)) for name in (*FILES[NAME][1], VOICE)}
     with serving(contents) as hub:
         hubs.use(hub, tmp_path / "cache", monkeypatch)
         monkeypatch.setattr(fetching, "RETRY_S", 0.01)
@@ -72,9 +83,7 @@ def test_what_is_there_is_not_fetched_again(hub: Hub) -> None:
 
 
 def test_a_cut_connection_goes_on_where_it_was(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 14)
+    monkeypatch.setattr(fetching, "CHUNK_BYTES", 1 << 14)
     hub.cut_after, hub.cuts = 100_000, 1
     folder = fetched()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == hub.files
@@ -85,9 +94,7 @@ def test_a_cut_connection_goes_on_where_it_was(hub: Hub, monkeypatch: pytest.Mon
 def test_a_stopped_fetch_goes_on_in_the_next_process(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 14)
+    monkeypatch.setattr(fetching, "CHUNK_BYTES", 1 << 14)
     hub.delay_s = 0.01
     stop, progress = threading.Event(), Progress()
 
@@ -102,6 +109,7 @@ def test_a_stopped_fetch_goes_on_in_the_next_process(
     hub.asked.clear()
     folder = fetched()
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == hub.files
+    assert hub.ranges()
 
 
 @pytest.mark.parametrize(
@@ -169,23 +177,39 @@ def test_room_is_looked_for_before_the_first_byte(
     assert [method for method, _, _ in hub.asked if method == "GET"] == []
 
 
-def test_xet_that_fails_is_tried_without(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-    from huggingface_hub import constants
-
-    real, seen = huggingface_hub.hf_hub_download, []
-
-    def failing(*args: Any, **options: Any) -> Any:
-        if not options.get("dry_run"):
-            seen.append(constants.HF_HUB_DISABLE_XET)
-            if not constants.HF_HUB_DISABLE_XET:
-                raise RuntimeError("Unable to parse string as hex hash value")
-        return real(*args, **options)
-
-    before = constants.HF_HUB_DISABLE_XET
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", failing)
+def test_damaged_bytes_are_refused_and_fetched_again(hub: Hub) -> None:
+    good = dict(hub.files)
+    folder = fetched()
+    (folder / "ve.safetensors").resolve().write_bytes(b"junk" * 100)
+    assert presence(NAME).remote
+    assert (
+        fetched() == folder and (folder / "ve.safetensors").read_bytes() == good["ve.safetensors"]
+    )
+    hub.tampered = True
+    (folder / "s3gen.safetensors").resolve().unlink()
+    (folder / "s3gen.safetensors").unlink()
+    with pytest.raises(EngineUnavailable, match="what the hub sent is damaged"):
+        fetched()
+    hub.tampered = False
     assert fetched().is_dir()
-    assert seen == [False, True] * 5 and before == constants.HF_HUB_DISABLE_XET
+
+
+def test_a_killed_process_goes_on_where_it_was(hub: Hub, tmp_path: Path) -> None:
+    hub.delay_s = 0.02
+    code = f"""if True:
+        from voicelab.engines.chatterbox.fetching import fetch
+        fetch({NAME!r}, lambda *_: None)
+    """
+    child = subprocess.Popen([sys.executable, "-c", code])
+    wait(lambda: any(p.stat().st_size > 100_000 for p in tmp_path.rglob("*.voicelab.incomplete")))
+    child.kill()
+    child.wait()
+    hub.delay_s = 0
+    hub.asked.clear()
+    folder = fetched()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == hub.files
+    assert int(hub.ranges()[0].removeprefix("bytes=").rstrip("-")) > 0
+    assert not list(tmp_path.rglob("*.incomplete"))
 
 
 def test_offline_asks_nobody(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +239,7 @@ def test_a_stand_in_speaks_while_weights_are_fetched(hub: Hub, registry: Registr
     hub.delay_s = 0.05
     default = registry.default
     assert default.startswith("chatterbox") and registry.speaker() == default
-    hub.files |= {name: os.urandom(SIZE) for name in FILES[default][1]}
+    hub.files |= {name: safe(os.urandom(SIZE)) for name in FILES[default][1]}
     ended: list[Any] = []
     assert registry.begin_fetch(default, ended.append)
     assert registry.is_fetching(default) and registry.speaker() == "piper"
@@ -241,19 +265,17 @@ def test_a_failed_fetch_leaves_the_stand_in_and_may_be_tried_again(
     assert registry.state(default).error == ended[0].message
     assert registry.speaker() == "piper"
     hub.status = 200
-    hub.files |= {name: os.urandom(SIZE) for name in FILES[default][1]}
+    hub.files |= {name: safe(os.urandom(SIZE)) for name in FILES[default][1]}
     assert registry.begin_fetch(default, ended.append)
     wait(lambda: len(ended) == 2)
     assert ended[1] is None and registry.speaker() == default
 
 
 def test_closing_ends_a_fetch(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 14)
+    monkeypatch.setattr(fetching, "CHUNK_BYTES", 1 << 14)
     hub.delay_s = 0.05
     registry = Registry(Settings(device="cpu"))
-    hub.files |= {name: os.urandom(SIZE) for name in FILES[registry.default][1]}
+    hub.files |= {name: safe(os.urandom(SIZE)) for name in FILES[registry.default][1]}
     ended: list[Any] = []
     assert registry.begin_fetch(registry.default, ended.append)
     wait(lambda: registry.state(registry.default).transfer)

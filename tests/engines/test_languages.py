@@ -32,11 +32,12 @@ GREETINGS = {
         *(("eng-x", None), ("zh", "zh"), ("zh-CN", "zh"), ("zh_Hant_TW", "zh"), ("cmn", "zh")),
         *(("pt-br", "pt-br"), ("pt_BR", "pt-br"), ("pt-PT", "pt"), ("PT", "pt"), ("no", "nb")),
         *(("nn-NO", "nb"), ("", None), ("-", None), ("de\0", None), ("x" * 1000, None)),
+        *(("mr-IN", None), ("se-NO", None), ("fi_no", None), ("x-no", None)),
         *(("de", None), ("e", None), (" en ", "en")),
     ],
 )
 def test_a_code_finds_its_language(code: str, found: str | None) -> None:
-    assert find_language(code, ["en", "en-us", "zh", "pt", "pt-br", "nb"]) == found
+    assert find_language(code, ["en", "en-us", "zh", "pt", "pt-br", "nb", "id"]) == found
 
 
 def test_a_language_without_region_finds_the_one_with() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,8 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
         (json.dumps(config(phoneme_id_map={c: [1] for c in "abcd"})), "has no phoneme '_'"),
         (json.dumps(config(phoneme_type="pinyin")), "phoneme_type"),
         (json.dumps(config(num_speakers=0)), "num_speakers"),
+        (json.dumps(config(espeak={"voice": "xx"})), "eSpeak NG has no voice for 'xx'"),
+        (json.dumps(config(inference={"length_scale": 1e-300})), "length_scale"),
         (json.dumps(config(inference={"length_scale": float("nan")})), "length_scale"),
         (" " * (1 << 20) + "{}", "too large"),
     ],
@@ -186,6 +189,16 @@ def test_a_file_that_describes_no_voice_is_left_out(
     (broken,) = registry.broken
     assert broken.entry_point == "voice" and sentence in broken.reason
     assert "piper-good" in registry.names and "piper-voice" not in registry.names
+    registry.close()
+
+
+def test_a_pipe_for_a_description_is_not_waited_for(tmp_path: Path) -> None:
+    path = save_voice(tmp_path, "voice")
+    described = path.with_name(f"{path.name}.json")
+    described.unlink()
+    os.mkfifo(described)
+    registry = Registry(Settings(piper_voices=tmp_path, engine="espeak"))
+    assert "has no voice.onnx.json" in registry.broken[0].reason
     registry.close()
 
 

@@ -34,12 +34,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def hub(
     weights: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Hub]:
-    from huggingface_hub import constants
-
     with serving(weights) as hub, small(NAME):
         hubs.use(hub, tmp_path / "cache", monkeypatch)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
-        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 14)
+        monkeypatch.setattr(fetching, "CHUNK_BYTES", 1 << 14)
         monkeypatch.setattr(fetching, "RETRY_S", 0.01)
         yield hub
 

@@ -71,5 +71,6 @@ def _parser(engines: Sequence[str]) -> OptionParser:
 
 def _log(level: int) -> None:
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
-    # httpx logs a line for every request.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # They log a line for every request, with its address, which may hold a password.
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -10,10 +10,13 @@ from voicelab.engines.base import Broken, Presence
 from voicelab.errors import InvalidInput
 from voicelab.settings import Settings
 
-__all__ = ["STAND_INS", "choose", "stand_ins"]
+__all__ = ["STAND_INS", "choose", "next_speakers"]
 
 STAND_INS = ("piper", "espeak")
 """Engines that speak where Chatterbox cannot, the most natural first."""
+
+PREFERRED = ("chatterbox-nano", "chatterbox-turbo", "chatterbox")
+"""Chatterbox's English models, the fastest first."""
 
 Presences = Callable[[str], Presence]
 
@@ -47,9 +50,15 @@ def choose(
     return next(iter(names)), "the only engine given"
 
 
-def stand_ins(names: Collection[str], presence: Presences) -> Iterator[str]:
-    """Those of STAND_INS that can be used here."""
-    return (name for name in STAND_INS if name in names and presence(name).installed)
+def next_speakers(default: str, names: Collection[str], presence: Presences) -> Iterator[str]:
+    """Engines that may speak in the default's place: other Chatterbox models that are here, then
+    those of STAND_INS that are installed."""
+    for name in PREFERRED:
+        found = presence(name)
+        here = found.installed and found.weights and not found.remote
+        if here and name != default and name in names:
+            yield name
+    yield from (name for name in STAND_INS if name in names and presence(name).installed)
 
 
 def _unknown(wanted: str, names: Collection[str], broken: Sequence[Broken]) -> str:
@@ -65,14 +74,14 @@ def _choose_chatterbox(
 ) -> tuple[str, str]:
     """Without a GPU the smaller models come first."""
     slow = settings.device == "cpu" or not _has_gpu()
-    preferred = ["chatterbox-nano", "chatterbox-turbo", "chatterbox"] if slow else ["chatterbox"]
-    for name in preferred:
+    for name in PREFERRED if slow else ("chatterbox",):
         found = presence(name)
         if name in names and found.installed and found.weights:
             mode = settings.mode
             named = "" if mode == "exact" else f" Mode {mode}: another sound than its makers'."
             return name, f"{found.reason} {_expectation(name, slow)}{named}"
-    name = next(stand_ins(names, presence), next(iter(names)))
+    usable = (name for name in STAND_INS if name in names and presence(name).installed)
+    name = next(usable, next(iter(names)))
     return name, f"Chatterbox cannot speak here: {presence('chatterbox').reason}"
 
 

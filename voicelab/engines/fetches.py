@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from voicelab.errors import EngineUnavailable, VoicelabError
@@ -58,10 +59,11 @@ class Fetches:
         """Whether an engine's weights are being fetched."""
         return name in self._threads
 
-    def close(self, timeout_s: float = 5.0) -> None:
+    def close(self, timeout_s: float = 2.0) -> None:
         """End all; what was fetched of a file stays, and is used next time."""
         self._stop.set()
         with self._lock:
             threads = list(self._threads.values())
+        end = time.monotonic() + timeout_s
         for thread in threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, end - time.monotonic()))

@@ -43,7 +43,5 @@ def _candidates(code: str) -> Iterator[str]:
     parts = code.split("-")
     for count in range(len(parts), 0, -1):
         yield "-".join(parts[:count])
-    # Chinese is also written zh-cmn, the macro language before its member.
-    for part in parts[:2]:
-        if part in OTHER_CODES:
-            yield OTHER_CODES[part]
+    if parts[0] in OTHER_CODES:
+        yield OTHER_CODES[parts[0]]

@@ -21,7 +21,7 @@ from voicelab.engines.base import (
     Transfer,
 )
 from voicelab.engines.chatterbox import plugin as chatterbox
-from voicelab.engines.choice import STAND_INS, choose, stand_ins
+from voicelab.engines.choice import STAND_INS, choose, next_speakers
 from voicelab.engines.fetches import Fetches
 from voicelab.engines.languages import find_language
 from voicelab.engines.parameters import SharedParameter, shared_parameters
@@ -248,10 +248,14 @@ class Registry:
         if error is not None:
             sentence = f"{self.info(name).label} cannot be loaded: {error.message}"
             self._states[name] = LoadState("error", error=sentence)
+            if name == self.default:
+                self.reason = "Its weights could not be fetched."
             log.warning(sentence)
             error = EngineUnavailable(sentence)
         elif presence := self._entries[name].presence:
-            self._presences[name] = presence()
+            found = self._presences[name] = presence()
+            if name == self.default:
+                self.reason = found.reason
             self._states[name] = LoadState("initializing", 0.4, "loading weights")
         ended(error)
 
@@ -264,7 +268,7 @@ class Registry:
         away = self.is_fetching(self.default) or self.state(self.default).state == "error"
         if not away or self._settings.engine != "auto" or self.stands_in:
             return self.default
-        return next(stand_ins(self._entries, self.presence), self.default)
+        return next(next_speakers(self.default, self._entries, self.presence), self.default)
 
     def state(self, name: str | None = None) -> LoadState:
         """How far an engine is loaded; the default's when None."""

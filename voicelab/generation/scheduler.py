@@ -51,7 +51,7 @@ class Scheduler:
         self._cache = cache
         self._max_queue = max_queue
         self._jobs: deque[Job] = deque()
-        self._preload: str | None = None
+        self._preload: deque[str] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._work, name="voicelab-scheduler", daemon=True)
@@ -84,7 +84,8 @@ class Scheduler:
     def preload(self, engine: str) -> None:
         """Load an engine in the background, before the first request."""
         with self._changed:
-            self._preload = engine
+            if engine not in self._preload:
+                self._preload.append(engine)
             self._changed.notify_all()
 
     def interrupt(self) -> None:
@@ -111,7 +112,7 @@ class Scheduler:
                 busy = self._changed.wait_for(self._has_work, self._idle_s)
                 if self._closing:
                     return
-                preload, self._preload = self._preload, None
+                preload = self._preload.popleft() if self._preload else None
                 waiting = next((job for job in self._jobs if self._is_ready(job)), None)
             if not busy:
                 self._registry.unload()

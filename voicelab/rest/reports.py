@@ -185,6 +185,7 @@ class HealthConfig(BaseModel):
 
     engine: str
     engine_reason: str
+    speaker: str = Field(description="the engine that speaks while that one cannot")
     version: str
     max_text: int
     max_chunk_chars: int

@@ -177,7 +177,10 @@ def _health(lab: VoiceLab) -> Callable[..., Any]:
         """Return whether the server can speak and store takes, and which engine it uses and why."""
         state = lab.registry.state()
         storage, reason = lab.library.storage.trouble() or (None, None)
+        speaker = lab.registry.speaker()
         words = {"not_started": "starting", "ready": "healthy"}
+        if speaker != lab.registry.default:  # it speaks, with another voice than it should
+            words["error"] = "degraded"
         return Json(
             {
                 "status": storage or words.get(state.state, state.state),
@@ -186,6 +189,7 @@ def _health(lab: VoiceLab) -> Callable[..., Any]:
                 "config": {
                     "engine": lab.registry.default,
                     "engine_reason": lab.registry.reason,
+                    "speaker": speaker,
                     "version": voicelab.__version__,
                     "max_text": lab.settings.max_text,
                     "max_chunk_chars": lab.settings.max_chunk_chars,

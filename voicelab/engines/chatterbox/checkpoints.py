@@ -30,6 +30,7 @@ __all__ = [
     "cached_folders",
     "candidates",
     "cut_files",
+    "damaged_files",
     "download_mb",
     "file_in",
     "found_files",
@@ -175,7 +176,12 @@ def another_model(name: str, folder: Path) -> str | None:
 
 def cut_files(name: str, *folders: Path) -> list[str]:
     """Of the files a checkpoint reads, those whose end is missing; only their heads are read."""
-    return [path.name for path in found_files(name, *folders).values() if not _is_whole(path)]
+    return [path.name for path in damaged_files(name, *folders)]
+
+
+def damaged_files(name: str, *folders: Path) -> list[Path]:
+    """The paths of `cut_files`."""
+    return [path for path in found_files(name, *folders).values() if not _is_whole(path)]
 
 
 def cached_folders(name: str) -> tuple[Path, ...]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
+import re
 import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
 
 from voicelab.engines.base import LoadProgress, Transfer
 from voicelab.engines.chatterbox.checkpoints import (
@@ -22,6 +27,7 @@ from voicelab.engines.chatterbox.checkpoints import (
     VOICE,
     cache_folder,
     cached_folders,
+    damaged_files,
     names_in,
 )
 from voicelab.engines.chatterbox.suppression import patched
@@ -34,6 +40,9 @@ log = logging.getLogger(__name__)
 
 SMALL_FILES = ("*.json", "*.txt", VOICE)
 """Besides the weights: tokenizers, whose files differ from model to model, and the voice."""
+
+CHUNK_BYTES = 1 << 18
+"""Read at once: how finely progress moves, and how soon a stop is seen."""
 
 REPORT_S = 0.25
 LOG_S = 5.0
@@ -69,6 +78,9 @@ def fetch(
         raise EngineUnavailable("its weights are not here, and HF_HUB_OFFLINE is set.")
     own = FILES[name][0]
     with _sentences(own), _silent_bars():
+        for path in damaged_files(name, *cached_folders(name)):
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
         missing = list(_missing(name))
         bytes_total = sum(info.file_size or 0 for _, info in missing)
         _check_room(bytes_total)
@@ -86,7 +98,7 @@ def _missing(name: str) -> Iterator[tuple[str, Any]]:
     """(repository, name and size as the hub tells them) of each file that is not in the cache."""
     from huggingface_hub import HfApi, hf_hub_download  # of the extra chatterbox
 
-    token = os.environ.get("HF_TOKEN") or None
+    token = _token()
     for repository, files in (FILES[name], *([SHARED[name]] if name in SHARED else [])):
         siblings = HfApi(token=token).model_info(repository).siblings or []
         for file in _wanted(name, repository, files, [each.rfilename for each in siblings]):
@@ -126,26 +138,79 @@ def _check_room(bytes_total: int) -> None:
 
 
 def _download(repository: str, file: str, meter: _Meter) -> None:
-    """One file; tried again where the connection broke, and without Xet where that failed."""
-    from huggingface_hub import constants, hf_hub_download  # of the extra chatterbox
+    """One file into the cache, from where an earlier download of it ended.
 
-    without_xet = False
+    huggingface_hub itself keeps no part of a file, so the bytes come here by its `http_get`, and
+    it only links the whole file. Xet, which fails on some networks, is not used.
+
+    Raises:
+        OSError: the content is not what the hub says it is; nothing of it is kept.
+        Exception: whatever huggingface_hub raises.
+    """
+    from huggingface_hub import (  # of the extra chatterbox
+        get_hf_file_metadata,
+        hf_hub_download,
+        hf_hub_url,
+    )
+
+    token = _token()
+    known = get_hf_file_metadata(hf_hub_url(repository, file), token=token)
+    if known.etag is None or known.size is None:
+        hf_hub_download(repository, file, tqdm_class=meter.bar_class(), token=token)
+        return
+    blobs = cache_folder() / f"models--{repository.replace('/', '--')}" / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    blob, part = blobs / known.etag, blobs / f"{known.etag}.voicelab.incomplete"
+    with FileLock(f"{part}.lock", timeout=0):
+        if not blob.exists():
+            _fill(part, known, meter)
+            part.replace(blob)
+    hf_hub_download(repository, file, token=token)
+
+
+def _fill(part: Path, known: Any, meter: _Meter) -> None:
+    """Fetch what a part lacks, and compare the whole with the hub's hash."""
+    from huggingface_hub import constants, file_download  # of the extra chatterbox
+    from huggingface_hub.utils import build_hf_headers  # of the extra chatterbox
+
+    # An address on another host carries its own signature; the token is not for that host.
+    foreign = urlsplit(known.location).netloc != urlsplit(constants.ENDPOINT).netloc
+    headers = build_hf_headers(token=False if foreign else _token())
     for attempt in range(1, ATTEMPTS + 1):
-        chosen = patched(constants, "HF_HUB_DISABLE_XET", True) if without_xet else nullcontext()
-        try:
-            with chosen:
-                token = os.environ.get("HF_TOKEN") or None
-                hf_hub_download(repository, file, tqdm_class=meter.bar_class(), token=token)
-            return
-        except Stopped:
-            raise
-        except Exception as error:
-            if meter.stopped() or attempt == ATTEMPTS or not _may_succeed(error):
-                raise
-            # hf_xet fails on some networks and hashes, where plain HTTP does not.
-            without_xet = without_xet or not _is_http(error)
-            log.info("%s of %s: trying again (%s)", file, repository, type(error).__name__)
-            meter.wait(RETRY_S)
+        with part.open("ab") as file, patched(constants, "DOWNLOAD_CHUNK_SIZE", CHUNK_BYTES):
+            if file.tell() > known.size:
+                file.truncate(0)
+            start = file.tell()
+            try:
+                file_download.http_get(
+                    known.location,
+                    file,
+                    resume_size=start,
+                    headers=headers,
+                    expected_size=known.size,
+                    tqdm_class=meter.bar_class(),
+                )
+                break
+            except Exception as error:
+                if meter.stopped() or attempt == ATTEMPTS or not _may_succeed(error):
+                    raise
+                log.info("%s: trying again (%s)", part.name[:12], type(error).__name__)
+                meter.wait(RETRY_S)
+    if not _is_genuine(part, known.etag):
+        part.unlink()
+        raise OSError("Consistency check failed: another hash")
+
+
+def _is_genuine(path: Path, etag: str) -> bool:
+    """Whether a file has the SHA-256 that is the ETag of large files; small ones have another."""
+    if not re.fullmatch(r"[0-9a-f]{64}", etag):
+        return True
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == etag
+
+
+def _token() -> str | None:
+    return os.environ.get("HF_TOKEN") or None
 
 
 class _Meter:
@@ -189,13 +254,10 @@ class _Meter:
         class Bar(tqdm):
             def __init__(self, *args: Any, **options: Any):
                 super().__init__(*args, **{**options, "disable": True})
-                # Xet has two bars: of the bytes on the wire, and of those in the file.
-                self._counts = "downloading bytes" not in str(options.get("desc") or "")
                 self.update(options.get("initial") or 0)
 
             def update(self, n: float | None = 1) -> bool | None:
-                if self._counts:
-                    meter.add(int(n or 0))
+                meter.add(int(n or 0))
                 return None
 
         return Bar
@@ -261,6 +323,10 @@ def _sentences(repository: str) -> Iterator[None]:
 def _sentence(repository: str, error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "there is no room on the disk for its weights."
+    if isinstance(error, Timeout):
+        return "another process is fetching its weights; try again when that is done."
+    if "another hash" in str(error):
+        return "what the hub sent is damaged; nothing of it was kept. Try again."
     status = _status(error)
     if status in (401, 403):
         return (
@@ -275,6 +341,8 @@ def _sentence(repository: str, error: Exception) -> str:
         return f"the hub failed ({status})."
     if _is_http(error):
         return "the hub cannot be reached, or the connection broke."
+    if isinstance(error, ValueError):
+        return "what answers is not the hub: perhaps a proxy, or a page that asks for a login."
     return f"its weights cannot be fetched from the Hugging Face hub ({type(error).__name__})."
 
 

@@ -82,7 +82,7 @@ def load_model(
         reason = lacking(name, checkpoint_dir, missing)
         raise EngineUnavailable(f"the checkpoint folder {reason}")
     folders = (checkpoint_dir,) if checkpoint_dir else cached_folders(name)
-    if not folders:
+    if not checkpoint_dir and (not folders or cut_files(name, *folders)):
         _check_hub()
         folders = fetch(name, progress)
     if cut := cut_files(name, *folders):

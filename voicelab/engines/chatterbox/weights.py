@@ -85,7 +85,8 @@ def _presence(checkpoint: str, checkpoint_dir: Path | None) -> Presence:
     if checkpoint_dir is not None:
         usable, reason = _in_folder(checkpoint, checkpoint_dir)
         return Presence(True, usable, reason, info=info)
-    if cached_folders(checkpoint):
+    folders = cached_folders(checkpoint)
+    if folders and not cut_files(checkpoint, *folders):
         return Presence(True, True, "Its weights are in the Hugging Face cache.", info=info)
     size_mb = download_mb(checkpoint)
     if offline():

@@ -122,7 +122,7 @@ class PiperEngine:
     def _audio(self, utterance: Utterance) -> NDArray[np.float32]:
         ids = phoneme_ids(utterance.text, self._voice)
         if not ids:
-            raise SpeechFailed(f"{self.info.label} has no phonemes for this text.")
+            raise SpeechFailed("there are no phonemes for this text.")
         values = utterance.parameters
         scale = self._voice.config.inference.length_scale * values["length_scale"]
         given: dict[str, NDArray[Any]] = {
@@ -135,10 +135,10 @@ class PiperEngine:
         try:
             (audio,) = self._session.run(None, given)
         except Exception as error:  # as above: a class for each kind of fault
-            raise SpeechFailed(f"{self.info.label} failed on this sentence.") from error
+            raise SpeechFailed("the model cannot compute it.") from error
         samples = np.asarray(audio, np.float32).reshape(-1)
         if not np.isfinite(samples).all():
-            raise SpeechFailed(f"{self.info.label} gave samples that are not finite numbers.")
+            raise SpeechFailed("the model gave samples that are not finite numbers.")
         return np.clip(samples, -1.0, 1.0)
 
     def close(self) -> None:

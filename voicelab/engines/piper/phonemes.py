@@ -7,8 +7,9 @@ import unicodedata
 
 from voicelab.engines.espeak_library import EspeakLibrary
 from voicelab.engines.piper.voice_files import BOS, EOS, PAD, VoiceFile
+from voicelab.errors import EngineUnavailable, SpeechFailed
 
-__all__ = ["phoneme_ids"]
+__all__ = ["check_espeak_voice", "phoneme_ids"]
 
 MARKS = str.maketrans("。！？，、；：।؟،؛…", ".!?,,;:.?,;.")
 """Punctuation of other scripts as that of the phoneme maps."""
@@ -21,6 +22,17 @@ TITLE = re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Mt|Sr|Jr|vs)\.\W*\w?$")
 
 SWITCH = re.compile(r"\([a-z]{2,3}(?:-[a-z0-9]+)*\)")
 """eSpeak's note that another language begins, e.g. (en)."""
+
+
+def check_espeak_voice(voice: VoiceFile) -> None:
+    """Raise EngineUnavailable when eSpeak NG has no voice that gives its phonemes."""
+    if voice.config.phoneme_type != "espeak":
+        return
+    try:
+        with EspeakLibrary() as library:
+            library.choose_voice(voice.espeak_voice)
+    except SpeechFailed as error:
+        raise EngineUnavailable(str(error)) from error
 
 
 def phoneme_ids(text: str, voice: VoiceFile) -> list[int]:

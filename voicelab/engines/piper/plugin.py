@@ -10,6 +10,7 @@ from pathlib import Path
 
 from voicelab.engines.base import Broken, EngineInfo, Parameter, Plugin, Presence
 from voicelab.engines.piper.engine import PiperEngine
+from voicelab.engines.piper.phonemes import check_espeak_voice
 from voicelab.engines.piper.voice_files import VoiceFile, voice_files
 from voicelab.errors import EngineUnavailable, InvalidInput
 from voicelab.settings import Settings
@@ -76,6 +77,7 @@ def _engine_name(model: Path) -> str:
 
 
 def _info(voice: VoiceFile) -> EngineInfo:
+    check_espeak_voice(voice)
     speakers = voice.config.num_speakers
     parameters = [LENGTH_SCALE]
     if speakers > 1:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from voicelab.errors import EngineUnavailable
+from voicelab.text import clean_name
 
 __all__ = ["BOS", "EOS", "PAD", "VoiceFile", "voice_files"]
 
@@ -44,7 +45,7 @@ class _Language(BaseModel):
 class _Inference(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
-    length_scale: float = Field(default=1.0, gt=0, le=10)
+    length_scale: float = Field(default=1.0, ge=0.1, le=10)
 
 
 class Config(BaseModel):
@@ -80,6 +81,8 @@ class VoiceFile:
         """
         path = model.with_name(f"{model.name}.json")
         try:
+            if not path.is_file():  # a pipe would be waited for
+                raise FileNotFoundError
             if path.stat().st_size > MAX_JSON_BYTES:
                 raise EngineUnavailable(f"{path.name} is too large for a Piper voice's.")
             config = Config.model_validate_json(path.read_bytes())
@@ -107,8 +110,9 @@ class VoiceFile:
     def language_name(self) -> str:
         """In English, e.g. "English (United States)"."""
         language = self.config.language
-        name = language.name_english or self.language
-        return f"{name} ({language.country_english})" if language.country_english else name
+        name = clean_name(language.name_english, self.language)
+        country = clean_name(language.country_english, "")
+        return f"{name} ({country})" if country else name
 
     @property
     def espeak_voice(self) -> str:
