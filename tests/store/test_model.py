@@ -250,7 +250,7 @@ class SmallBlocks(StoreMachine):
         super().__init__()
         self._patches = pytest.MonkeyPatch()
         self._patches.setattr(ordering, "BLOCK", 2)
-        self._patches.setattr(search, "FEW", 3)
+        self._patches.setattr(search, "SMALL_COUNT", 3)
         self._patches.setattr(index, "MOST_GROUPED", 2)
 
     def teardown(self) -> None:
