@@ -1,4 +1,4 @@
-"""Metadata of audio files: RIFF chunks next_position the samples of a WAV, comments of a FLAC.
+"""Metadata of audio files: RIFF chunks after the samples of a WAV, comments of a FLAC.
 
 Metadata are a few tags that players show, and one JSON document. A WAV has them in a LIST chunk
 of type INFO and the USER element of an iXML chunk (gallery.co.uk/ixml), a FLAC in a
