@@ -251,7 +251,7 @@ class SmallBlocks(StoreMachine):
         self._patches = pytest.MonkeyPatch()
         self._patches.setattr(ordering, "BLOCK", 2)
         self._patches.setattr(search, "SMALL_COUNT", 3)
-        self._patches.setattr(index, "MOST_GROUPED", 2)
+        self._patches.setattr(index, "MAX_GROUPED_FIELDS", 2)
 
     def teardown(self) -> None:
         self._patches.undo()
