@@ -25,7 +25,7 @@ from voicelab.generation import (
 )
 from voicelab.library import (
     INTERRUPTED,
-    YOUNG_S,
+    MIN_AGE_S,
     FailedTake,
     InterruptedTake,
     Library,
@@ -86,7 +86,7 @@ class VoiceLab:
         self._page: Lab | None = None
         self.ending, self._closing = threading.Event(), threading.Event()
         self._resumption = Resumption(self.history, self._resume_take)
-        library.files.sweep_temporary(YOUNG_S if library.store.shared else 0)
+        library.files.sweep_temporary(MIN_AGE_S if library.store.shared else 0)
         self._recover()
         library.replicas.watch(self._recover)
         self.maintenance = Maintenance(library.storage, library.files, self.cache)

@@ -14,7 +14,7 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from tests.conftest import samples
-from voicelab.audio.metadata import MOST_BYTES, Metadata, read_metadata, tag_flac, wav_chunks
+from voicelab.audio.metadata import MAX_BYTES, Metadata, read_metadata, tag_flac, wav_chunks
 from voicelab.audio.samples import WavWriter
 from voicelab.lab import VoiceLab
 from voicelab.library import Policy
@@ -96,7 +96,7 @@ def test_every_reader_of_flac_files_takes_it(tmp_path: Path) -> None:
 
 @KINDS
 def test_what_is_too_long_is_left_out(tmp_path: Path, made, name: str) -> None:
-    said = Metadata({"title": "T"}, b'{"a": "' + b"x" * MOST_BYTES + b'"}')
+    said = Metadata({"title": "T"}, b'{"a": "' + b"x" * MAX_BYTES + b'"}')
     assert read_metadata(made(tmp_path / name, said)) == Metadata({"title": "T"})
 
 

@@ -14,7 +14,7 @@ from voicelab import Settings
 from voicelab.errors import Conflict, Interrupted, Unavailable
 from voicelab.lab import VoiceLab
 from voicelab.library import INTERRUPTED
-from voicelab.library.takes import MOST_RESUMPTIONS
+from voicelab.library.takes import MAX_RESUMPTIONS
 from voicelab.records import GenerationRequest
 from voicelab.store import MemoryStore
 
@@ -96,8 +96,8 @@ def test_interrupted_takes_are_made_whole_at_the_next_start(make_lab: MakeLab) -
     ids = interrupted(make_lab(), 3)
     lab = make_lab()
     order: list[str] = []
-    begin = lab.history.begin_again
-    lab.history.begin_again = lambda id, **fields: (order.append(id), begin(id, **fields))[1]  # type: ignore[method-assign]
+    begin = lab.history.restart
+    lab.history.restart = lambda id, **fields: (order.append(id), begin(id, **fields))[1]  # type: ignore[method-assign]
     lab.resume_interrupted()
     wait_for(lambda: all(status == "completed" for status, _ in outcomes(lab).values()))
     assert order == ids
@@ -172,18 +172,18 @@ def test_a_take_that_kills_the_process_is_tried_some_times(tmp_path: Path) -> No
         code = [sys.executable, "-c", CRASHING, str(folder)]
         return subprocess.run(code, check=False, capture_output=True).returncode
 
-    codes = [start() for _ in range(MOST_RESUMPTIONS + 2)]
-    assert codes == [9] * (1 + MOST_RESUMPTIONS) + [0]
+    codes = [start() for _ in range(MAX_RESUMPTIONS + 2)]
+    assert codes == [9] * (1 + MAX_RESUMPTIONS) + [0]
     with VoiceLab(Settings(engine="tone", data_dir=folder, min_free_disk_mb=0)) as lab:
         (record,) = lab.history
-        assert (record["error"], record["resumptions"]) == (INTERRUPTED, MOST_RESUMPTIONS)
+        assert (record["error"], record["resumptions"]) == (INTERRUPTED, MAX_RESUMPTIONS)
         whole = lab.drain(lab.resume(record["id"]))  # by hand it can be, and counts anew
         assert (whole["status"], whole["resumptions"]) == ("completed", 0)
 
 
 def test_a_stop_in_order_is_no_attempt(make_lab: MakeLab) -> None:
     (id,) = interrupted(make_lab())
-    for _ in range(MOST_RESUMPTIONS + 1):
+    for _ in range(MAX_RESUMPTIONS + 1):
         lab = make_lab()
         with blocked_engine(lab):
             lab.resume_interrupted()
@@ -210,7 +210,7 @@ def test_two_replicas_do_not_resume_one_take(tmp_path: Path) -> None:
         with blocked_engine(first), blocked_engine(second):
             take = first.resume(record["id"])
             with pytest.raises(Conflict, match="changed meanwhile"):
-                second.history.begin_again(record["id"])
+                second.history.restart(record["id"])
             assert second.history.get(record["id"])["status"] == "pending"
             second.resume_interrupted()
             with pytest.raises(Conflict):

@@ -120,7 +120,7 @@ gone = [
     rest.post("/storage/cleanup?dry_run=false").status_code,
     delete("/history?confirm=true&search=Take 3"),
 ]
-lab.library.store._storage._disk.reserve._next = 0
+lab.library.store._storage._disk.reserve._next_attempt = 0
 between = rest.get("/health").json()["status"]  # what was deleted is room for a reserve
 stuff()
 lab.library.store.abandon(); lab._closing.set(); lab.maintenance.stop()
@@ -129,7 +129,7 @@ with opened() as lab:  # after a crash, and the disk is full still
     again = delete(f"/history/{ids[4]}")
     left = sorted(r["id"] for r in lab.history) == sorted(ids[5:])
     (folder / "other").unlink()
-    lab.library.store._storage._disk.reserve._next = 0
+    lab.library.store._storage._disk.reserve._next_attempt = 0
     lab.registry.load("tone")
     after = rest.get("/health").json()["status"]
     made = rest.post("/profiles", json={"name": "after"}).status_code

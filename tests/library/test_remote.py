@@ -188,14 +188,14 @@ def test_a_store_that_is_away_is_not_taken_for_an_empty_one(
         for method in ("info", "find", "get_file"):
             patch.setattr(system(lab.library.files), method, fail)
         for action in (
-            lambda: lab.library.storage.cleanup(dry_run=False, young_s=0),
+            lambda: lab.library.storage.cleanup(dry_run=False, min_age_s=0),
             lambda: lab.library.storage.usage(),
             lambda: lab.library.audio_path(record["id"]),
         ):
             with pytest.raises(StorageError, match="cannot be reached"):
                 action()
     assert lab.history.get(record["id"])["status"] == "completed"
-    assert lab.library.storage.cleanup(dry_run=False, young_s=0)["missing_files"] == []
+    assert lab.library.storage.cleanup(dry_run=False, min_age_s=0)["missing_files"] == []
     assert lab.library.audio_path(record["id"]).is_file()
 
 
@@ -204,7 +204,7 @@ def test_the_clean_up_works_over_there(lab: VoiceLab) -> None:
     second = lab.generate("The boats lay still.", progress=False).record
     lab.library.files.write_bytes("generations/orphan.wav", b"sound")
     system(lab.library.files).rm_file(f"/bucket/takes/{second['audio_path']}")
-    report = lab.library.storage.cleanup(dry_run=False, young_s=-60)
+    report = lab.library.storage.cleanup(dry_run=False, min_age_s=-60)
     assert [row["path"] for row in report["orphan_files"]] == ["generations/orphan.wav"]
     assert [row["generation_id"] for row in report["missing_files"]] == [second["id"]]
     assert lab.history.get(second["id"])["status"] == "failed"
@@ -279,7 +279,7 @@ def test_files_half_written_by_another_process_are_left_alone(tmp_path: Path) ->
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
-    assert files.sweep_temporary(young_s=3600) == 1 and new.exists() and not old.exists()
+    assert files.sweep_temporary(min_age_s=3600) == 1 and new.exists() and not old.exists()
     assert files.sweep_temporary() == 1 and not new.exists()
     files.writer("generations/c.wav", 24_000).__enter__()  # and then the process is killed
     assert len(list(old.parent.iterdir())) == 1

@@ -65,14 +65,14 @@ def snapshot(folder: Path) -> dict[str, str]:
     }
 
 
-def left(lab: VoiceLab) -> set[str]:
+def remaining(lab: VoiceLab) -> set[str]:
     return {record["id"] for record in lab.history}
 
 
 def test_without_a_policy_nothing_goes(lab, storage, takes) -> None:
     assert storage.policy() == Policy()
     assert storage.cleanup(dry_run=False)["deleted"] == [] and storage.tidy() is None
-    assert left(lab) == set(takes)
+    assert remaining(lab) == set(takes)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_oldest_go_first(lab, storage, takes, policy: Policy, gone: int, rea
     assert report["deleted"] == planned["deleted"]
     assert all(entry["reason"] == reason for entry in report["deleted"])
     assert report["freed_bytes"] == planned["freed_bytes"]
-    assert left(lab) == set(takes[gone:])
+    assert remaining(lab) == set(takes[gone:])
     assert len(list((lab.library.files.root / "generations").iterdir())) == 4 - gone
 
 
@@ -119,7 +119,7 @@ def test_favourites_stories_and_running_takes_stay(lab, storage, takes) -> None:
     lab.history.patch(takes[2], status="pending")
     storage.set_policy(Policy(max_takes=0, max_age_days=0, max_total_mb=0))
     assert [e["id"] for e in storage.cleanup(dry_run=False)["deleted"]] == takes[3:]
-    assert left(lab) == set(takes[:3])
+    assert remaining(lab) == set(takes[:3])
 
 
 def orphans(lab: VoiceLab, number: int) -> None:
@@ -144,10 +144,12 @@ def test_more_than_half_of_all_files_go_only_by_their_number(
     for wrong in (0, orphaned - 1, orphaned + 1):
         with pytest.raises(Conflict, match=f"not {wrong}: look again"):
             storage.cleanup(dry_run=False, expected=wrong)
-    assert snapshot(lab.library.files.root) == before and left(lab) == set(takes)
+    assert snapshot(lab.library.files.root) == before and remaining(lab) == set(takes)
     report = storage.cleanup(dry_run=False, expected=orphaned if number else None)
     assert len(report["orphan_files"]) == report["going_files"] == orphaned
-    assert left(lab) == set(takes) and len(snapshot(lab.library.files.root / "generations")) == 4
+    assert (
+        remaining(lab) == set(takes) and len(snapshot(lab.library.files.root / "generations")) == 4
+    )
 
 
 def test_takes_of_the_policy_and_files_of_no_take_are_counted_together(
@@ -158,7 +160,9 @@ def test_takes_of_the_policy_and_files_of_no_take_are_counted_together(
     before = snapshot(lab.library.files.root / "generations")
     with pytest.raises(Conflict, match="would remove 3 of 5"):
         storage.cleanup(dry_run=False)
-    assert snapshot(lab.library.files.root / "generations") == before and left(lab) == set(takes)
+    assert snapshot(lab.library.files.root / "generations") == before and remaining(lab) == set(
+        takes
+    )
     assert storage.cleanup(dry_run=False, expected=3)["going_files"] == 3
 
 
@@ -169,7 +173,7 @@ def test_what_runs_by_itself_never_removes_more_than_half(
     storage.set_policy(Policy(max_takes=most))
     report = storage.tidy()
     assert report is not None and len(report["deleted"]) == 4 - stay
-    assert len(left(lab)) == stay == len(snapshot(lab.library.files.root / "generations"))
+    assert len(remaining(lab)) == stay == len(snapshot(lab.library.files.root / "generations"))
     assert ("the storage policy was not applied" in caplog.text) == (stay == 4)
 
 
@@ -230,7 +234,7 @@ def test_a_quota_may_evict_the_oldest_instead(lab: VoiceLab) -> None:
     size = lab.history.get(ids[0])["size_bytes"]
     lab.library.storage.set_policy(Policy(quota_mb=2.5 * size / 2**20, quota_action="evict"))
     new = made(lab)["id"]
-    assert left(lab) == {ids[0], ids[2], new}
+    assert remaining(lab) == {ids[0], ids[2], new}
 
 
 def test_old_takes_become_flac_and_sound_the_same(lab, storage, takes) -> None:
@@ -250,7 +254,7 @@ def test_old_takes_become_flac_and_sound_the_same(lab, storage, takes) -> None:
     assert storage.cleanup(dry_run=False)["compressed"] == []
 
 
-@pytest.mark.parametrize("step", ["_encode", "_sync", "array_equal", "sync_folder", "_follow"])
+@pytest.mark.parametrize("step", ["_encode", "_sync", "array_equal", "sync_folder", "_update_take"])
 def test_compression_that_fails_at_any_step_leaves_the_wav(
     lab, storage, takes, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -259,7 +259,7 @@ def test_a_kill_at_any_step_leaves_the_sound(lab, later, make_lab, monkeypatch, 
 
         monkeypatch.setattr(owner, name, stepping)
 
-    for name in ("_encode", "_sync", "_compare", "sync_folder", "_follow"):
+    for name in ("_encode", "_sync", "_compare", "sync_folder", "_update_take"):
         watched(flac, name)
     watched(lab.library.store._storage, "_append")
     watched(lab.library.files, "delete")

@@ -46,7 +46,7 @@ def story(lab: VoiceLab) -> str:
     return lab.library.stories.create("A story", "Of two")["id"]
 
 
-def heard(lab: VoiceLab, story: str, tmp_path: Path) -> tuple[np.ndarray, int]:
+def mixed_audio(lab: VoiceLab, story: str, tmp_path: Path) -> tuple[np.ndarray, int]:
     path = tmp_path / "story.wav"
     lab.library.stories.export(story, "wav", path)
     samples, rate = soundfile.read(path, dtype="int16")
@@ -55,7 +55,7 @@ def heard(lab: VoiceLab, story: str, tmp_path: Path) -> tuple[np.ndarray, int]:
 
 def test_a_take_is_heard_as_it_is(lab, story, take, tmp_path) -> None:
     item = lab.library.stories.add_item(story, take, start_time_ms=500)
-    samples, rate = heard(lab, story, tmp_path)
+    samples, rate = mixed_audio(lab, story, tmp_path)
     assert np.array_equal(samples[rate // 2 :], read(lab.library.audio_path(take))[0])
     assert not samples[: rate // 2].any()
     found = lab.library.stories.get(story)
@@ -117,7 +117,7 @@ def test_a_long_story_is_not_read_again_for_each_item(lab, story, take, monkeypa
 def test_volume_zero_exports_silence(lab, story, take, tmp_path) -> None:
     item = lab.library.stories.add_item(story, take)
     lab.library.stories.change_item(story, item["id"], volume=0)
-    assert not heard(lab, story, tmp_path)[0].any()
+    assert not mixed_audio(lab, story, tmp_path)[0].any()
 
 
 def test_a_nudge_moves_an_item_as_far_as_there_is_room(lab, story, take) -> None:
@@ -149,11 +149,11 @@ def test_reordering_moves_the_right_clip_when_a_take_stands_twice(lab, story, ta
 
 def test_two_parts_sound_like_the_whole(lab, story, take, tmp_path) -> None:
     item = lab.library.stories.add_item(story, take)
-    whole = heard(lab, story, tmp_path)[0]
+    whole = mixed_audio(lab, story, tmp_path)[0]
     first, second = lab.library.stories.split(story, item["id"], 1234)
     assert second["start_time_ms"] == 1234
     assert first["duration_ms"] + second["duration_ms"] == item["duration_ms"]
-    parts = heard(lab, story, tmp_path)[0]
+    parts = mixed_audio(lab, story, tmp_path)[0]
     # The cut stands on a millisecond, the end of a take on a sample.
     assert np.count_nonzero(parts[: len(whole)] != whole[: len(parts)]) <= 24
     for at_ms in (0, 9, item["duration_ms"], -1, 2**40):
@@ -164,11 +164,11 @@ def test_two_parts_sound_like_the_whole(lab, story, take, tmp_path) -> None:
 def test_a_pinned_version_stays_when_the_default_changes(lab, story, take, tmp_path) -> None:
     original = lab.history.get(take)["active_version_id"]
     pinned = lab.library.stories.add_item(story, take, version_id=original)
-    before = heard(lab, story, tmp_path)[0]
+    before = mixed_audio(lab, story, tmp_path)[0]
     lab.library.versions.apply(take, [{"type": "gain", "params": {"gain_db": -20}}])
-    assert np.array_equal(heard(lab, story, tmp_path)[0], before)
+    assert np.array_equal(mixed_audio(lab, story, tmp_path)[0], before)
     lab.library.stories.change_item(story, pinned["id"], version_id=None)
-    assert np.abs(heard(lab, story, tmp_path)[0]).max() < np.abs(before).max() / 5
+    assert np.abs(mixed_audio(lab, story, tmp_path)[0]).max() < np.abs(before).max() / 5
     lab.library.stories.change_item(story, pinned["id"], version_id=original)
     lab.library.versions.delete(take, original)
     assert lab.library.stories.get(story)["items"][0]["version_id"] is None
@@ -362,7 +362,7 @@ def test_a_story_goes_out_and_comes_in(lab, story, take, tmp_path) -> None:
     before = lab.library.stories.get(story)["items"]
     assert [[i[k] for k in kept] for i in again["items"]] == [[i[k] for k in kept] for i in before]
     assert len({item["generation_id"] for item in again["items"]} | {take}) == 2
-    sounds = [heard(lab, id, tmp_path)[0] for id in (story, again["id"])]
+    sounds = [mixed_audio(lab, id, tmp_path)[0] for id in (story, again["id"])]
     assert np.array_equal(*sounds)
 
 

@@ -176,7 +176,7 @@ rest = [n for n in numbers(store) if n < 1000]
 for other in folder.glob("other*"): other.unlink()
 store.compact()
 room = store._storage._disk.reserve
-room._next = 0
+room._next_attempt = 0
 after = store.shortage(), sizes()["db.json.reserve"]
 store.insert("t", row(7000))
 store.close()

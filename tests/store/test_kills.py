@@ -38,17 +38,17 @@ def killed(children: ForkServerContext, folder: Path, durability: str, draw: Ran
     theirs.close()
     acknowledged = 0
     if draw.random() < 0.8:
-        acknowledged = listened(ours, draw.randint(1, 120))
+        acknowledged = received(ours, draw.randint(1, 120))
         time.sleep(draw.uniform(0, 0.002))
     else:
         time.sleep(draw.uniform(0, 0.08))
     child.kill()
     child.join()
     assert child.exitcode == -signal.SIGKILL, "the child ended of itself: see its output"
-    return acknowledged + listened(ours)
+    return acknowledged + received(ours)
 
 
-def listened(pipe: Connection, at_most: float = float("inf")) -> int:
+def received(pipe: Connection, at_most: float = float("inf")) -> int:
     """How many messages came, until there are so many or the other end is gone."""
     count = 0
     try:

@@ -71,7 +71,7 @@ def matches(row: Document, query: Query) -> bool:
         all(row.get(key) == value for key, value in query.where.items())
         and all(value in (row.get(key) or []) for key, value in query.has.items())
         and all(between(row.get(key), *ends) for key, ends in query.ranges.items())
-        and all(speaks(row, term) for term in query.terms)
+        and all(has_term(row, term) for term in query.terms)
     )
 
 
@@ -81,7 +81,7 @@ def between(value: Any, least: Any, greatest: Any) -> bool:
     return greatest is None or value <= greatest
 
 
-def speaks(row: Document, term: Term) -> bool:
+def has_term(row: Document, term: Term) -> bool:
     texts: list[str] = []
     for name in term.fields:
         value = row.get(name) or ""
@@ -91,7 +91,7 @@ def speaks(row: Document, term: Term) -> bool:
     )
 
 
-def place(row: Document, order: str) -> tuple[bool, Any, str]:
+def sort_key(row: Document, order: str) -> tuple[bool, Any, str]:
     value = row.get(order)
     if order == "text" and value is not None:
         value = value.casefold()
@@ -204,7 +204,7 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def page(self, table: str, query: Query, limit: int | None, offset: int) -> None:
         rows = [row for row in self.rows[table].values() if matches(row, query)]
-        rows.sort(key=lambda row: place(row, query.order), reverse=query.descending)
+        rows.sort(key=lambda row: sort_key(row, query.order), reverse=query.descending)
         end = None if limit is None else offset + limit
         found = self.store.page(table, query, limit=limit, offset=offset)
         assert found == (rows[offset:end], len(rows))
@@ -250,8 +250,8 @@ class SmallBlocks(StoreMachine):
         super().__init__()
         self._patches = pytest.MonkeyPatch()
         self._patches.setattr(ordering, "BLOCK", 2)
-        self._patches.setattr(search, "FEW", 3)
-        self._patches.setattr(index, "MOST_GROUPED", 2)
+        self._patches.setattr(search, "SMALL_COUNT", 3)
+        self._patches.setattr(index, "MAX_GROUPED_FIELDS", 2)
 
     def teardown(self) -> None:
         self._patches.undo()

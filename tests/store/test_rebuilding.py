@@ -49,7 +49,7 @@ def check(folder: Path) -> int:
     return main(["db", "check", "--data-dir", str(folder)])
 
 
-def told(lab: VoiceLab, id: str) -> dict[str, Any]:
+def record_fields(lab: VoiceLab, id: str) -> dict[str, Any]:
     record = lab.history.get(id)
     versions = [{name: row[name] for name in OF_VERSIONS} for row in record["versions"]]
     versions.sort(key=lambda row: row["id"])
@@ -82,7 +82,7 @@ def twenty(make_lab: MakeLab) -> tuple[Path, dict[str, dict[str, Any]]]:
     lab.library.store.patch("versions", lab.history.get(ids[-1])["active_version_id"], old)
     lab.library.storage.set_policy(Policy(flac_after_days=1000))
     assert len(lab.library.storage.cleanup(dry_run=False)["compressed"]) == 1
-    records = {id: told(lab, id) for id in ids}
+    records = {id: record_fields(lab, id) for id in ids}
     lab.close()
     return lab.library.files.root, records
 
@@ -104,7 +104,7 @@ def test_takes_come_back_from_their_sounds(twenty, make_lab: MakeLab, content, c
     assert "made again from sounds: 20 takes (0 of" in capsys.readouterr().out
     assert check(folder) == 0
     lab = make_lab()
-    assert {id: told(lab, id) for id in before} == before and len(lab.history) == 20
+    assert {id: record_fields(lab, id) for id in before} == before and len(lab.history) == 20
     assert lab.library.profiles.voice("Anna")["generation_count"] == 10
     for id in list(before)[:2] + list(before)[-3:]:
         works(lab, id)
@@ -127,7 +127,7 @@ def test_only_what_is_lost_is_made_again(twenty, make_lab: MakeLab) -> None:
     lab.close()
     assert repair(folder, "--from-audio") == 0 and check(folder) == 0
     lab = make_lab()
-    assert {id: told(lab, id) for id in before} == before
+    assert {id: record_fields(lab, id) for id in before} == before
     assert lab.history.get(third)["tags"] == ["mine"]
 
 
@@ -249,13 +249,13 @@ def test_lost_versions_are_rebuilt_from_the_files_of_their_takes(
             soundfile.write(path, *read(path), subtype="PCM_16")
             lab.library.store.patch("versions", row["id"], {"size_bytes": path.stat().st_size})
         lab.library.versions.set_default(id, lab.history.get(id)["active_version_id"])
-    before = told(lab, id)
+    before = record_fields(lab, id)
     lost = lab.library.versions.of(id)
     for row in lost:
         lab.library.store.delete("versions", row["id"])
     done = mended(lab)
     assert any("rebuilt from generations/" in sentence for sentence in done)
-    after = told(lab, id)
+    after = record_fields(lab, id)
     assert after["audio_path"] == before["audio_path"] and after["chunks"] == before["chunks"]
     if metadata:
         assert after["versions"] == before["versions"]
@@ -266,10 +266,10 @@ def test_one_lost_version_of_two_is_rebuilt_with_its_effects(broken) -> None:
     lab, ids = broken
     clean, processed = lab.library.versions.of(ids[1])
     for lost in (clean, processed):
-        before = told(lab, ids[1])
+        before = record_fields(lab, ids[1])
         lab.library.store.delete("versions", lost["id"])
         mended(lab)
-        assert told(lab, ids[1]) == before
+        assert record_fields(lab, ids[1]) == before
     works(lab, ids[1])
 
 
@@ -389,7 +389,7 @@ def test_records_of_a_database_come_back_from_the_sounds(
 ) -> None:
     lab = make_lab(database_url=database)
     ids = [made(lab, f"Take {n}.") for n in range(3)]
-    before = [told(lab, id) for id in ids]
+    before = [record_fields(lab, id) for id in ids]
     lab.close()
     server.clear()
     words = ["--data-dir", str(lab.library.files.root), "--database-url", database]
@@ -399,4 +399,4 @@ def test_records_of_a_database_come_back_from_the_sounds(
     assert main(["db", "repair", *words, "--from-audio"]) == 0
     assert main(["db", "check", *words]) == 0
     lab = make_lab(database_url=database)
-    assert [told(lab, id) for id in ids] == before
+    assert [record_fields(lab, id) for id in ids] == before

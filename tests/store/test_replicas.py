@@ -253,11 +253,11 @@ def test_a_heart_that_stands_still_is_gone_by_the_clock_of_whoever_looks(databas
     for _ in range(4):
         assert first.alive() == {first.id, second.id}
         clock.moment += 60
-        second.beat()
+        second.send_heartbeat()
     assert first.alive() == {first.id, second.id}
     clock.moment += 91
     assert first.alive() == {first.id}
-    second.beat()
+    second.send_heartbeat()
     assert first.alive() == {first.id, second.id}
     store.close()
 
@@ -266,7 +266,7 @@ def test_a_store_of_ones_own_has_no_replicas(tmp_path: Path) -> None:
     store = MemoryStore()
     alone = Replicas(store)
     alone.watch(lambda: pytest.fail("nobody else is there"))
-    alone.beat()
+    alone.send_heartbeat()
     assert alone.id is None and alone.alive() == set() and store.tables() == []
     alone.leave()
 

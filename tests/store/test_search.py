@@ -9,7 +9,7 @@ import pytest
 
 from tests.store.conftest import Opened
 from voicelab.store import Query, Term, TinyStore
-from voicelab.store.search import FEW
+from voicelab.store.search import SMALL_COUNT
 
 WORDS = ("fjord", "Straße", "wind", "STRASSE", "sleep", "\x1e", "a\nb", "ﬁn")
 TERMS = ("fjord", "strasse", "zebra", "\x1e", "a\nb", "fi", "jord w", "", "wind")
@@ -82,7 +82,7 @@ def expected(rows: list[dict[str, Any]], query: Query) -> list[dict[str, Any]]:
     return sorted(filter(holds, rows), key=key, reverse=query.descending)
 
 
-@pytest.mark.parametrize("count", [40, 3 * FEW])
+@pytest.mark.parametrize("count", [40, 3 * SMALL_COUNT])
 def test_every_query_finds_what_looking_at_each_finds(opened: Opened, count: int) -> None:
     choose = random.Random(count)
     store = opened()

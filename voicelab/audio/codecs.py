@@ -1,4 +1,4 @@
-"""Audio that comes in: voice clips of any format, our own files; speed and rate."""
+"""Decoding of voice clips and of stored files; change of speed and of sample rate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 CLIP_RATE = 24_000
-"""Reference clips are kept at this rate, in Hz: Chatterbox's own."""
+"""Sample rate of stored reference clips, in Hz; it is Chatterbox's rate."""
 
 MIN_CLIP_S, MAX_CLIP_S = 2, 30
 
@@ -41,41 +41,41 @@ CONTAINERS = "wav,w64,aiff,au,caf,mp3,aac,flac,ogg,mov,mp4,m4a,3gp,matroska,webm
 CLIPPED_SHARE = 0.1
 
 BLOCK = 1 << 17
-"""Samples read at once: five seconds."""
+"""Samples per block of a stored file, about five seconds."""
 
 UNREADABLE = "The audio file of this take cannot be read."
 
 
-def _frames(pcm: NDArray[Any], sample_rate: int, form: str = "s16") -> Iterator[Any]:
+def _frames(pcm: NDArray[Any], sample_rate: int, sample_format: str = "s16") -> Iterator[Any]:
     import av  # start-up time: 50 ms
 
     for start in range(0, len(pcm), sample_rate):
         block = np.ascontiguousarray(pcm[start : start + sample_rate]).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(block, format=form, layout="mono")
+        frame = av.AudioFrame.from_ndarray(block, format=sample_format, layout="mono")
         frame.sample_rate = sample_rate
         frame.pts = start
         yield frame
 
 
-def _resampled(frames: Iterator[Any], form: str, rate: int) -> Iterator[Any]:
+def _resampled(frames: Iterator[Any], sample_format: str, rate: int) -> Iterator[Any]:
     import av  # start-up time: 50 ms
 
-    resampler = av.AudioResampler(format=form, layout="mono", rate=rate)
+    resampler = av.AudioResampler(format=sample_format, layout="mono", rate=rate)
     for frame in frames:
         yield from resampler.resample(frame)
     yield from resampler.resample(None)
 
 
 def stretch(samples: NDArray[np.float32], sample_rate: int, speed: float) -> NDArray[np.float32]:
-    """float32 (n,) spoken `speed` times as fast (0.25-4), the pitch kept (ffmpeg's atempo).
+    """Change the speed of float32 (n,) by a factor of 0.25-4 at constant pitch (ffmpeg's atempo).
 
     The result has round(n / speed) samples.
     """
     if speed == 1.0 or not len(samples):
         return samples
-    # atempo sounds best within 0.5..2, so larger changes are made in two equal steps.
+    # atempo has the best quality within 0.5..2, so larger changes are made in two equal steps.
     steps = 1 if 0.5 <= speed <= 2 else 2
-    # It swallows what its last window does not fill, so silence is pushed after the end.
+    # It drops samples that do not fill its last window, so silence is appended.
     padded = np.concatenate([samples, np.zeros(sample_rate // 2, np.float32)])
     filters = [("atempo", str(speed ** (1 / steps)))] * steps
     frames = filtered(padded, sample_rate, filters)
@@ -87,24 +87,24 @@ def stretch(samples: NDArray[np.float32], sample_rate: int, speed: float) -> NDA
 def resampled(
     blocks: Iterable[NDArray[np.float32]], sample_rate: int, target_rate: int
 ) -> Iterator[NDArray[np.float32]]:
-    """Blocks of float32 (n,) at another rate, in Hz, as they come."""
+    """Resample blocks of float32 (n,) from `sample_rate` to `target_rate` Hz, block by block."""
     import av  # start-up time: 50 ms
 
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=target_rate)
     for block in blocks:
         for frame in _frames(block, sample_rate, "fltp"):
-            # Blocks follow each other; their places in time are not needed.
+            # The blocks are consecutive; time stamps are not needed.
             frame.pts = None
-            for ready in resampler.resample(frame):
-                yield ready.to_ndarray()[0]
-    for ready in resampler.resample(None):
-        yield ready.to_ndarray()[0]
+            for converted in resampler.resample(frame):
+                yield converted.to_ndarray()[0]
+    for converted in resampler.resample(None):
+        yield converted.to_ndarray()[0]
 
 
 def filtered(
     samples: NDArray[np.float32], sample_rate: int, filters: Sequence[tuple[str, str]]
 ) -> Iterator[Any]:
-    """float32 (n,) through ffmpeg's filters: mono float frames."""
+    """Run float32 (n,) through ffmpeg filters, each (name, arguments); yields mono float frames."""
     import av.filter  # start-up time: 50 ms
 
     graph = av.filter.Graph()
@@ -123,15 +123,15 @@ def filtered(
 
 
 def decode(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float32], int]:
-    """Any audio file ffmpeg reads, as mono float32 (n,) and its rate in Hz.
+    """Decode an audio file of any format of CONTAINERS to mono float32 (n,) and its rate in Hz.
 
     Args:
-        path: the file; its name is not believed.
-        sample_rate: resample to this; the file's own when None.
+        path: the file; the format is detected from its content, not from its name.
+        sample_rate: rate to resample to, in Hz; None for the file's rate.
 
     Raises:
-        BadClip: not audio, broken, longer than ten minutes, an absurd sample rate, samples
-            that are not numbers.
+        BadClip: not audio, damaged, longer than ten minutes, a sample rate outside RATES, or
+            samples that are not finite.
     """
     import av  # start-up time: 50 ms
 
@@ -160,21 +160,21 @@ def decode(path: Path, sample_rate: int | None = None) -> tuple[NDArray[np.float
 
 
 def _collect(frames: Iterator[Any], rate: int) -> NDArray[np.float32]:
-    pieces: list[NDArray[np.float32]] = []
+    blocks: list[NDArray[np.float32]] = []
     count = 0
     for frame in frames:
-        pieces.append(frame.to_ndarray()[0])
-        count += len(pieces[-1])
+        blocks.append(frame.to_ndarray()[0])
+        count += len(blocks[-1])
         if count > MAX_DECODED_S * rate:
             raise BadClip("The audio is longer than ten minutes.", param="voice_file")
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
 
 
 def prepare_clip(path: Path) -> NDArray[np.float32]:
-    """A reference clip of 2-30 s made ready: mono float32 (n,) at 24 kHz, edge silence trimmed.
+    """Decode a reference clip of 2-30 s to mono float32 (n,) at 24 kHz, edge silence trimmed.
 
     Raises:
-        BadClip: undecodable, shorter or longer than allowed, silent, clipped beyond use.
+        BadClip: undecodable, shorter or longer than allowed, silent, or more than 10 % clipped.
     """
     samples, _ = decode(path, CLIP_RATE)
     if is_silent(samples):
@@ -193,10 +193,10 @@ def prepare_clip(path: Path) -> NDArray[np.float32]:
 
 
 def read(path: Path) -> tuple[NDArray[np.int16], int]:
-    """One of our own mono files, WAV or FLAC: int16 (n,) and its rate in Hz.
+    """Read a stored mono WAV or FLAC file: int16 (n,) and its rate in Hz.
 
     Raises:
-        StorageError: it is gone or broken.
+        StorageError: it is missing or damaged.
     """
     pcm: NDArray[Any]
     try:
@@ -207,14 +207,14 @@ def read(path: Path) -> tuple[NDArray[np.int16], int]:
 
 
 def blocks(path: Path) -> tuple[Iterator[NDArray[np.int16]], int, int]:
-    """One of our own mono files, WAV or FLAC, piece by piece.
+    """Read a stored mono WAV or FLAC file in blocks.
 
     Returns:
-        Blocks of int16 (n,), their rate in Hz, and how many samples they have together. The
-        file is open until the last one, or until the iterator is closed.
+        Blocks of int16 (n,), their rate in Hz, and the total number of samples. The file is
+        open until the last block is read or the iterator is closed.
 
     Raises:
-        StorageError: it is gone or broken; also from the iterator.
+        StorageError: it is missing or damaged; also from the iterator.
     """
     try:
         file = soundfile.SoundFile(path)

@@ -1,4 +1,4 @@
-"""Effects over a finished take: what there is, what a chain may hold, and its sound."""
+"""Effects on a finished take: the catalogue, validation of chains, and processing."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ Samples = NDArray[np.float32]
 Chain = list[dict[str, Any]]
 
 MAX_EFFECTS = 20
-"""Effects one chain may hold."""
+"""Limit of effects in one chain."""
 
-FAINT = 1e-5
-"""What a tail decays to, -100 dBFS: still below `SILENCE` after the largest gain, 40 dB."""
+TAIL_FLOOR = 1e-5
+"""Level that tails decay to, -100 dBFS: below `SILENCE` even after the largest gain, 40 dB."""
 
 MAX_TAIL_S = 30.0
-"""Longest tail of one effect; a delay of 2 s at 0.95 would go on for eight minutes."""
+"""Limit of the tail of one effect; a delay of 2 s with feedback 0.95 would take 8 minutes."""
 
-LIMIT = 1e6
-"""Samples are held within +-120 dBFS, where no sum of effects overflows into inf and NaN."""
+MAX_SAMPLE = 1e6
+"""Samples are clipped to +-120 dBFS, so that no sum of effects overflows to inf or NaN."""
 
 LABEL_LENGTH = 60
 
 
 @dataclass(frozen=True)
 class EffectParameter:
-    """A number an effect takes: its name on the wire, its range in `unit`, its default."""
+    """A numeric parameter of an effect: its name in JSON, its range in `unit`, its default."""
 
     name: str
     label: str
@@ -61,7 +61,7 @@ class EffectParameter:
 
 @dataclass(frozen=True)
 class EffectType:
-    """A kind of effect; `type` is its name on the wire."""
+    """A type of effect; `type` is its name in JSON."""
 
     type: str
     label: str
@@ -137,7 +137,7 @@ class Preset:
 
     @property
     def chain(self) -> Chain:
-        """The chain as `check_chain` gives it, new at each call."""
+        """The chain as `check_chain` returns it; a new list at each call."""
         return check_chain([{"type": kind, "params": dict(params)} for kind, params in self.steps])
 
 
@@ -178,28 +178,28 @@ PRESETS: Mapping[str, Preset] = MappingProxyType({preset.name: preset for preset
 
 
 def check_chain(chain: Any) -> Chain:
-    """A chain from outside made complete: each effect with `type`, `enabled`, all `params`.
+    """Validate a chain of a client, and complete it: `type`, `enabled`, all `params` per effect.
 
     Args:
         chain: a list of {"type", "enabled" (True), "params" ({})}; None is an empty one.
 
     Raises:
-        InvalidInput: names the position (from 1), the parameter and the range.
+        InvalidInput: the message has the position (from 1), the parameter and its range.
     """
     if chain is None:
         return []
     if not isinstance(chain, list):
-        raise _refused("The effects chain is not a list of effects.")
+        raise _invalid("The effects chain is not a list of effects.")
     if len(chain) > MAX_EFFECTS:
-        raise _refused(f"The chain has {len(chain)} effects; up to {MAX_EFFECTS} are allowed.")
-    return [_checked(position, item) for position, item in enumerate(chain, start=1)]
+        raise _invalid(f"The chain has {len(chain)} effects; up to {MAX_EFFECTS} are allowed.")
+    return [_check_effect(position, item) for position, item in enumerate(chain, start=1)]
 
 
-def _refused(message: str) -> InvalidInput:
+def _invalid(message: str) -> InvalidInput:
     return InvalidInput(message, param="effects_chain")
 
 
-def _shown(value: Any) -> str:
+def _shortened(value: Any) -> str:
     """The value as Python writes it, shortened."""
     try:
         text = reprlib.repr(value)
@@ -208,45 +208,47 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 
-def _checked(position: int, item: Any) -> dict[str, Any]:
+def _check_effect(position: int, item: Any) -> dict[str, Any]:
     where = f"Effect {position}"
     if not isinstance(item, Mapping):
-        raise _refused(f"{where} is {_shown(item)}, not an object.")
+        raise _invalid(f"{where} is {_shortened(item)}, not an object.")
     for key in item:
         if key not in ("type", "enabled", "params"):
-            raise _refused(f"{where} has no key {_shown(key)}; there are type, enabled, params.")
+            raise _invalid(
+                f"{where} has no key {_shortened(key)}; there are type, enabled, params."
+            )
     kind, enabled, params = item.get("type"), item.get("enabled", True), item.get("params", {})
     if not isinstance(kind, str) or kind not in EFFECTS:
-        wrong = f"type {_shown(kind)} is not known" if "type" in item else "type is missing"
-        raise _refused(f"{where}: {wrong}; there are {', '.join(EFFECTS)}.")
+        reason = f"type {_shortened(kind)} is not known" if "type" in item else "type is missing"
+        raise _invalid(f"{where}: {reason}; there are {', '.join(EFFECTS)}.")
     where = f"{where} ({kind})"
     if not isinstance(enabled, bool):
-        raise _refused(f"{where}: enabled is {_shown(enabled)}; true or false is allowed.")
+        raise _invalid(f"{where}: enabled is {_shortened(enabled)}; true or false is allowed.")
     if not isinstance(params, Mapping):
-        raise _refused(f"{where}: params is {_shown(params)}, not an object.")
-    return {"type": kind, "enabled": enabled, "params": _parameters(where, kind, params)}
+        raise _invalid(f"{where}: params is {_shortened(params)}, not an object.")
+    return {"type": kind, "enabled": enabled, "params": _check_parameters(where, kind, params)}
 
 
-def _parameters(where: str, kind: str, params: Mapping[Any, Any]) -> dict[str, float]:
+def _check_parameters(where: str, kind: str, params: Mapping[Any, Any]) -> dict[str, float]:
     known = {parameter.name: parameter for parameter in EFFECTS[kind].parameters}
     for name in params:
         if name not in known:
-            there = ", ".join(known)
-            raise _refused(f"{where} has no parameter {_shown(name)}; there are {there}.")
-    return {name: _number(where, p, params.get(name, p.default)) for name, p in known.items()}
+            names = ", ".join(known)
+            raise _invalid(f"{where} has no parameter {_shortened(name)}; there are {names}.")
+    return {name: _check_number(where, p, params.get(name, p.default)) for name, p in known.items()}
 
 
-def _number(where: str, parameter: EffectParameter, value: Any) -> float:
+def _check_number(where: str, parameter: EffectParameter, value: Any) -> float:
     allowed = f"{parameter.minimum:g} to {parameter.maximum:g} {parameter.unit}".rstrip()
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if number and parameter.minimum <= value <= parameter.maximum:  # NaN is not
         return float(value)
-    wrong = f"{parameter.name} is {_shown(value)}" + ("" if number else ", not a number")
-    raise _refused(f"{where}: {wrong}; {allowed} is allowed.")
+    reason = f"{parameter.name} is {_shortened(value)}" + ("" if number else ", not a number")
+    raise _invalid(f"{where}: {reason}; {allowed} is allowed.")
 
 
 def describe(chain: Sequence[Mapping[str, Any]]) -> str:
-    """Short label of what a checked chain does, at most 60 characters; "clean" for nothing."""
+    """Label of a checked chain, at most 60 characters; "clean" when no effect is enabled."""
     labels = [EFFECTS[effect["type"]].label for effect in chain if effect["enabled"]]
     for shown in range(len(labels), 0, -1):
         rest = f" and {len(labels) - shown} more" if shown < len(labels) else ""
@@ -257,32 +259,34 @@ def describe(chain: Sequence[Mapping[str, Any]]) -> str:
 
 
 def apply_chain(samples: Samples, sample_rate: int, chain: Sequence[Mapping[str, Any]]) -> Samples:
-    """float32 (n,) at `sample_rate` Hz through a checked chain, in order: float32 (m,).
+    """Process float32 (n,) at `sample_rate` Hz with a checked chain, in order: float32 (m,).
 
     Tails of reverb, delay and chorus follow the end until they fall below -60 dBFS, so m may
     exceed n; only `speed` makes it less. Samples may exceed 1. The same input gives the same
-    output. Disabled effects are left out; with none left the samples come back as they are.
+    output. Disabled effects are skipped; without any other the samples are returned unchanged.
     """
     effects = [effect for effect in chain if effect["enabled"]]
     if not effects or not len(samples):
         return samples
-    samples = _bounded(samples)
+    samples = _clipped(samples)
     shortest = len(samples)
     for effect in effects:
         kind, params = effect["type"], effect["params"]
         if kind == "speed":
             shortest = round(shortest / params["rate"])
-        samples = _trimmed(_bounded(_apply(samples, sample_rate, kind, params)), shortest, FAINT)
+        samples = _trimmed(
+            _clipped(_apply(samples, sample_rate, kind, params)), shortest, TAIL_FLOOR
+        )
     return _trimmed(samples, shortest, SILENCE)
 
 
-def _bounded(samples: Samples) -> Samples:
-    finite = np.nan_to_num(samples, nan=0.0, posinf=LIMIT, neginf=-LIMIT)
-    return np.clip(finite, -LIMIT, LIMIT).astype(np.float32)
+def _clipped(samples: Samples) -> Samples:
+    finite = np.nan_to_num(samples, nan=0.0, posinf=MAX_SAMPLE, neginf=-MAX_SAMPLE)
+    return np.clip(finite, -MAX_SAMPLE, MAX_SAMPLE).astype(np.float32)
 
 
 def _trimmed(samples: Samples, shortest: int, level: float) -> Samples:
-    """Without the end that stays at or below `level`, but never under `shortest` samples."""
+    """Cut off the end that stays at or below `level`; at least `shortest` samples remain."""
     loud = np.flatnonzero(np.abs(samples[shortest:]) > level)
     return samples[: shortest + (int(loud[-1]) + 1 if len(loud) else 0)]
 
@@ -291,7 +295,7 @@ def _apply(samples: Samples, sample_rate: int, kind: str, params: Mapping[str, f
     if kind == "speed":
         return stretch(samples, sample_rate, params["rate"])
     if kind == "pitch_shift":
-        return _shifted(samples, sample_rate, params["semitones"])
+        return _pitch_shifted(samples, sample_rate, params["semitones"])
     if kind == "loudness":
         return level(samples, sample_rate, params["target_lufs"])
     tail = int(min(_tail_s(kind, params), MAX_TAIL_S) * sample_rate)
@@ -306,7 +310,7 @@ def _plugin(kind: str, sample_rate: int, params: Mapping[str, float]) -> Any:
     import pedalboard  # start-up time: 10 ms, and only effects need it
 
     if kind == "delay":
-        # The library rounds down, in float32: half a sample more and 0.01 s is 0.01 s.
+        # pedalboard rounds down, in float32: half a sample more avoids losing one.
         delay_s = (round(params["delay_seconds"] * sample_rate) + 0.5) / sample_rate
         params = {**params, "delay_seconds": delay_s}
     if kind in ("highpass", "lowpass"):
@@ -317,31 +321,31 @@ def _plugin(kind: str, sample_rate: int, params: Mapping[str, float]) -> Any:
 
 
 def _tail_s(kind: str, params: Mapping[str, float]) -> float:
-    """How long an effect sounds on after the end, until -100 dB; 0 for one that does not."""
+    """Length of an effect's tail until it is below -100 dB, in seconds; 0 without a tail."""
     if kind == "reverb":  # Freeverb: its longest comb, 37 ms, at the feedback of the room size
-        return 0.2 + 0.037 * _repeats(0.7 + 0.28 * params["room_size"])
+        return 0.2 + 0.037 * _repeat_count(0.7 + 0.28 * params["room_size"])
     if kind == "delay":
-        return 0.1 + params["delay_seconds"] * (1 + _repeats(params["feedback"]))
+        return 0.1 + params["delay_seconds"] * (1 + _repeat_count(params["feedback"]))
     if kind == "chorus":  # the copy wavers by up to 20 ms
         longest_s = params["centre_delay_ms"] / 1000 + 0.02 * params["depth"]
-        return longest_s * (1 + _repeats(params["feedback"]))
+        return longest_s * (1 + _repeat_count(params["feedback"]))
     return 0.0
 
 
-def _repeats(feedback: float) -> float:
-    return math.log(FAINT) / math.log(feedback) if feedback > 0 else 0.0
+def _repeat_count(feedback: float) -> float:
+    return math.log(TAIL_FLOOR) / math.log(feedback) if feedback > 0 else 0.0
 
 
-def _shifted(samples: Samples, sample_rate: int, semitones: float) -> Samples:
-    """Rubber Band over the whole of it; formants move too, as the library's PitchShift does.
+def _pitch_shifted(samples: Samples, sample_rate: int, semitones: float) -> Samples:
+    """Shift the pitch with Rubber Band, offline; formants move too, as with PitchShift.
 
-    PitchShift itself works as a stream, and puts a pure tone of 220 Hz off by two semitones.
+    pedalboard's PitchShift works in blocks, and is two semitones off for a tone of 220 Hz.
     """
     if semitones == 0:
         return samples
     import pedalboard  # start-up time: 10 ms, and only effects need it
 
-    # It gives fewer samples than it gets where there are under a hundred.
+    # It returns fewer samples than it is given when these are under a hundred.
     padded = np.concatenate([samples, np.zeros(sample_rate // 10, np.float32)])
     shifted = pedalboard.time_stretch(
         padded.reshape(1, -1), sample_rate, 1.0, semitones, preserve_formants=False

@@ -1,4 +1,4 @@
-"""Audio files that come out while their samples still go in: formats, bit rates, chapters."""
+"""Streaming encoders of audio files: formats, bit rates, chapters."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from numpy.typing import NDArray
 from voicelab.audio.samples import wav_header
 from voicelab.errors import InvalidInput
 
-__all__ = ["BOOK", "FORMATS", "Chapter", "Format", "encode", "encoded"]
+__all__ = ["AUDIOBOOK", "FORMATS", "Chapter", "Format", "encode", "encoded"]
 
 Pcm = NDArray[np.int16]
 
 AAC_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 MP3_RATES = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
-HELD_BYTES = 4096
-"""What a muxer may hold back: about half a second of speech."""
+MUXER_BUFFER_BYTES = 4096
+"""Output buffer of ffmpeg's muxer, about half a second of speech."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format audio can be had in.
+    """An output format of audio.
 
     Attributes:
         content_type, suffix: of its files.
-        codec, container: ffmpeg's names; None where libsndfile or we write it.
-        rates: of the format in Hz, a take of another is resampled to the last; none for any.
-        bit_rate: in bits a second; None is the codec's own.
-        codec_options, options: of codec and container.
+        codec, container: ffmpeg's names; None where libsndfile or this module writes the file.
+        rates: sample rates in Hz that the format allows; audio of any other rate is resampled
+            to the last one. Empty when every rate is allowed.
+        bit_rate: in bits per second; None for the codec's default.
+        codec_options, options: ffmpeg's options of codec and container.
     """
 
     content_type: str
@@ -50,7 +51,7 @@ class Format:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def rate(self, sample_rate: int) -> int:
-        """The rate of the file in Hz: the sound's own where the format has it."""
+        """Sample rate of the file in Hz: `sample_rate` where the format allows it."""
         return self.rates[-1] if self.rates and sample_rate not in self.rates else sample_rate
 
 
@@ -70,17 +71,17 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
     }
 )
 
-BOOK = Format(
+AUDIOBOOK = Format(
     *("audio/mp4", ".m4b", "aac", "ipod", AAC_RATES),
     # Fragments: the table of a plain MP4 is known only when everything is encoded.
     options={"movflags": "empty_moov+delay_moov+default_base_moof", "frag_duration": "5000000"},
 )
-"""An audio book: AAC in MP4, with chapters."""
+"""The m4b format of audio books: AAC in MP4, with chapters."""
 
 
 @dataclass(frozen=True)
 class Chapter:
-    """A named stretch of a file, in seconds."""
+    """A named section of a file; its times are in seconds."""
 
     start_s: float
     end_s: float
@@ -88,7 +89,7 @@ class Chapter:
 
 
 def encode(pcm: Pcm, sample_rate: int, name: str) -> bytes:
-    """int16 (n,) at `sample_rate` Hz as a whole file; raises as `encoded`."""
+    """Encode int16 (n,) at `sample_rate` Hz as one file of format `name`; raises as `encoded`."""
     return b"".join(encoded([pcm], sample_rate, name, frames=len(pcm)))
 
 
@@ -101,94 +102,94 @@ def encoded(
     chapters: Sequence[Chapter] = (),
     title: str = "",
 ) -> Iterator[bytes]:
-    """A file of mono sound, as it is encoded: bytes come out at each block.
+    """Encode blocks of mono audio as a file, and yield its bytes as they are converted.
 
-    Nothing is read from `blocks` before the first `next`. Close the iterator to end the encoder.
+    Nothing is read from `blocks` before the first `next`. Closing the iterator ends the encoder.
 
     Args:
-        blocks: int16 (n,) each, of any length.
+        blocks: int16 (n,) each, of any n.
         sample_rate: of the blocks, in Hz.
-        name: of FORMATS, or m4b.
-        frames: how many samples come, where it is known: WAV and FLAC then tell it.
-        chapters, title: for mp3 and m4b.
+        name: a key of FORMATS, or "m4b".
+        frames: total number of samples, for the headers of WAV and FLAC; None when not known.
+        chapters, title: written to mp3 and m4b; other formats ignore them.
 
     Raises:
-        InvalidInput: no such format.
+        InvalidInput: `name` is not a format.
     """
-    form = BOOK if name == "m4b" else FORMATS.get(name)
-    if form is None:
+    format_ = AUDIOBOOK if name == "m4b" else FORMATS.get(name)
+    if format_ is None:
         known = ", ".join(FORMATS)
         raise InvalidInput(
             f"'{name[:20]}' is not a format; there are {known}.", param="response_format"
         )
-    if form.codec is not None:
-        return _ffmpeg(blocks, sample_rate, form, chapters, title)
+    if format_.codec is not None:
+        return _ffmpeg(blocks, sample_rate, format_, chapters, title)
     if name in ("flac", "ogg"):
         return _sndfile(blocks, sample_rate, name, frames)
-    return _plain(blocks, sample_rate, name, frames)
+    return _uncompressed(blocks, sample_rate, name, frames)
 
 
 class _Sink:
-    """A file that can only be written on: what came since it was last asked."""
+    """A write-only file that keeps the bytes written since the last call of `drain`."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
-        self._place = self._end = 0
+        self._position = self._end = 0
 
     def write(self, content: Any) -> int:
-        """Append; what libsndfile writes over in the end has been sent already."""
+        """Append; overwrites are ignored, as libsndfile's header update comes after it was sent."""
         part = bytes(content)
-        if self._place == self._end:
+        if self._position == self._end:
             self._parts.append(part)
             self._end += len(part)
-        self._place += len(part)
+        self._position += len(part)
         return len(part)
 
-    def taken(self) -> bytes:
-        """What came since the last call."""
+    def drain(self) -> bytes:
+        """Return and forget the bytes written since the last call."""
         content = b"".join(self._parts)
         self._parts.clear()
         return content
 
 
 class _SeekableSink(_Sink):
-    """As libsndfile wants it."""
+    """A sink with `seek` and `tell`, which libsndfile needs."""
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        self._place = offset + (0, self._place, self._end)[whence]
-        return self._place
+        self._position = offset + (0, self._position, self._end)[whence]
+        return self._position
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
 
-def _plain(
+def _uncompressed(
     blocks: Iterable[Pcm], sample_rate: int, name: str, frames: int | None
 ) -> Iterator[bytes]:
     if name == "wav":
         yield wav_header(sample_rate, None if frames is None else 2 * frames)
-    for block in _at_rate(_short(blocks, sample_rate), sample_rate, FORMATS[name]):
+    for block in _at_rate(_second_blocks(blocks, sample_rate), sample_rate, FORMATS[name]):
         yield block.tobytes()
 
 
-def _at_rate(blocks: Iterable[Pcm], sample_rate: int, form: Format) -> Iterator[Pcm]:
-    """The blocks at the format's rate, none of them empty."""
-    rate = form.rate(sample_rate)
+def _at_rate(blocks: Iterable[Pcm], sample_rate: int, format_: Format) -> Iterator[Pcm]:
+    """The blocks resampled to the format's sample rate; no block is empty."""
+    rate = format_.rate(sample_rate)
     if rate == sample_rate:
         yield from filter(len, blocks)
         return
     import av  # start-up time: 50 ms
 
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
-    placed = _placed(blocks)
-    frames = (_frame(block, sample_rate, position) for position, block in placed)
+    positioned = _with_positions(blocks)
+    frames = (_frame(block, sample_rate, position) for position, block in positioned)
     for frame in itertools.chain(frames, [None]):
-        for ready in resampler.resample(frame):
-            yield ready.to_ndarray()[0]
+        for converted in resampler.resample(frame):
+            yield converted.to_ndarray()[0]
 
 
-def _short(blocks: Iterable[Pcm], sample_rate: int) -> Iterator[Pcm]:
-    """In seconds: a client hears each soon, and libsndfile's Vorbis overflows on long ones."""
+def _second_blocks(blocks: Iterable[Pcm], sample_rate: int) -> Iterator[Pcm]:
+    """Blocks of at most one second: for low latency, and because Vorbis overflows on long ones."""
     for block in blocks:
         for start in range(0, len(block), sample_rate):
             yield block[start : start + sample_rate]
@@ -201,66 +202,70 @@ def _sndfile(
     subtype = "VORBIS" if name == "ogg" else "PCM_16"
     shape = (sample_rate, 1, subtype)
     with soundfile.SoundFile(sink, "w", *shape, format=name.upper()) as file:
-        for block in _short(blocks, sample_rate):
+        for block in _second_blocks(blocks, sample_rate):
             file.write(block)
-            if content := sink.taken():
-                yield _counted(content, frames) if name == "flac" else content
+            if content := sink.drain():
+                yield _with_frame_count(content, frames) if name == "flac" else content
                 frames = None
-    yield _counted(sink.taken(), frames) if name == "flac" else sink.taken()
+    yield _with_frame_count(sink.drain(), frames) if name == "flac" else sink.drain()
 
 
-def _counted(head: bytes, frames: int | None) -> bytes:
-    """The first bytes of a FLAC with its number of samples (RFC 9639, 8.2: 36 bits)."""
-    if frames is None or head[:4] != b"fLaC":
-        return head
-    count = int.from_bytes(head[18:26]) >> 36 << 36 | frames
-    return head[:18] + count.to_bytes(8) + head[26:]
+def _with_frame_count(content: bytes, frames: int | None) -> bytes:
+    """Write the number of samples into a FLAC's first bytes (RFC 9639, section 8.2: 36 bits)."""
+    if frames is None or content[:4] != b"fLaC":
+        return content
+    count = int.from_bytes(content[18:26]) >> 36 << 36 | frames
+    return content[:18] + count.to_bytes(8) + content[26:]
 
 
 def _ffmpeg(
-    blocks: Iterable[Pcm], sample_rate: int, form: Format, chapters: Sequence[Chapter], title: str
+    blocks: Iterable[Pcm],
+    sample_rate: int,
+    format_: Format,
+    chapters: Sequence[Chapter],
+    title: str,
 ) -> Iterator[bytes]:
     sink = _Sink()
-    with _muxer(sink, sample_rate, form, chapters, title) as mux:
-        for position, block in _placed(_short(blocks, sample_rate)):
+    with _muxer(sink, sample_rate, format_, chapters, title) as mux:
+        for position, block in _with_positions(_second_blocks(blocks, sample_rate)):
             mux(_frame(block, sample_rate, position))
-            if content := sink.taken():
+            if content := sink.drain():
                 yield content
-    yield sink.taken()
+    yield sink.drain()
 
 
 @contextlib.contextmanager
 def _muxer(
-    sink: _Sink, sample_rate: int, form: Format, chapters: Sequence[Chapter], title: str
+    sink: _Sink, sample_rate: int, format_: Format, chapters: Sequence[Chapter], title: str
 ) -> Iterator[Callable[[Any], None]]:
-    """Encodes frame by frame; the file is complete when the block is left."""
+    """A function that encodes one frame; the file is completed at the end of the `with` block."""
     import av  # start-up time: 50 ms
 
-    options = {"flush_packets": "1", **form.options}
+    options = {"flush_packets": "1", **format_.options}
     target: Any = sink
     with av.open(
-        target, "w", format=form.container, options=options, buffer_size=HELD_BYTES
+        target, "w", format=format_.container, options=options, buffer_size=MUXER_BUFFER_BYTES
     ) as container:
         if title:
             container.metadata["title"] = title
         container.set_chapters([_chapter(number, each) for number, each in enumerate(chapters)])
-        rate = form.rate(sample_rate)
-        stream: Any = container.add_stream(str(form.codec), rate, dict(form.codec_options))
+        rate = format_.rate(sample_rate)
+        stream: Any = container.add_stream(str(format_.codec), rate, dict(format_.codec_options))
         stream.layout = "mono"
-        if form.bit_rate:
-            stream.bit_rate = form.bit_rate
+        if format_.bit_rate:
+            stream.bit_rate = format_.bit_rate
         resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=rate)
 
         def mux(frame: Any) -> None:
-            for ready in resampler.resample(frame):
-                container.mux(stream.encode(ready))
+            for converted in resampler.resample(frame):
+                container.mux(stream.encode(converted))
 
         yield mux
         mux(None)
         container.mux(stream.encode(None))
 
 
-def _placed(blocks: Iterable[Pcm]) -> Iterator[tuple[int, Pcm]]:
+def _with_positions(blocks: Iterable[Pcm]) -> Iterator[tuple[int, Pcm]]:
     position = 0
     for block in blocks:
         yield position, block

@@ -1,8 +1,8 @@
-"""What a sound file says of itself: chunks behind the samples of a WAV, comments of a FLAC.
+"""Metadata of audio files: RIFF chunks after the samples of a WAV, comments of a FLAC.
 
-Each has a few tags that every player shows, and one JSON document. In a WAV those are a LIST chunk
-of type INFO and the USER element of an iXML chunk (gallery.co.uk/ixml), in a FLAC a
-VORBIS_COMMENT block (RFC 9639, section 8.6). Whatever is read may come from strangers.
+Metadata are a few tags that players show, and one JSON document. A WAV has them in a LIST chunk
+of type INFO and the USER element of an iXML chunk (gallery.co.uk/ixml), a FLAC in a
+VORBIS_COMMENT block (RFC 9639, section 8.6). Files are read as untrusted input.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ INFO = {
     "language": b"ILNG",
     "comment": b"ICMT",
 }
-"""Tag -> identifier in a LIST chunk; in a FLAC a tag's name is in capitals."""
+"""Tag -> identifier in a LIST chunk; a FLAC has the tag's name in capitals."""
 
-DOCUMENT = "VOICELAB"
-"""Name of the document among the comments of a FLAC."""
+DOCUMENT_COMMENT = "VOICELAB"
+"""Name of the comment of a FLAC that holds the JSON document."""
 
 XML = b'<?xml version="1.0" encoding="UTF-8"?>\n<BWFXML><IXML_VERSION>1.61</IXML_VERSION><USER>'
 XML_END = b"</USER></BWFXML>"
 USER = re.compile(rb"<USER>([^<]*)</USER>")
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
-MOST_BYTES = 12 * 2**20
-"""Of one chunk or block: what a FLAC's 24-bit length holds, and room to spare."""
+MAX_BYTES = 12 * 2**20
+"""Limit of one chunk or block; the 24-bit length in a FLAC allows 16 MiB."""
 
-MOST_PARTS = 1000
-"""Chunks, blocks or tags that are looked at."""
+MAX_PARTS = 1000
+"""Limit of the chunks, blocks or tags that are read."""
 
 COMMENTS = 4
 """Type of a FLAC's VORBIS_COMMENT block."""
@@ -50,11 +50,11 @@ COMMENTS = 4
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says.
+    """Metadata of an audio file.
 
     Attributes:
-        tags: title, artist, date, software, language, comment, as far as there are.
-        document: JSON in UTF-8, not looked into; empty when there is none.
+        tags: any of title, artist, date, software, language, comment.
+        document: JSON in UTF-8, not parsed here; empty when there is none.
     """
 
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -62,20 +62,22 @@ class Metadata:
 
 
 def wav_chunks(metadata: Metadata) -> bytes:
-    """The chunks that stand behind the samples; what would be too long is left out."""
-    texts = [(INFO[name], _printable(text).encode() + b"\0") for name, text in _known(metadata)]
-    listed = b"INFO" + b"".join(_chunk(name, text) for name, text in texts)
+    """Metadata as RIFF chunks; a chunk above 12 MiB is left out."""
+    texts = [
+        (INFO[name], _printable(text).encode() + b"\0") for name, text in _known_tags(metadata)
+    ]
+    content = b"INFO" + b"".join(_chunk(name, text) for name, text in texts)
     document = _xml_safe(metadata.document)
     user = XML + escape(document).encode() + XML_END if document else b""
-    chunks = [(b"LIST", listed if texts else b""), (b"iXML", user)]
-    return b"".join(_chunk(name, body) for name, body in chunks if 0 < len(body) <= MOST_BYTES)
+    chunks = [(b"LIST", content if texts else b""), (b"iXML", user)]
+    return b"".join(_chunk(name, body) for name, body in chunks if 0 < len(body) <= MAX_BYTES)
 
 
 def read_metadata(path: Path) -> Metadata:
-    """What a WAV or FLAC says; nothing for any other file, and for one that is damaged.
+    """Metadata of a WAV or FLAC; empty for any other or damaged file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         first = file.read(4)
@@ -87,11 +89,11 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def tag_flac(path: Path, metadata: Metadata) -> None:
-    """Put metadata in the place of a FLAC's comments; its samples are the same bytes.
+    """Replace the comments of a FLAC by metadata; the bytes of its samples do not change.
 
     Raises:
-        OSError: the file is as it was.
-        ValueError: it is no FLAC.
+        OSError: the file is unchanged.
+        ValueError: it is not a FLAC, or damaged.
     """
     temporary = half_written(path)
     try:
@@ -114,7 +116,7 @@ def tag_flac(path: Path, metadata: Metadata) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _known(metadata: Metadata) -> Iterator[tuple[str, str]]:
+def _known_tags(metadata: Metadata) -> Iterator[tuple[str, str]]:
     return ((name, metadata.tags[name]) for name in INFO if metadata.tags.get(name))
 
 
@@ -123,9 +125,9 @@ def _printable(text: str) -> str:
 
 
 def _xml_safe(document: bytes) -> str:
-    """JSON has escapes for what XML cannot hold."""
+    """Write characters that XML does not allow as JSON escapes."""
     text = document.decode("utf-8")
-    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
@@ -135,22 +137,22 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 def _from_chunks(file: BinaryIO, size_bytes: int) -> Metadata:
     tags: dict[str, str] = {}
     document = b""
-    for _ in range(MOST_PARTS):
-        head = file.read(8)
-        if len(head) < 8:
+    for _ in range(MAX_PARTS):
+        header = file.read(8)
+        if len(header) < 8:
             break
-        name, length = struct.unpack("<4sI", head)
-        after = file.tell() + length + length % 2
-        if name in (b"LIST", b"iXML") and length <= min(MOST_BYTES, size_bytes):
+        name, length = struct.unpack("<4sI", header)
+        next_position = file.tell() + length + length % 2
+        if name in (b"LIST", b"iXML") and length <= min(MAX_BYTES, size_bytes):
             body = file.read(length)
             if name == b"iXML":
-                found = USER.search(body)
-                document = _unescaped(found[1]) if found else b""
+                match = USER.search(body)
+                document = _unescaped(match[1]) if match else b""
             elif body.startswith(b"INFO"):
                 tags |= _info(body)
-        if after >= size_bytes:
+        if next_position >= size_bytes:
             break
-        file.seek(after)
+        file.seek(next_position)
     return Metadata(tags, document)
 
 
@@ -160,24 +162,24 @@ def _unescaped(text: bytes) -> bytes:
 
 def _info(body: bytes) -> dict[str, str]:
     names = {identifier: name for name, identifier in INFO.items()}
-    found: dict[str, str] = {}
-    at = 4
-    while at + 8 <= len(body) and len(found) < MOST_PARTS:
-        identifier, length = struct.unpack_from("<4sI", body, at)
-        text = body[at + 8 : at + 8 + length].split(b"\0")[0]
+    tags: dict[str, str] = {}
+    position = 4
+    while position + 8 <= len(body) and len(tags) < MAX_PARTS:
+        identifier, length = struct.unpack_from("<4sI", body, position)
+        text = body[position + 8 : position + 8 + length].split(b"\0")[0]
         if identifier in names:
-            found[names[identifier]] = text.decode("utf-8", "replace")
-        at += 8 + length + length % 2
-    return found
+            tags[names[identifier]] = text.decode("utf-8", "replace")
+        position += 8 + length + length % 2
+    return tags
 
 
 def _blocks(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """(type, content) of a FLAC's metadata blocks; raises ValueError."""
-    for _ in range(MOST_PARTS):
-        head = file.read(4)
-        if len(head) < 4:
+    """(type, content) of each metadata block of a FLAC; ValueError when it is damaged."""
+    for _ in range(MAX_PARTS):
+        header = file.read(4)
+        if len(header) < 4:
             raise ValueError("the FLAC file is cut off")
-        (word,) = struct.unpack(">I", head)
+        (word,) = struct.unpack(">I", header)
         body = file.read(word & 0xFFFFFF)
         if len(body) < word & 0xFFFFFF:
             raise ValueError("the FLAC file is cut off")
@@ -195,13 +197,13 @@ def _comments(file: BinaryIO) -> bytes:
 
 
 def _vorbis(metadata: Metadata) -> bytes:
-    fields = [f"{name.upper()}={_printable(text)}".encode() for name, text in _known(metadata)]
+    fields = [f"{name.upper()}={_printable(text)}".encode() for name, text in _known_tags(metadata)]
     if metadata.document:
-        fields.append(DOCUMENT.encode() + b"=" + metadata.document)
-    while sum(map(len, fields)) > MOST_BYTES:
+        fields.append(DOCUMENT_COMMENT.encode() + b"=" + metadata.document)
+    while sum(map(len, fields)) > MAX_BYTES:
         fields.remove(max(fields, key=len))
-    listed = b"".join(map(_with_length, fields))
-    return _with_length(b"voicelab") + struct.pack("<I", len(fields)) + listed
+    content = b"".join(map(_with_length, fields))
+    return _with_length(b"voicelab") + struct.pack("<I", len(fields)) + content
 
 
 def _with_length(text: bytes) -> bytes:
@@ -209,18 +211,18 @@ def _with_length(text: bytes) -> bytes:
 
 
 def _from_comments(body: bytes) -> Metadata:
-    found: dict[str, str] = {}
+    comments: dict[str, str] = {}
     try:
         (vendor,) = struct.unpack_from("<I", body, 0)
-        at = 4 + vendor
-        (count,) = struct.unpack_from("<I", body, at)
-        at += 4
-        for _ in range(min(count, MOST_PARTS)):
-            (length,) = struct.unpack_from("<I", body, at)
-            name, _, text = body[at + 4 : at + 4 + length].partition(b"=")
-            found[name.decode("ascii", "replace").upper()] = text.decode("utf-8", "replace")
-            at += 4 + length
-    except struct.error:  # cut off: what was read before stands
+        position = 4 + vendor
+        (count,) = struct.unpack_from("<I", body, position)
+        position += 4
+        for _ in range(min(count, MAX_PARTS)):
+            (length,) = struct.unpack_from("<I", body, position)
+            name, _, text = body[position + 4 : position + 4 + length].partition(b"=")
+            comments[name.decode("ascii", "replace").upper()] = text.decode("utf-8", "replace")
+            position += 4 + length
+    except struct.error:  # truncated: the comments before are used
         pass
-    tags = {name: found[name.upper()] for name in INFO if name.upper() in found}
-    return Metadata(tags, found.get(DOCUMENT, "").encode())
+    tags = {name: comments[name.upper()] for name in INFO if name.upper() in comments}
+    return Metadata(tags, comments.get(DOCUMENT_COMMENT, "").encode())

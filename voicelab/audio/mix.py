@@ -1,6 +1,6 @@
-"""Clips on a time line, mixed sample by sample into blocks, and their captions.
+"""Mixing of clips on a time line into blocks of samples, and captions in SubRip and WebVTT.
 
-Nothing is held whole: a clip's file is open while it sounds, and is read a second at a time.
+A clip's file is open only while the mix is within the clip, and is read one second at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXPORTS: Mapping[str, str] = MappingProxyType(
         "vtt": "text/vtt",
     }
 )
-"""Format -> content type of what a story can be had as."""
+"""Export format of a story -> its content type."""
 
 Samples = NDArray[np.float32]
 Pcm = NDArray[np.int16]
@@ -39,16 +39,16 @@ Pcm = NDArray[np.int16]
 
 @dataclass(frozen=True)
 class Clip:
-    """A part of a mono file at a place in time.
+    """A part of a mono audio file at a position on the time line.
 
     Attributes:
         path: WAV or FLAC, any rate.
-        start_ms: where it begins in the story.
-        trim_start_ms: left out at its beginning.
-        trim_end_ms: left out at its end.
-        volume: 0-2; 0 is silence.
-        fade_in_ms: linear, from the first sample heard.
-        fade_out_ms: linear, to the last sample heard.
+        start_ms: position of its first sample in the story.
+        trim_start_ms: length that is cut off at the beginning of the file.
+        trim_end_ms: length that is cut off at the end of the file.
+        volume: linear gain, 0-2; 0 is silence.
+        fade_in_ms: length of the linear fade from the first sample after the trim.
+        fade_out_ms: length of the linear fade to the last sample before the trim.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Cue:
-    """A line of captions, in seconds."""
+    """A line of captions; its times are in seconds from the start of the mix."""
 
     start_s: float
     end_s: float
@@ -70,70 +70,74 @@ class Cue:
 
 
 def mix_frames(clips: Iterable[Clip], sample_rate: int) -> int:
-    """How many samples the mix of clips has at `sample_rate` Hz."""
-    return max((_Sounding(clip, sample_rate).end for clip in clips), default=0)
+    """Number of samples of the mix of clips at `sample_rate` Hz."""
+    return max((_MixedClip(clip, sample_rate).end for clip in clips), default=0)
 
 
 def mix(clips: Sequence[Clip], sample_rate: int) -> Iterator[Pcm]:
     """The sum of clips as blocks of a second, int16 (n,) at `sample_rate` Hz.
 
-    A click at a clip's first sample stands at round(start_ms * sample_rate / 1000). What adds
-    up to more than full scale is clipped: anything gentler would change what is not too loud.
+    A clip's first sample is at sample round(start_ms * sample_rate / 1000) of the mix. A sum
+    above full scale is clipped: a limiter would also change samples below full scale.
 
     Raises:
-        StorageError: a clip's file is gone or broken.
+        StorageError: a clip's file is missing or damaged.
     """
-    waiting = sorted((_Sounding(clip, sample_rate) for clip in clips), key=lambda s: s.start)
+    waiting = sorted((_MixedClip(clip, sample_rate) for clip in clips), key=lambda s: s.start)
     end = max((sound.end for sound in waiting), default=0)
-    heard: list[_Sounding] = []
+    active: list[_MixedClip] = []
     with contextlib.ExitStack() as stack:
         for begin in range(0, end, sample_rate):
             block = np.zeros(min(sample_rate, end - begin), np.float32)
             while waiting and waiting[0].start < begin + len(block):
-                heard.append(stack.enter_context(contextlib.closing(waiting.pop(0))))
-            for sound in heard:
+                active.append(stack.enter_context(contextlib.closing(waiting.pop(0))))
+            for sound in active:
                 sound.add_to(block, begin)
-            heard = [sound for sound in heard if sound.end > begin + len(block)]
+            active = [sound for sound in active if sound.end > begin + len(block)]
             yield to_pcm16(block)
 
 
 def captions(cues: Iterable[Cue], kind: str) -> str:
-    """Cues as SubRip ("srt") or WebVTT ("vtt")."""
-    mark = "," if kind == "srt" else "."
+    """Cues as a text file: SubRip for kind "srt", WebVTT for "vtt"."""
+    separator = "," if kind == "srt" else "."
     parts = [] if kind == "srt" else ["WEBVTT\n"]
     for number, cue in enumerate(cues, 1):
         # An arrow or an empty line would end the cue.
         text = " ".join(cue.text.replace("-->", "->").split())
         if kind == "vtt":
             text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        times = f"{_clock(cue.start_s, mark)} --> {_clock(cue.end_s, mark)}"
+        times = f"{_clock(cue.start_s, separator)} --> {_clock(cue.end_s, separator)}"
         parts.append(f"{number}\n{times}\n{text}\n")
     return "\n".join(parts)
 
 
-class _Sounding:
-    """A clip while it is mixed; `start` and `end` are samples of the mix."""
+class _MixedClip:
+    """A clip that is being mixed; its `start` and `end` are sample positions in the mix."""
 
     def __init__(self, clip: Clip, sample_rate: int):
         self._clip = clip
         self._rate = sample_rate
         self._samples: Iterator[Samples] | None = None
-        self._left = np.zeros(0, np.float32)
-        first, last, rate = _span(clip)
+        self._buffered = np.zeros(0, np.float32)
+        first, last, rate = _frame_range(clip)
         self.start = round(clip.start_ms * sample_rate / 1000)
         self._length = round(max(0, last - first) * sample_rate / rate)
         self.end = self.start + self._length
 
     def add_to(self, block: Samples, begin: int) -> None:
-        """Add what sounds in the block that begins at sample `begin`; called in order."""
+        """Add the clip's samples to a block of the mix.
+
+        Args:
+            block: float32 (n,), changed in place; blocks must come in order.
+            begin: position of its first sample in the mix.
+        """
         first, last = max(self.start, begin), min(self.end, begin + len(block))
         if last <= first:
             return
         samples = self._read(last - first)
-        place = first - begin
-        block[place : place + len(samples)] += samples * self._gain(
-            first - self.start, len(samples)
-        )
+        offset = first - begin
+        gain = self._gain(first - self.start, len(samples))
+        block[offset : offset + len(samples)] += samples * gain
 
     def close(self) -> None:
         """Close the file."""
@@ -143,16 +147,16 @@ class _Sounding:
     def _read(self, count: int) -> Samples:
         if self._samples is None:
             self._samples = _samples(self._clip, self._rate)
-        pieces, have = [self._left], len(self._left)
-        while have < count:
-            piece = next(self._samples, None)
-            if piece is None:  # the resampler gave one sample less than reckoned
+        blocks_read, available = [self._buffered], len(self._buffered)
+        while available < count:
+            block_read = next(self._samples, None)
+            if block_read is None:  # the resampler gave one sample less than computed
                 break
-            pieces.append(piece)
-            have += len(piece)
-        whole = np.concatenate(pieces)
-        self._left = whole[count:]
-        return whole[:count]
+            blocks_read.append(block_read)
+            available += len(block_read)
+        samples = np.concatenate(blocks_read)
+        self._buffered = samples[count:]
+        return samples[:count]
 
     def _gain(self, offset: int, count: int) -> Samples:
         positions = np.arange(offset, offset + count, dtype=np.float32)
@@ -164,8 +168,8 @@ class _Sounding:
         return gain
 
 
-def _span(clip: Clip) -> tuple[int, int, int]:
-    """First and last frame of the file that is heard, and its rate."""
+def _frame_range(clip: Clip) -> tuple[int, int, int]:
+    """First frame and end frame of the file after the trims, and its sample rate in Hz."""
     try:
         info = soundfile.info(clip.path)
     except (soundfile.SoundFileError, OSError) as error:
@@ -176,8 +180,8 @@ def _span(clip: Clip) -> tuple[int, int, int]:
 
 
 def _samples(clip: Clip, sample_rate: int) -> Iterator[Samples]:
-    """What is heard of a file, float32 (n,) at `sample_rate` Hz, piece by piece."""
-    first, last, rate = _span(clip)
+    """The trimmed samples of a clip as blocks of float32 (n,) at `sample_rate` Hz."""
+    first, last, rate = _frame_range(clip)
     try:
         with soundfile.SoundFile(clip.path) as file:
             file.seek(first)
@@ -188,8 +192,8 @@ def _samples(clip: Clip, sample_rate: int) -> Iterator[Samples]:
         raise StorageError("The audio file of a clip cannot be read.") from error
 
 
-def _clock(seconds: float, mark: str) -> str:
+def _clock(seconds: float, separator: str) -> str:
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{mark}{rest % 1000:03d}"
+    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{separator}{rest % 1000:03d}"

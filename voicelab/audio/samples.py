@@ -1,4 +1,4 @@
-"""Samples: trimming, joining, levels, and the WAV file that appears whole or not at all."""
+"""Trimming, joining and levels of samples, and atomic writing of WAV files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Samples = NDArray[np.float32]
 Pcm = NDArray[np.int16]
 
 SILENCE = 0.001
-"""Peak of true silence, -60 dBFS: below what any voice, however quiet, is recorded at."""
+"""Peak of silence, -60 dBFS: below the level of any recorded voice."""
 
 HEADER_BYTES = 44
 EDGE_FADE_S = 0.005
@@ -50,9 +50,9 @@ class Join:
     """How chunks follow each other.
 
     Attributes:
-        gap_ms: silence between two sentences.
-        crossfade_ms: equal-power crossfade, used when `gap_ms` is 0.
-        paragraph_gap_ms: silence at a blank line.
+        gap_ms: silence between two sentences, in ms.
+        crossfade_ms: length of the equal-power crossfade, used when `gap_ms` is 0.
+        paragraph_gap_ms: silence at a blank line, in ms.
     """
 
     gap_ms: int = 120
@@ -60,19 +60,19 @@ class Join:
     paragraph_gap_ms: int = 600
 
     def silence_ms(self, pause_ms: int | None, paragraph_end: bool) -> int:
-        """Silence after a chunk: what the text asks for, else the paragraph's, else the gap."""
+        """Silence after a chunk in ms: `pause_ms`, or else the paragraph's, or else the gap."""
         if pause_ms is not None:
             return pause_ms
         return max(self.paragraph_gap_ms, self.gap_ms) if paragraph_end else self.gap_ms
 
 
 class Joiner:
-    """Joins chunks as they come; what it hands out, put together, is the file.
+    """Joins chunks one by one; the blocks it returns, concatenated, are the whole audio.
 
     Args:
         sample_rate: in Hz.
-        join: gaps or crossfade.
-        lead_ms: silence before the first chunk.
+        join: lengths of gaps and crossfade.
+        lead_ms: silence before the first chunk, in ms.
     """
 
     def __init__(self, sample_rate: int, join: Join, lead_ms: int = 0):
@@ -86,9 +86,15 @@ class Joiner:
         self._trailing = 0
 
     def push(self, samples: Samples, pause_ms: int | None, paragraph_end: bool) -> Pcm:
-        """Take the next chunk, float32 (n,); give what can be sent, int16 (m,).
+        """Append a chunk, and return the samples that are final.
 
-        `pause_ms` and `paragraph_end` say what follows the chunk.
+        Args:
+            samples: float32 (n,).
+            pause_ms: silence after the chunk that the text asks for; None for the default.
+            paragraph_end: whether a paragraph ends after the chunk.
+
+        Returns:
+            int16 (m,); samples of a later crossfade or gap are held back.
         """
         overlap = min(self._overlap, len(samples), len(self._pending))
         silence = self._count(self._join.silence_ms(pause_ms, paragraph_end))
@@ -111,7 +117,7 @@ class Joiner:
         return self._send(whole[:cut], whole[cut:])
 
     def finish(self) -> Pcm:
-        """The rest, int16 (n,), without the gap that only a further chunk would need."""
+        """The remaining samples, int16 (n,), without the gap after the last chunk."""
         keep = len(self._pending) - self._trailing
         rest = self._pending[: max(0, keep)]
         if self._overlap:
@@ -124,7 +130,7 @@ class Joiner:
         return to_pcm16(ready)
 
     def _faded(self, samples: Samples, *, start: bool, end: bool) -> Samples:
-        """Short raised-cosine edges, so that no joint clicks."""
+        """Apply raised-cosine fades of 5 ms at the edges, so that joints do not click."""
         length = min(int(EDGE_FADE_S * self.sample_rate), len(samples) // 2)
         if not length:
             return samples
@@ -141,7 +147,7 @@ class Joiner:
 
 
 def to_pcm16(samples: Samples) -> Pcm:
-    """float32 (n,) in -1..1 to int16 (n,), clipped; exactly what int16 / 32768 came from.
+    """float32 (n,) in -1..1 to int16 (n,), clipped; the exact inverse of `to_float`.
 
     Raises:
         ValueError: a sample is not a finite number.
@@ -152,19 +158,19 @@ def to_pcm16(samples: Samples) -> Pcm:
 
 
 def to_float(pcm: Pcm) -> Samples:
-    """int16 (n,) to float32 (n,) in -1..1; `to_pcm16` gives it back exactly."""
+    """int16 (n,) to float32 (n,) in -1..1; `to_pcm16` is its exact inverse."""
     return pcm.astype(np.float32) / np.float32(32768)
 
 
 def is_silent(samples: Samples) -> bool:
-    """Whether float32 (n,) is nothing to hear: not above -60 dBFS, or not finite numbers."""
+    """Whether float32 (n,) is empty, not above -60 dBFS, or has samples that are not finite."""
     return not len(samples) or not SILENCE < float(np.abs(samples).max()) < np.inf
 
 
 def trim_silence(samples: Samples, sample_rate: int) -> Samples:
-    """Without the true silence at both edges (below -60 dBFS), 20 ms of it kept.
+    """float32 (n,) without the silence at both edges (below -60 dBFS), but for 20 ms.
 
-    Never cuts inside; silence alone gives an empty array.
+    Silence within the audio stays; audio that is all silence gives an empty array.
     """
     loud = np.flatnonzero(np.abs(samples) > SILENCE)
     if not len(loud):
@@ -176,9 +182,9 @@ def trim_silence(samples: Samples, sample_rate: int) -> Samples:
 def normalize_loudness(
     samples: Samples, target_dbfs: float = -20.0, peak_dbfs: float = -1.0
 ) -> Samples:
-    """One chunk at an RMS of `target_dbfs`, its peak at most `peak_dbfs`.
+    """Scale a chunk, float32 (n,), to an RMS of `target_dbfs` with a peak of at most `peak_dbfs`.
 
-    By chunk rather than by take, so that a stream and its file are the same samples.
+    Each chunk is scaled by itself, so that a stream and its file have the same samples.
     """
     if is_silent(samples):
         return samples
@@ -203,8 +209,8 @@ def wav_header(sample_rate: int, data_bytes: int | None, chunk_bytes: int = 0) -
 
     Args:
         sample_rate: in Hz.
-        data_bytes: of the samples; None for a stream whose length is not known.
-        chunk_bytes: of the chunks behind the samples.
+        data_bytes: size of the samples; None for a stream of unknown length.
+        chunk_bytes: size of the RIFF chunks after the samples.
     """
     size = 0xFFFFFFFF if data_bytes is None else data_bytes
     riff = size if data_bytes is None else size + 36 + chunk_bytes
@@ -221,15 +227,15 @@ def wav_bytes(pcm: Pcm, sample_rate: int) -> bytes:
 
 
 def half_written(path: Path) -> Path:
-    """A name beside a file, to write it under until it is whole: nobody else has the same."""
+    """A unique temporary name in the folder of `path`, for writing before the rename."""
     return path.with_name(f".{path.name}.{uuid4().hex}.tmp")
 
 
 def write_whole(path: Path, parts: Iterable[bytes]) -> None:
-    """A file that appears only when it is whole.
+    """Write a file under a temporary name and rename it when it is complete.
 
     Raises:
-        StoreFull, StorageError, and what `parts` raises: nothing is left.
+        StoreFull, StorageError, and what `parts` raises: the temporary file is removed.
     """
     temporary = half_written(path)
     try:
@@ -244,15 +250,15 @@ def write_whole(path: Path, parts: Iterable[bytes]) -> None:
 
 
 class WavWriter:
-    """A 16-bit mono WAV that appears under its name only when it is whole.
+    """Writes a 16-bit mono WAV under a temporary name; `commit` gives it its own name.
 
-    Leave the `with` block without `commit` and nothing is left on the disk.
+    A `with` block that ends without `commit` removes the file.
 
     Args:
-        path: where the file will stand; its folder is made.
+        path: name of the finished file; its folder is created, but not the parents of that.
         sample_rate: in Hz.
-        publish: called by `commit` when the file stands there; it removes the file if it fails.
-        make_room: asked when the disk is full; how many bytes it freed.
+        publish: called by `commit` after the rename; it must remove the file when it fails.
+        make_room: called when the disk is full; returns the number of bytes it freed.
 
     Raises:
         StoreFull, StorageError: from every method that writes.
@@ -269,15 +275,14 @@ class WavWriter:
         self.sample_rate = sample_rate
         self.frames = 0
         self._publish, self._make_room = publish, make_room
-        # Two requests, of two machines even, may keep the same clip: each has a file of its own.
+        # Two requests, also of two machines, may store the same clip: each has its own file.
         self._temporary = half_written(path)
         self._file: FileIO | None = None
 
     def __enter__(self) -> WavWriter:
         try:
-            self.path.parent.mkdir(
-                exist_ok=True
-            )  # not what is above: that may have been taken away
+            # Not its parents: a missing data folder is an error.
+            self.path.parent.mkdir(exist_ok=True)
             self._file = self._temporary.open("wb", buffering=0)
             self._put(self._file, wav_header(self.sample_rate, 0), 0)
         except OSError as error:
@@ -311,7 +316,7 @@ class WavWriter:
         """Complete the header, flush to the disk, and give the file its name.
 
         Args:
-            chunks: what stands behind the samples, from `metadata.wav_chunks`.
+            chunks: RIFF chunks after the samples, from `metadata.wav_chunks`.
         """
         assert self._file is not None, "commit outside the with block"
         try:
@@ -329,7 +334,7 @@ class WavWriter:
         self._publish()
 
     def discard(self) -> None:
-        """Drop what was written."""
+        """Close and remove the temporary file."""
         if self._file is not None:
             with contextlib.suppress(OSError):  # a full disk fails again at the last flush
                 self._file.close()
@@ -348,7 +353,7 @@ class WavWriter:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk: a rename is lasting only after it."""
+    """Flush a folder's entries to the disk, so that a rename survives a power failure."""
     if os.name == "nt":  # folders cannot be opened there; NTFS journals the rename
         return
     descriptor = os.open(folder, os.O_RDONLY)

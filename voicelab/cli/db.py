@@ -17,7 +17,7 @@ from voicelab.cli.opening import has_records, needs_records
 from voicelab.cli.reports import dry_run, progress, record_sizes
 from voicelab.errors import StorageError, storage_error
 from voicelab.settings import Settings
-from voicelab.store import MemoryStore, Store, TinyStore, copy, open_store, weigh
+from voicelab.store import MemoryStore, Store, TinyStore, copy, count_documents, open_store
 
 __all__ = ["COMMAND", "COMMANDS"]
 
@@ -57,7 +57,7 @@ def _copy(_: Settings, chosen: argparse.Namespace) -> int:
     with (
         contextlib.closing(_open(chosen.source, chosen.dry_run)) as source,
         contextlib.closing(_open(chosen.target, chosen.dry_run, anew=True)) as target,
-        tqdm(total=sum(weigh(source).values()), unit="record", leave=False) as bar,
+        tqdm(total=sum(count_documents(source).values()), unit="record", leave=False) as bar,
     ):
         counts = copy(source, target, bar.update, dry_run=chosen.dry_run)
     for table, count in counts.items():

@@ -12,7 +12,15 @@ from voicelab.cli.command import Command
 from voicelab.cli.opening import locked
 from voicelab.cli.reports import dry_run, print_losses, progress
 from voicelab.errors import StoreCorrupt
-from voicelab.library import PROFILES, TAKES, Files, References, open_files, rebuild, unnamed_files
+from voicelab.library import (
+    PROFILES,
+    TAKES,
+    Files,
+    References,
+    open_files,
+    rebuild,
+    unrecorded_files,
+)
 from voicelab.settings import Settings
 from voicelab.store import (
     MemoryStore,
@@ -63,10 +71,10 @@ def _report(store: Store, wrong: list[str], settings: Settings) -> int:
         print(f"{table:20}{store.count(table):10,} records")
     files = _files(settings)
     wrong = [*wrong, *(each.what for each in References(store, files).dangling())]
-    unnamed, sounds = unnamed_files(store, files)
-    if unnamed:
-        message = f"{unnamed:,} of {sounds:,} sounds are in no record: db repair --from-audio"
-        if unnamed * 2 > sounds:
+    unrecorded, sounds = unrecorded_files(store, files)
+    if unrecorded:
+        message = f"{unrecorded:,} of {sounds:,} sounds are in no record: db repair --from-audio"
+        if unrecorded * 2 > sounds:
             wrong.append(message)
         else:
             print(message)
@@ -139,11 +147,11 @@ def _mend(store: Store, settings: Settings, chosen: argparse.Namespace) -> bool:
     with tqdm(total=sizes, unit="B", unit_scale=True, leave=False) as bar:
         made = rebuild(store, files, bar.update)
     print(
-        f"{would}made again from sounds: {made.takes:,} takes ({made.nameless:,} of them say "
-        f"nothing of themselves), {made.versions:,} versions, {made.profiles:,} profiles, "
+        f"{would}made again from sounds: {made.takes:,} takes ({made.without_metadata:,} of them "
+        f"say nothing of themselves), {made.versions:,} versions, {made.profiles:,} profiles, "
         f"{made.clips:,} clips of voices"
     )
-    print_losses(made.passed_over, "passed over")
+    print_losses(made.skipped, "passed over")
     return True
 
 

@@ -167,7 +167,7 @@ class Planner:
             destination,
         )
         # Last, as it may delete takes: not for a request that is refused.
-        self._library.storage.check_quota(record["profile_id"], sparing=record["id"])
+        self._library.storage.check_quota(record["profile_id"], except_id=record["id"])
         return blueprint
 
     def _seeds(self, request: GenerationRequest, text_plan: Plan) -> tuple[int, list[int]]:

@@ -19,12 +19,12 @@ from voicelab.library.files.remote import open_files
 from voicelab.library.filters import Filters
 from voicelab.library.library import Library
 from voicelab.library.profiles import PROFILES, Profiles
-from voicelab.library.repair.rebuilding import rebuild, unnamed_files
+from voicelab.library.repair.rebuilding import rebuild, unrecorded_files
 from voicelab.library.repair.references import References
 from voicelab.library.replicas import Replicas
 from voicelab.library.retention.policy import Policy
 from voicelab.library.retention.storage import Storage
-from voicelab.library.retention.sweep import YOUNG_S, Sweep
+from voicelab.library.retention.sweep import MIN_AGE_S, Sweep
 from voicelab.library.stories import Stories
 from voicelab.library.story_items import MAX_TRACKS
 from voicelab.library.takes import INTERRUPTED, History
@@ -56,7 +56,7 @@ __all__ = [
     "Sweep",
     "TAKES",
     "Versions",
-    "YOUNG_S",
+    "MIN_AGE_S",
     "archive_name",
     "default_voice",
     "described",
@@ -65,6 +65,6 @@ __all__ = [
     "open_files",
     "processed",
     "rebuild",
-    "unnamed_files",
+    "unrecorded_files",
     "version_row",
 ]

@@ -1,4 +1,4 @@
-"""Any audio file as a take: music and noises for stories."""
+"""Import of audio files as takes, such as music and noises for stories."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from voicelab.text import clean_name
 __all__ = ["import_audio"]
 
 IMPORTED = "Imported Audio"
-"""The profile of what nobody here has spoken."""
+"""Name of the profile that imported takes belong to."""
 
 
 def import_audio(
@@ -30,16 +30,16 @@ def import_audio(
     profiles: Profiles,
     check_quota: Callable[[str], None],
 ) -> str:
-    """Keep the sound of a file as a take; its id.
+    """Save the audio of a file as a take, and return its id.
 
     Args:
         path: the file, of at most ten minutes.
-        name: of the file: its text, without the suffix.
+        name: file name; without its suffix it becomes the text of the take.
         store, files, profiles: of the lab.
-        check_quota: raises TooLarge when a profile has no room for more.
+        check_quota: raises TooLarge when a profile has reached its quota.
 
     Raises:
-        BadClip: it cannot be decoded, or holds no sound; StoreFull, StorageError: nothing is left.
+        BadClip: it cannot be decoded, or is empty; StoreFull, StorageError: nothing was saved.
     """
     samples, rate = decode(path)
     if not len(samples):

@@ -1,4 +1,4 @@
-"""Files of profiles: the clips of a voice, the picture beside its name."""
+"""Files of profiles: reference clips and pictures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def written_sample(files: Files, samples: NDArray[np.float32], reference_text: s
 
 
 def joined_clips(files: Files, rows: Sequence[Record]) -> NDArray[np.float32] | None:
-    """Clips one after the other, at most 30 s: float32 (n,) at 24 kHz; None when there are none."""
+    """Clips joined with silence between, at most 30 s: float32 (n,) at 24 kHz; None without any."""
     silence = np.zeros(int(BETWEEN_SAMPLES_S * CLIP_RATE), np.float32)
     pieces: list[NDArray[np.float32]] = []
     for row in rows:

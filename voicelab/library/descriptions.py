@@ -1,4 +1,4 @@
-"""What the file of a take says of it: enough to make its records again from the sound alone."""
+"""Metadata of the files of takes, from which their records can be rebuilt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def described(take: Mapping[str, Any], version: Mapping[str, Any]) -> Metadata:
 
     Args:
         take: its record.
-        version: its row; only chunks that are not the take's are said again.
+        version: its row; its chunks are only included when they differ from the take's.
     """
     own = {name: version[name] for name in VERSION if version.get(name) is not None}
     if version["chunks"] != take["chunks"]:

@@ -1,4 +1,4 @@
-"""Where a take is saved: a new record, a failed one, another version, or nowhere."""
+"""Where a take is saved: a new record, a failed one, a new version, or nowhere."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ Record = dict[str, Any]
 
 
 class Destination(Protocol):
-    """Told of a take's beginning and of its one end."""
+    """Receives the start and the end of a take."""
 
     @property
     def label(self) -> str:
-        """Of the clean version."""
+        """Label of the version without effects."""
         ...
 
     @property
     def keeps(self) -> bool:
-        """Whether there is a file."""
+        """Whether files are written."""
         ...
 
     def begin(self, record: Generation, request_id: str) -> None:
-        """The checks are done, nothing is spoken yet."""
+        """Called after validation, before anything is spoken."""
         ...
 
     def check(self) -> None:
-        """Raise StorageError when the take could not be kept any more; asked at each chunk."""
+        """Raise StorageError when the take cannot be saved any more; called at each chunk."""
         ...
 
     def complete(self, record: Generation, processed: Record | None) -> Record:
-        """The files are whole: of the clean take and, with effects, of its processed version.
+        """Called when the files are complete: without effects and, if any, with effects.
 
         Returns:
-            The record as everybody gets it.
+            The record as in responses.
 
         Raises:
             NotFound: it was deleted meanwhile; the files are gone, too.
@@ -47,13 +47,13 @@ class Destination(Protocol):
         ...
 
     def fail(self, record: Generation, error: str, elapsed_s: float) -> None:
-        """There is no file; raises NotFound when the record is gone."""
+        """Called when no file is left; raises NotFound when the record was deleted."""
         ...
 
 
 @dataclass(frozen=True)
 class NewTake:
-    """A record of its own, pending until it is whole."""
+    """A new record, pending until it is complete."""
 
     history: History
     versions: Versions
@@ -74,7 +74,7 @@ class NewTake:
         """See `Destination`."""
         document = record.document()
         clean = version_row(document, label=self.label, is_default=processed is None)
-        # What a user may have changed meanwhile, such as tags, is left alone.
+        # Fields that a user may have changed meanwhile, such as tags, are not set.
         fields = {key: document[key] for key in self.fields}
         rows = [clean, *([processed | {"created_at": now()}] if processed else [])]
         self.versions.add(record.id, rows, fields)
@@ -86,7 +86,7 @@ class NewTake:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Of the record, what the making has changed."""
+        """The fields of the record that the generation sets."""
         return (
             *("status", "error", "elapsed_s", "real_time_factor", "sample_rate", "software"),
             *("model_size", "parameters", "warnings", "request_id"),
@@ -95,47 +95,47 @@ class NewTake:
 
 @dataclass(frozen=True)
 class FailedTake(NewTake):
-    """A record that failed, made after all."""
+    """A retry of a failed take, in its record."""
 
     def begin(self, record: Generation, request_id: str) -> None:
         """See `Destination`."""
         self._begin(record, request_id, resumptions=0)
 
     def complete(self, record: Generation, processed: Record | None) -> Record:
-        """See `Destination`. Versions whose loss made the take fail are replaced by it."""
+        """See `Destination`. It replaces versions whose file is missing."""
         super().complete(record, processed)
         self.versions.forget_lost(record.id)
         return self.history.get(record.id)
 
     def _begin(self, record: Generation, request_id: str, resumptions: int) -> None:
         fields = {"request_id": request_id, "replica": self.history.replica}
-        self.history.begin_again(record.id, resumptions=resumptions, **fields)
+        self.history.restart(record.id, resumptions=resumptions, **fields)
 
 
 @dataclass(frozen=True)
 class InterruptedTake(FailedTake):
-    """A record that a stop or a crash left, made after all without anybody asking."""
+    """An automatic resumption of a take that a stop or a crash interrupted."""
 
     def begin(self, record: Generation, request_id: str) -> None:
-        """See `Destination`. Counted before it is tried: it may be what ends the process."""
+        """See `Destination`. Counted before the attempt: the take may crash the process."""
         self._begin(record, request_id, record.resumptions + 1)
 
     def fail(self, record: Generation, error: str, elapsed_s: float) -> None:
-        """See `Destination`. A stop in order is no attempt of this take."""
+        """See `Destination`. A regular stop does not count as an attempt."""
         tried = record.resumptions + (error != INTERRUPTED)
         self.history.fail(record.id, error, elapsed_s, resumptions=tried)
 
 
 @dataclass(frozen=True)
 class NewVersion(NewTake):
-    """One more version of a finished take, which stays as it is until this one is whole."""
+    """A new version of a finished take, which is unchanged until the version is complete."""
 
     def begin(self, record: Generation, request_id: str) -> None:
         """See `Destination`."""
         self.history.patch(record.id, request_id=request_id)
 
     def fail(self, record: Generation, error: str, elapsed_s: float) -> None:
-        """Nothing was changed."""
+        """Does nothing: the take is unchanged."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class UnsavedTake:
         """Nothing to do."""
 
     def complete(self, record: Generation, processed: Record | None) -> Record:
-        """The record, unsaved."""
+        """Return the record without saving it."""
         return record.document()
 
     def fail(self, record: Generation, error: str, elapsed_s: float) -> None:

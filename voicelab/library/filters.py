@@ -1,4 +1,4 @@
-"""Which takes are asked for, and in which order."""
+"""Filters and orders of lists of takes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SEARCHED = ("text", "tags", "instruct", "label")
 
 @dataclass(frozen=True)
 class Filters:
-    """Which takes; None and empty do not filter.
+    """Conditions on takes; None and empty values do not filter.
 
     Attributes:
         search: words that must all occur, case-folded, in text, tags, instruct, label or the
             profile's name; plain substrings.
-        sort: one of SORTS, "-" before it for ascending turned round; newest first by default.
+        sort: one of SORTS, ascending, or with "-" before it descending; newest first by default.
     """
 
     profile_id: str | None = None
@@ -40,17 +40,17 @@ class Filters:
 
     @property
     def any(self) -> bool:
-        """Whether anything is filtered."""
+        """Whether any condition is set."""
         return self != replace(Filters(), sort=self.sort)
 
     def query(self, profile_names: Callable[[], dict[str, str]]) -> Query:
-        """For the store.
+        """The query for the store.
 
         Args:
-            profile_names: gives profile id -> name; asked when there is something to search.
+            profile_names: returns profile id -> name; only called when `search` has words.
 
         Raises:
-            InvalidInput: the order.
+            InvalidInput: `sort` is not one of SORTS.
         """
         sort = self.sort.removeprefix("-")
         if sort not in SORTS:

@@ -24,13 +24,13 @@ __all__ = ["Library"]
 
 
 class Library:
-    """What is kept, composed over one store and one folder of files.
+    """Takes, versions, profiles, presets and stories on one store and one folder of files.
 
     Args:
-        settings: where records and files are.
-        store: of the records; where the settings say when None.
-        make_room: frees space when the disk is full; how many bytes it freed.
-        is_live: whether a request of that id is being made.
+        settings: addresses of records and files.
+        store: of the records; None for the one of the settings.
+        make_room: called when the disk is full; frees space, returns the bytes freed.
+        is_live: whether a request, by its id, is running or waiting.
         stop: ends a request, if it still runs.
 
     Raises:
@@ -66,11 +66,11 @@ class Library:
         )
 
     def delete(self, id: str) -> None:
-        """Delete a take with its files; one still being made is stopped first."""
+        """Delete a take with its files; one in progress is stopped first."""
         self.history.delete(id, stop=self._stop)
 
     def delete_many(self, ids: list[str] | None = None, filters: Filters | None = None) -> int:
-        """Delete by ids, or all that match; how many went."""
+        """Delete by ids, or all that match; returns how many."""
         return self.history.delete_many(ids, filters, stop=self._stop)
 
     def delete_profile(self, id: str, keep_generations: bool = False) -> dict[str, Any]:

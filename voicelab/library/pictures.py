@@ -1,4 +1,4 @@
-"""Pictures of profiles: whatever comes in, small and as PNG."""
+"""Pictures of profiles: any format is converted to a small PNG."""
 
 from __future__ import annotations
 

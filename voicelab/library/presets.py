@@ -1,4 +1,4 @@
-"""Chains of effects under a name: the built-in ones, and one's own."""
+"""Presets: named chains of effects, built-in and of the user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Presets:
         self._store = store
 
     def list(self) -> list[Record]:
-        """Built-in ones first, then one's own by name."""
+        """All presets, the built-in ones first, then the user's by name."""
         own, _ = self._store.page(TABLE, Query(order="name", descending=False))
         return [*_built_in(), *own]
 
@@ -54,14 +54,14 @@ class Presets:
         return preset
 
     def update(self, id: str, name: str, effects_chain: Any, description: str = "") -> Record:
-        """Change one's own; raises as `create`, NotFound, and Protected for a built-in one."""
+        """Change a user's preset; raises as `create`, NotFound, Protected for a built-in one."""
         self._own(id)
         with self._store.batch():
             fields = self._checked(name, effects_chain, description, id)
             return self._store.patch(TABLE, id, fields)
 
     def delete(self, id: str) -> None:
-        """Remove one's own; raises NotFound, and Protected for a built-in one."""
+        """Remove a user's preset; raises NotFound, and Protected for a built-in one."""
         self._own(id)
         self._store.delete(TABLE, id)
 

@@ -1,4 +1,4 @@
-"""Profiles: a name for a voice, the clips it was made from, and how it likes to be spoken."""
+"""Profiles: named voices with their reference clips and default settings."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Profiles:
     """The profiles of a store; "Default", the engine's own voice, is always one of them.
 
     Args:
-        store, files: where they are.
-        aliases: a profile's name for each case-folded name that clients may send for it.
+        store, files: of the lab.
+        aliases: casefolded name that clients may send -> name of a profile.
     """
 
     def __init__(self, store: Store, files: Files, aliases: Mapping[str, str] | None = None):
@@ -54,17 +54,17 @@ class Profiles:
         self._files = files
         self._aliases = aliases or {}
         if store.get(PROFILES, DEFAULT_PROFILE) is None:
-            with contextlib.suppress(Conflict):  # another replica was as fast
+            with contextlib.suppress(Conflict):  # another replica was first
                 default = profile_row(DEFAULT_PROFILE, "Default", "The engine's own voice.")
                 store.insert(PROFILES, default)
 
     def list(self) -> list[Record]:
         """All profiles with their counts, the default first, then by name."""
-        return [self._counted(profile) for profile in self._all()]
+        return [self._with_counts(profile) for profile in self._all()]
 
     def get(self, id: str) -> Record:
         """One profile with its counts; raises NotFound."""
-        return self._counted(self._one(id))
+        return self._with_counts(self._one(id))
 
     def names(self) -> dict[str, str]:
         """Profile id -> name."""
@@ -92,10 +92,10 @@ class Profiles:
         found = find_voice(profiles, name)
         if found is None:
             raise unknown_voice(name, profiles)
-        return self._counted(found)
+        return self._with_counts(found)
 
     def choose_default(self, id: str | None) -> Record:
-        """Speak with it where a request names no voice; None is the engine's own. The profile.
+        """Set the voice of requests that name none; None is the engine's own. The profile.
 
         Raises:
             NotFound.
@@ -103,13 +103,13 @@ class Profiles:
         chosen = self._one(id or DEFAULT_PROFILE)
         with self._store.batch():
             for profile in self._all():
-                wanted = profile["id"] == chosen["id"] and id is not None
-                if profile.get("is_default_voice", False) != wanted:
-                    self._store.patch(PROFILES, profile["id"], {"is_default_voice": wanted})
+                is_default = profile["id"] == chosen["id"] and id is not None
+                if profile.get("is_default_voice", False) != is_default:
+                    self._store.patch(PROFILES, profile["id"], {"is_default_voice": is_default})
         return self.get(chosen["id"])
 
     def set_aliases(self, id: str, change: Callable[[list[str]], list[str]]) -> Record:
-        """Further names of a profile, from those it has; the profile.
+        """Change the aliases of a profile by a function of the present ones; the profile.
 
         Raises:
             NotFound; InvalidInput: not 1-100 characters.
@@ -129,15 +129,15 @@ class Profiles:
         return self.get(id)
 
     def named(self, name: str, description: str = "Came with an import.") -> Record:
-        """The profile of that name, made when there is none (an import brings its own)."""
-        alike = [p for p in self._all() if p["name"].casefold() == name.casefold()]
-        same = [profile for profile in alike if profile["name"] == name]
-        for profile in same or alike:
+        """The profile of that name, created when there is none."""
+        similar = [p for p in self._all() if p["name"].casefold() == name.casefold()]
+        same = [profile for profile in similar if profile["name"] == name]
+        for profile in same or similar:
             return profile
         return self.create(name, description=description)
 
     def free_name(self, name: str) -> str:
-        """The name, with a number behind it when it is taken."""
+        """The name, with a number appended when it is taken."""
         taken = {other.casefold() for other in self.names().values()} | OPENAI_VOICES
         number, free = 1, name
         while free.casefold() in taken:
@@ -180,7 +180,7 @@ class Profiles:
         return self.get(profile["id"])
 
     def update(self, id: str, fields: Mapping[str, Any]) -> Record:
-        """Set what is given, as in `create`; raises NotFound, too."""
+        """Set the given fields; raises as `create`, and NotFound."""
         self.get(id)
         with self._store.batch():
             changes = self._checked(fields, id)
@@ -202,7 +202,7 @@ class Profiles:
             keep_generations: move its takes to "Unassigned" instead.
 
         Returns:
-            How many `generations` and `samples` went, and how many were `moved`.
+            Number of deleted `generations` and `samples`, and of `moved` takes.
 
         Raises:
             NotFound; Protected: it is the default.
@@ -241,12 +241,12 @@ class Profiles:
         return sample
 
     def add_sample(self, id: str, clip: Path, reference_text: str = "") -> Record:
-        """Check a clip and add it: made 24 kHz mono, its edge silence trimmed.
+        """Check and add a clip: converted to 24 kHz mono, edge silence trimmed.
 
         Args:
             id: of the profile.
             clip: any audio file of 2-30 s.
-            reference_text: what is said in it, at most 2,000 characters.
+            reference_text: transcript of it, at most 2,000 characters.
 
         Raises:
             NotFound; BadClip: with the reason.
@@ -262,7 +262,7 @@ class Profiles:
             return self.insert_sample(id, row)
 
     def create_from_clip(self, name: str, clip: Path, language: str = "en") -> Record:
-        """A new profile with one clip; nothing is left of it when the clip or name is refused.
+        """Create a profile with one clip; nothing is saved when the clip or name is refused.
 
         Raises:
             InvalidInput, BadClip, Conflict, StoreFull: as `create` and `add_sample`.
@@ -274,14 +274,14 @@ class Profiles:
         return self.get(profile["id"])
 
     def describe_sample(self, id: str, reference_text: str) -> Record:
-        """Say what is said in a clip, in at most 2,000 characters; the clip. Raises NotFound."""
+        """Set the transcript of a clip, at most 2,000 characters; the clip. Raises NotFound."""
         self.sample(id)
         text = check_text("reference_text", reference_text, 0, 2000)
         self._store.patch(SAMPLES, id, {"reference_text": text})
         return self.sample(id)
 
     def insert_sample(self, id: str, row: Record) -> Record:
-        """Record a clip that is written already."""
+        """Add the row of a clip whose file is written."""
         row = row | {"profile_id": id}
         self._store.insert(SAMPLES, row)
         return row
@@ -293,14 +293,14 @@ class Profiles:
         self._files.delete(sample["audio_path"])
 
     def reference(self, id: str) -> NDArray[np.float32] | None:
-        """All clips of a profile as one reference, at most 30 s: float32 (n,) at 24 kHz.
+        """All clips of a profile joined, at most 30 s: float32 (n,) at 24 kHz; None without any.
 
-        None when it has none.
+        See `joined_clips`.
         """
         return joined_clips(self._files, self.samples(id))
 
     def set_avatar(self, id: str, content: bytes) -> Record:
-        """Show a picture beside the name: made a PNG of at most 512 pixels a side.
+        """Set the picture of a profile, converted to a PNG of at most 512 pixels a side.
 
         Raises:
             NotFound; InvalidInput: not a picture that can be read, or over 10 MiB.
@@ -313,7 +313,7 @@ class Profiles:
         return self.get(id)
 
     def show_avatar(self, id: str, path: str) -> None:
-        """Record a picture that is written already."""
+        """Set the path of a picture whose file is written."""
         self._store.patch(PROFILES, id, {"avatar_path": path, "updated_at": now()})
 
     def delete_avatar(self, id: str) -> Record:
@@ -330,7 +330,7 @@ class Profiles:
             raise NotFound(f"There is no profile {id[:40]}.", param="profile_id")
         return profile
 
-    def _counted(self, profile: Record) -> Record:
+    def _with_counts(self, profile: Record) -> Record:
         own = Query(where={"profile_id": profile["id"]})
         clips = self._store.count(SAMPLES, own)
         kind = "default" if profile["id"] == DEFAULT_PROFILE else "cloned" if clips else "preset"
@@ -343,7 +343,7 @@ class Profiles:
         }
 
     def _all(self) -> list[Record]:
-        """Without their counts, the default first."""
+        """All profiles without their counts, the default first."""
         profiles, _ = self._store.page(PROFILES, Query(order="name", descending=False))
         return sorted(profiles, key=lambda profile: profile["id"] != DEFAULT_PROFILE)
 
@@ -366,7 +366,7 @@ class Profiles:
 
 
 def check_text(name: str, value: Any, least: int, most: int) -> str:
-    """The text without space around it; raises InvalidInput for a length or a character."""
+    """The text without surrounding space; InvalidInput for a wrong length or character."""
     text = value.strip() if isinstance(value, str) else ""
     if not (isinstance(value, str) and least <= len(text) <= most) or CONTROLS.search(text):
         raise InvalidInput(
@@ -376,7 +376,7 @@ def check_text(name: str, value: Any, least: int, most: int) -> str:
 
 
 def profile_row(id: str, name: str, description: str = "") -> Record:
-    """A new profile without clips."""
+    """The record of a new profile without clips."""
     created_at = now()
     return {
         "id": id,

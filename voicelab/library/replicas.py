@@ -1,7 +1,8 @@
-"""Which replicas of the app are alive over the same records, told by their heartbeats.
+"""Detects by heartbeats which replicas of the app are alive on shared records.
 
-A beat is a number that grows. Each replica times the others by its own clock, so that clocks
-may differ; one whose number stood still for too long is gone, and what it was making failed.
+A heartbeat is an increasing number. Each replica measures the others' pauses by its own clock, so
+that clocks may differ; one whose number stays the same for too long counts as ended, and the takes
+it was making as failed.
 """
 
 from __future__ import annotations
@@ -18,72 +19,74 @@ from voicelab.errors import NotFound
 from voicelab.records import now
 from voicelab.store import Store
 
-__all__ = ["BEAT_S", "DEAD_S", "REPLICAS", "Replicas"]
+__all__ = ["HEARTBEAT_S", "REPLICAS", "Replicas", "TIMEOUT_S"]
 
 log = logging.getLogger(__name__)
 
 REPLICAS = "replicas"
-BEAT_S = 15.0
-DEAD_S = 90.0
-"""Six beats: a database that is away for a minute ends no take."""
+HEARTBEAT_S = 15.0
+TIMEOUT_S = 90.0
+"""Six heartbeats: a database outage of a minute does not fail any take."""
 
 
 class Replicas:
-    """The replicas of a store that is shared; nobody is told of where it is not.
+    """The replicas of a shared store; does nothing when the store is not shared.
 
     Args:
         store: of the lab.
         clock: monotonic, in seconds.
-        beat_s: between two beats.
-        dead_s: without a beat, after which a replica is gone.
+        heartbeat_s: seconds between two heartbeats.
+        timeout_s: seconds without a heartbeat after which a replica counts as ended.
     """
 
     def __init__(
         self,
         store: Store,
         clock: Callable[[], float] = time.monotonic,
-        beat_s: float = BEAT_S,
-        dead_s: float = DEAD_S,
+        heartbeat_s: float = HEARTBEAT_S,
+        timeout_s: float = TIMEOUT_S,
     ):
         self.id = uuid4().hex[:12] if store.shared else None
-        """Of this process; None where the store is its own."""
+        """Id of this process; None when the store is not shared."""
         self._store = store
         self._clock = clock
-        self._beat_s, self._dead_s = beat_s, dead_s
+        self._heartbeat_s, self._timeout_s = heartbeat_s, timeout_s
         self._seen: dict[str, tuple[int, float]] = {}
-        self._beats = 0
-        self._leaving = threading.Event()
+        self._heartbeats = 0
+        self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
         if self.id:
-            self.beat()
+            self.send_heartbeat()
 
-    def beat(self) -> None:
-        """Say that this one is alive, also when the others had given it up."""
+    def send_heartbeat(self) -> None:
+        """Write a heartbeat, also when other replicas have removed this one."""
         if self.id is None:
             return
-        self._beats += 1
+        self._heartbeats += 1
         try:
-            self._store.patch(REPLICAS, self.id, {"beat": self._beats})
+            self._store.patch(REPLICAS, self.id, {"beat": self._heartbeats})
         except NotFound:
             who = {"host": socket.gethostname(), "process": os.getpid(), "created_at": now()}
-            self._store.insert(REPLICAS, {"id": self.id, "beat": self._beats, **who})
+            self._store.insert(REPLICAS, {"id": self.id, "beat": self._heartbeats, **who})
 
     def alive(self) -> set[str]:
-        """The ids of all that are alive, or not yet known to be gone."""
+        """Ids of all replicas that are not known to have ended."""
         if self.id is None:
             return set()
         moment, seen = self._clock(), {}
-        for id, beat in self._store.values(REPLICAS, ("id", "beat")):
+        for id, count in self._store.values(REPLICAS, ("id", "beat")):
             before, since = self._seen.get(id, (None, moment))
-            seen[id] = (beat, since if beat == before else moment)
+            seen[id] = (count, since if count == before else moment)
         self._seen = seen
-        gone = {id for id, (_, since) in seen.items() if moment - since > self._dead_s} - {self.id}
-        if gone:
-            self._store.delete_many(REPLICAS, gone)
-        return set(seen) - gone | {self.id}
+        ended = {id for id, (_, since) in seen.items() if moment - since > self._timeout_s} - {
+            self.id
+        }
+        if ended:
+            self._store.delete_many(REPLICAS, ended)
+        return set(seen) - ended | {self.id}
 
     def watch(self, recover: Callable[[], None]) -> None:
-        """Beat in the background, and call `recover` after each beat, until `leave`."""
+        """Write heartbeats in a thread, and call `recover` after each, until `leave`."""
         if self.id:
             self._thread = threading.Thread(
                 target=self._watch, args=(recover,), name="voicelab-replica", daemon=True
@@ -91,8 +94,8 @@ class Replicas:
             self._thread.start()
 
     def leave(self) -> None:
-        """Stop to beat; the others need not wait to know."""
-        self._leaving.set()
+        """Stop the heartbeats, and remove this replica at once."""
+        self._stopped.set()
         if self._thread:
             self._thread.join()
         if self.id:
@@ -102,9 +105,9 @@ class Replicas:
                 log.warning("the other replicas could not be told of the end", exc_info=True)
 
     def _watch(self, recover: Callable[[], None]) -> None:
-        while not self._leaving.wait(self._beat_s):
+        while not self._stopped.wait(self._heartbeat_s):
             try:
-                self.beat()
+                self.send_heartbeat()
                 recover()
-            except Exception:  # the database is away; the next beat tries again
+            except Exception:  # the database is unreachable; the next heartbeat tries again
                 log.warning("a heartbeat failed", exc_info=True)

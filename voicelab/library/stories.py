@@ -1,6 +1,6 @@
-"""Stories: takes laid out in time on tracks, trimmed, faded, and mixed to one file.
+"""Stories: takes arranged in time on tracks, trimmed, faded, and mixed to one file.
 
-An item names a take, never a copy of its audio. It follows the take's default version unless
+An item refers to a take and has no copy of its audio. It plays the take's default version, unless
 one is pinned.
 """
 
@@ -35,10 +35,10 @@ __all__ = ["STORIES", "Stories"]
 
 STORIES = "stories"
 GAP_MS = 200
-"""Between an item and one that is added behind it."""
+"""Silence between an item and one that is appended to its track."""
 
 MAX_ITEMS = 2000
-LEAST_MS = 10
+MIN_LENGTH_MS = 10
 Record = dict[str, Any]
 
 
@@ -116,7 +116,7 @@ class Stories:
             self._store.delete(STORIES, id)
 
     def add_item(self, id: str, generation_id: str, **fields: Any) -> Record:
-        """Put a take into a story; the item.
+        """Add a take to a story, and return the item.
 
         Args:
             id: of the story.
@@ -150,7 +150,7 @@ class Stories:
         item |= {key: value for key, value in fields.items() if value is not None}
         if item["start_time_ms"] is None:
             check_field("track", track)
-            item["start_time_ms"] = self._behind(id, track)
+            item["start_time_ms"] = self._end_of_track(id, track)
         self._check_item(item)
         with self._store.batch():
             self._store.insert(STORY_ITEMS, item)
@@ -158,12 +158,12 @@ class Stories:
         return self._items.shown(item)[0]
 
     def append(self, id: str, generation_ids: Sequence[str]) -> None:
-        """Put takes behind what a story has, 200 ms apart; all or none.
+        """Append takes to a story, 200 ms apart; all or none.
 
         Raises:
             As `add_item`.
         """
-        start_ms = None  # only the first must look at what there is
+        start_ms = None  # only the first depends on the existing items
         with self._store.batch():
             for generation_id in generation_ids:
                 item = self.add_item(id, generation_id, start_time_ms=start_ms)
@@ -173,7 +173,7 @@ class Stories:
         """Move, trim, pin, fade or set the volume of an item; the item.
 
         Raises:
-            NotFound; InvalidInput: a value out of range, or nothing would be left to hear.
+            NotFound; InvalidInput: a value is out of range, or the trims leave no audio.
         """
         item = self._items.one(id, item_id) | fields
         self._check_item(item)
@@ -183,7 +183,7 @@ class Stories:
         return self._items.shown(item)[0]
 
     def nudge(self, id: str, item_id: str, ms: int, tracks: int) -> Record:
-        """Move an item by so much from where it is, as far as there is room; the item.
+        """Move an item by `ms` and `tracks`, limited to the allowed range; the item.
 
         Raises:
             NotFound.
@@ -191,22 +191,22 @@ class Stories:
         with self._store.batch():
             item = self._items.one(id, item_id)
             moved = {"start_time_ms": item["start_time_ms"] + ms, "track": item["track"] + tracks}
-            # Tracks above the first are the studio's: a press does not lead there.
-            least = {"start_time_ms": 0, "track": min(0, item["track"])}
+            # Negative tracks are the studio's: the page's buttons do not lead there.
+            minimum = {"start_time_ms": 0, "track": min(0, item["track"])}
             bounded = {
-                key: max(least[key], min(RANGES[key][1], value)) for key, value in moved.items()
+                key: max(minimum[key], min(RANGES[key][1], value)) for key, value in moved.items()
             }
             return self.change_item(id, item_id, **bounded)
 
     def split(self, id: str, item_id: str, at_ms: int) -> list[Record]:
-        """Cut an item in two, `at_ms` after its beginning; both.
+        """Split an item `at_ms` after its start, and return both items.
 
         Raises:
-            NotFound; InvalidInput: the cut is not inside.
+            NotFound; InvalidInput: the position is not within the item.
         """
         item = self._items.one(id, item_id)
         length = self._items.shown(item)[0]["duration_ms"]
-        check_within("split_time_ms", at_ms, LEAST_MS, length - LEAST_MS)
+        check_within("split_time_ms", at_ms, MIN_LENGTH_MS, length - MIN_LENGTH_MS)
         first = {"trim_end_ms": item["trim_end_ms"] + length - at_ms, "fade_out_ms": 0}
         second = item | {
             "id": str(uuid4()),
@@ -222,13 +222,13 @@ class Stories:
         return self._items.shown(item | first, second)
 
     def duplicate(self, id: str, item_id: str) -> Record:
-        """The same once more, behind the last item of its track; the new item."""
+        """Append a copy of an item to its track, and return it."""
         item = self._items.one(id, item_id)
         kept = {key: item[key] for key in (*RANGES, "version_id") if key != "start_time_ms"}
         return self.add_item(id, item["generation_id"], **kept)
 
     def reorder(self, id: str, item_ids: Sequence[str]) -> Record:
-        """Lay items one after the other in this order, 200 ms apart; the story.
+        """Arrange the items of a track in this order, 200 ms apart; the story.
 
         Args:
             id: of the story.
@@ -242,23 +242,23 @@ class Stories:
         expected = {each for each, item in items.items() if item["track"] in tracks}
         if len(tracks) != 1 or set(item_ids) != expected or len(item_ids) != len(expected):
             raise InvalidInput("item_ids are all items of one track, each once.", param="item_ids")
-        self._lay(id, [items[each] for each in item_ids])
+        self._arrange(id, [items[each] for each in item_ids])
         return self.get(id)
 
     def reorder_takes(self, id: str, generation_ids: Sequence[str]) -> list[Record]:
-        """Lay all items one after the other, in the order of their takes; the items.
+        """Arrange all items in the order of their takes, 200 ms apart; the items.
 
         Raises:
             NotFound; InvalidInput: see `ordered_by_takes`.
         """
         self.get(id)
         order = ordered_by_takes(self._items.of(id), generation_ids)
-        self._lay(id, order)
+        self._arrange(id, order)
         shown = {item["id"]: item for item in self.get(id)["items"]}
         return [shown[item["id"]] for item in order]
 
     def set_times(self, id: str, updates: Sequence[Mapping[str, Any]]) -> None:
-        """Other starts for items that are named by their takes; all or none.
+        """Set the starts of items, which are given by their takes; all or none.
 
         Raises:
             NotFound; InvalidInput: a start out of range; see `starts_by_takes`.
@@ -273,39 +273,39 @@ class Stories:
             self._touch(id)
 
     def remove_item(self, id: str, item_id: str) -> None:
-        """Take an item out; its take stays. Raises NotFound."""
+        """Remove an item; its take stays. Raises NotFound."""
         self._items.one(id, item_id)
         with self._store.batch(frees=True):
             self._store.delete(STORY_ITEMS, item_id)
             self._touch(id)
 
     def export(self, id: str, kind: str, path: Path) -> None:
-        """Write a story to a file, which appears when it is whole; see `streamed`.
+        """Write a story to a file, atomically; see `streamed`.
 
         Raises:
-            As `streamed`; StoreFull, StorageError: nothing is left at `path`.
+            As `streamed`; StoreFull, StorageError: no file was written.
         """
         write_whole(path, self.streamed(id, kind))
 
     def streamed(self, id: str, kind: str, missing: Missing | None = None) -> Iterator[bytes]:
-        """A story as wav, flac, mp3, m4b, srt or vtt, as it is mixed and encoded.
+        """A story as wav, flac, mp3, m4b, srt or vtt, streamed while it is mixed and encoded.
 
         Args:
             id: of the story.
-            kind: of the file.
-            missing: told of the items whose sound is gone: there is silence in their place.
+            kind: format of the file.
+            missing: gets the items whose file is missing; they are silent.
 
         Raises:
-            NotFound: there is no such story, or no sound of it; Conflict: it is empty.
+            NotFound: no such story, or all files are missing; Conflict: it is empty.
             StorageError: from the iterator, when the file of a take cannot be read.
         """
         return self._sound.streamed(self.get(id), kind, missing or Missing())
 
     def cues(self, id: str) -> list[Cue]:
-        """Captions from the chunks' times, as far as they are heard, in time order."""
+        """Captions from the chunks' times within the trims, in time order."""
         return self._sound.cues(id, Missing())
 
-    def _lay(self, id: str, items: Sequence[Record]) -> None:
+    def _arrange(self, id: str, items: Sequence[Record]) -> None:
         start = min(item["start_time_ms"] for item in items)
         with self._store.batch():
             for item in self._items.shown(*items):
@@ -316,15 +316,15 @@ class Stories:
     def _check_item(self, item: Record) -> None:
         for name in RANGES:
             check_field(name, item[name])
-        length = self._items.heard(item).duration_ms
-        if length - item["trim_start_ms"] - item["trim_end_ms"] < LEAST_MS:
+        length = self._items.audio_of(item).duration_ms
+        if length - item["trim_start_ms"] - item["trim_end_ms"] < MIN_LENGTH_MS:
             raise InvalidInput(
                 f"Of {length} ms nothing would be left to hear after trimming "
                 f"{item['trim_start_ms']} ms and {item['trim_end_ms']} ms.",
                 param="trim_start_ms",
             )
 
-    def _behind(self, id: str, track: int) -> int:
+    def _end_of_track(self, id: str, track: int) -> int:
         items = self._items.shown(*(item for item in self._items.of(id) if item["track"] == track))
         ends = [item["start_time_ms"] + item["duration_ms"] for item in items]
         return max(ends) + GAP_MS if ends else 0

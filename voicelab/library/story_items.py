@@ -1,4 +1,4 @@
-"""Items of stories: read, what they may hold, which a take's name means, their captions."""
+"""Items of stories: reading, validation, lookup by take, captions and chapters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voicelab.library.versions import GENERATIONS, Versions
 from voicelab.store import Query, Store
 
 __all__ = [
-    "Heard",
+    "ItemAudio",
     "MAX_TRACKS",
     "RANGES",
     "StoryItems",
@@ -30,7 +30,7 @@ __all__ = [
 
 CAPTION_MS = 300
 MAX_TRACKS = 32
-"""Below the first as well: the studio numbers those above it from -1 down."""
+"""Number of tracks below 0 as well as from 0 on: the studio numbers upper tracks -1, -2 ..."""
 MAX_START_MS = 12 * 3_600_000
 RANGES: Mapping[str, tuple[int, int]] = MappingProxyType(
     {
@@ -51,21 +51,25 @@ def ordered_by_takes(items: Sequence[Record], generation_ids: Sequence[str]) -> 
 
     Args:
         items: of a story, in time order.
-        generation_ids: of all its takes. One that stands in it several times is named once, and
-            its items stay together, or once for each.
+        generation_ids: of all its takes. A take with several items is listed once, and its
+            items stay together, or once for each.
 
     Raises:
         InvalidInput: they are not the takes of the story.
     """
-    named = Counter(generation_ids)
-    left = {id: [item for item in items if item["generation_id"] == id] for id in named}
-    told = sum(map(len, left.values())) == len(items)
-    counted = all(left[id] and count in (1, len(left[id])) for id, count in named.items())
-    if not told or not counted:
+    counts_by_take = Counter(generation_ids)
+    remaining = {
+        id: [item for item in items if item["generation_id"] == id] for id in counts_by_take
+    }
+    all_listed = sum(map(len, remaining.values())) == len(items)
+    counts_match = all(
+        remaining[id] and count in (1, len(remaining[id])) for id, count in counts_by_take.items()
+    )
+    if not all_listed or not counts_match:
         raise InvalidInput("generation_ids are all takes of the story.", param="generation_ids")
     order: list[Record] = []
     for id in generation_ids:
-        order += left[id] if named[id] == 1 else [left[id].pop(0)]
+        order += remaining[id] if counts_by_take[id] == 1 else [remaining[id].pop(0)]
     return order
 
 
@@ -76,43 +80,47 @@ def starts_by_takes(
 
     Args:
         items: of a story, in time order.
-        updates: each with `generation_id` and `start_time_ms`. A take that stands in the story
-            several times is named once for each.
+        updates: each with `generation_id` and `start_time_ms`. A take with several items is
+            listed once for each.
 
     Raises:
-        InvalidInput: a take is not in the story, or it is not clear which of its items is meant.
+        InvalidInput: a take is not in the story, or not listed once for each of its items.
     """
-    named = Counter(update["generation_id"] for update in updates)
-    left = {id: [item["id"] for item in items if item["generation_id"] == id] for id in named}
-    for id, count in named.items():
-        if count != len(left[id]):
+    counts_by_take = Counter(update["generation_id"] for update in updates)
+    remaining = {
+        id: [item["id"] for item in items if item["generation_id"] == id] for id in counts_by_take
+    }
+    for id, count in counts_by_take.items():
+        if count != len(remaining[id]):
             raise InvalidInput(
-                f"The take {id[:40]} stands in the story {len(left[id])} times, and is named "
+                f"The take {id[:40]} stands in the story {len(remaining[id])} times, and is named "
                 f"{count} times.",
                 param="updates",
             )
-    return {left[update["generation_id"]].pop(0): update["start_time_ms"] for update in updates}
+    return {
+        remaining[update["generation_id"]].pop(0): update["start_time_ms"] for update in updates
+    }
 
 
 def check_field(name: str, value: Any) -> None:
-    """Whether a field of an item may have this value; raises InvalidInput."""
-    least, most = RANGES[name]
-    check_within(name, value, least, most, whole=name != "volume")
+    """Check the value of a field of an item; raises InvalidInput."""
+    minimum, maximum = RANGES[name]
+    check_within(name, value, minimum, maximum, whole=name != "volume")
 
 
-def check_within(name: str, value: Any, least: float, most: float, whole: bool = True) -> None:
-    """Whether a number is in its range; raises InvalidInput."""
+def check_within(name: str, value: Any, minimum: float, maximum: float, whole: bool = True) -> None:
+    """Check that a number is in its range; raises InvalidInput."""
     kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, kinds) or not minimum <= value <= maximum:
         number = "a whole number" if whole else "a number"
         raise InvalidInput(
-            f"{name} is {str(value)[:40]}; {number} from {least:g} to {most:g} is allowed.",
+            f"{name} is {str(value)[:40]}; {number} from {minimum:g} to {maximum:g} is allowed.",
             param=name,
         )
 
 
 def item_cues(item: Record, chunks: Sequence[Record]) -> list[Cue]:
-    """Captions of an item as `Stories.get` shows it, from its chunks' times, as far as heard."""
+    """Captions of an item of `Stories.get`, from its chunks' times, within the trims."""
     chunks = chunks or [
         {"start_s": 0.0, "duration_s": item["source_duration_ms"] / 1000, "text": item["text"]}
     ]
@@ -123,14 +131,14 @@ def item_cues(item: Record, chunks: Sequence[Record]) -> list[Cue]:
     for chunk in chunks:
         start = max(first, chunk["start_s"])
         end = min(last, chunk["start_s"] + chunk["duration_s"])
-        # What is all but trimmed away cannot be read.
+        # A chunk that is almost trimmed away is too short to read.
         if end - start >= min(CAPTION_MS / 1000, chunk["duration_s"] / 4) and end > start:
             cues.append(Cue(start + offset, end + offset, chunk["text"]))
     return cues
 
 
 def chapters_of(items: Sequence[Record]) -> list[Chapter]:
-    """A chapter wherever another voice begins to speak, named after it and its first words."""
+    """A chapter at each change of the voice, titled by the voice and its first words."""
     starts = [
         item
         for before, item in zip([None, *items], items, strict=False)
@@ -145,8 +153,8 @@ def chapters_of(items: Sequence[Record]) -> list[Chapter]:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What is heard of an item."""
+class ItemAudio:
+    """The audio of an item: path, duration, sample rate in Hz, and chunks."""
 
     path: str
     duration_ms: int
@@ -180,7 +188,7 @@ class StoryItems:
         return item
 
     def shown(self, *items: Record) -> list[Record]:
-        """Items with what a list needs of their takes."""
+        """Items with the fields of their takes that lists show."""
         ids = list(dict.fromkeys(item["generation_id"] for item in items))
         takes = {take["id"]: take for take in self._store.get_many(GENERATIONS, ids)}
         names, versions = self._history.profile_names(), self._versions.listed(ids)
@@ -210,20 +218,20 @@ class StoryItems:
         }
 
     def _source(self, item: Record, take: Record | None) -> Record:
-        """The take or version that is heard."""
+        """The pinned version of an item, or else its take."""
         if not take:
             raise NotFound(f"There is no take {item['generation_id'][:40]}.", param="generation_id")
         if item["version_id"]:
             return self._versions.get(item["version_id"], item["generation_id"])
         return take
 
-    def heard(self, item: Record) -> Heard:
-        """What is heard of an item; raises NotFound, or Conflict when its take has no audio."""
+    def audio_of(self, item: Record) -> ItemAudio:
+        """The audio of an item; raises NotFound, or Conflict when its take has no audio."""
         take = self._store.get(GENERATIONS, item["generation_id"])
         source = self._source(item, take)
         if not source["audio_path"] or source["duration"] is None:
             raise Conflict("This take has no audio yet.")
-        return Heard(
+        return ItemAudio(
             source["audio_path"],
             math.floor(source["duration"] * 1000),
             (take or source)["sample_rate"] or 24_000,

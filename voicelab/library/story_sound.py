@@ -1,4 +1,4 @@
-"""What is heard of a story: its takes mixed to one file, and their captions."""
+"""The audio of a story: its takes mixed to one file, and their captions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from voicelab.audio import Clip, Cue, captions, encoded, mix, mix_frames
 from voicelab.errors import Conflict
 from voicelab.library.archives.missing import Missing
 from voicelab.library.files.local import Files
-from voicelab.library.story_items import Heard, StoryItems, chapters_of, item_cues
+from voicelab.library.story_items import ItemAudio, StoryItems, chapters_of, item_cues
 
 __all__ = ["StorySound"]
 
@@ -17,7 +17,7 @@ Record = dict[str, Any]
 
 
 class StorySound:
-    """Mixes stories.
+    """Mixes stories, and makes their captions.
 
     Args:
         items: of the stories.
@@ -32,11 +32,11 @@ class StorySound:
         """A story from `Stories.get`; see `Stories.streamed`."""
         if not story["items"]:
             raise Conflict("The story is empty.")
-        heard = self._heard_items(story["id"], missing)
+        pairs = self._available_items(story["id"], missing)
         if kind in ("srt", "vtt"):
-            return iter([captions(self._cues(heard), kind).encode()])
-        clips = [self._clip(*pair) for pair in heard]
-        rate = max(source.sample_rate for _, source in heard)
+            return iter([captions(self._cues(pairs), kind).encode()])
+        clips = [self._clip(*pair) for pair in pairs]
+        rate = max(source.sample_rate for _, source in pairs)
         frames = mix_frames(clips, rate)
         chapters = chapters_of([i for i in story["items"] if i["id"] not in missing.ids])
         blocks = mix(clips, rate)
@@ -44,31 +44,31 @@ class StorySound:
 
     def cues(self, id: str, missing: Missing) -> list[Cue]:
         """Captions from the chunks' times; see `Stories.cues`."""
-        return self._cues(self._heard_items(id, missing))
+        return self._cues(self._available_items(id, missing))
 
-    def _cues(self, heard: list[tuple[Record, Heard]]) -> list[Cue]:
-        shown = self._items.shown(*(item for item, _ in heard))
+    def _cues(self, pairs: list[tuple[Record, ItemAudio]]) -> list[Cue]:
+        shown = self._items.shown(*(item for item, _ in pairs))
         found = [
             cue
-            for item, (_, source) in zip(shown, heard, strict=True)
+            for item, (_, source) in zip(shown, pairs, strict=True)
             for cue in item_cues(item, source.chunks)
         ]
         return sorted(found, key=lambda cue: cue.start_s)
 
-    def _heard_items(self, id: str, missing: Missing) -> list[tuple[Record, Heard]]:
-        """Those whose sound is there."""
+    def _available_items(self, id: str, missing: Missing) -> list[tuple[Record, ItemAudio]]:
+        """The items whose file exists, with their audio; others are added to `missing`."""
         found = []
         for item in self._items.of(id):
             with missing.skipping(item["id"], "story item", take=item["generation_id"]):
-                heard = self._items.heard(item)
-                self._files.path(heard.path)
-                found.append((item, heard))
+                audio = self._items.audio_of(item)
+                self._files.path(audio.path)
+                found.append((item, audio))
         missing.check_any_left(found)
         return found
 
-    def _clip(self, item: Record, heard: Heard) -> Clip:
+    def _clip(self, item: Record, audio: ItemAudio) -> Clip:
         return Clip(
-            path=self._files.path(heard.path),
+            path=self._files.path(audio.path),
             start_ms=item["start_time_ms"],
             trim_start_ms=item["trim_start_ms"],
             trim_end_ms=item["trim_end_ms"],

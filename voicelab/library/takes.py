@@ -1,4 +1,4 @@
-"""Takes: kept, found, counted, deleted. Files go before records come, and after they have gone."""
+"""Takes: saving, listing, statistics, deletion. Files are deleted after their records."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from voicelab.text import check_name
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["INTERRUPTED", "MOST_RESUMPTIONS", "STORY_ITEMS", "History"]
+__all__ = ["INTERRUPTED", "MAX_RESUMPTIONS", "STORY_ITEMS", "History"]
 
 STORY_ITEMS = "story_items"
 INTERRUPTED = "interrupted"
 """Error of a take whose process ended while it was being made."""
 
-MOST_RESUMPTIONS = 3
-"""Of a take by itself, each ended by a crash: it may be what makes the process crash."""
+MAX_RESUMPTIONS = 3
+"""Limit of automatic resumptions of a take that ended in a crash: it may be the cause."""
 
-FEW = 100
-"""Takes whose versions are asked for one by one; those of more are picked out of all."""
+SMALL_COUNT = 100
+"""Up to this many takes are looked up one by one; for more the whole table is read."""
 
 Record = dict[str, Any]
 
@@ -37,11 +37,8 @@ class History:
     """The takes of a lab.
 
     Args:
-        store: where the records are.
-        files: where the audio is.
-        profiles: for their names.
-        versions: of the takes.
-        replica: who makes takes here, where several processes share the records.
+        store, files, profiles, versions: of the lab.
+        replica: id of this process when several share the records.
     """
 
     def __init__(
@@ -57,11 +54,11 @@ class History:
         self._files = files
         self._profiles = profiles
         self._versions = versions
-        self._untold: dict[str, Record] = {}
-        """Id -> how a take ended, where that could not be written."""
+        self._unsaved_failures: dict[str, Record] = {}
+        """Id -> fields of a failed take that could not be written."""
 
     def add(self, generation: Generation) -> None:
-        """Keep a record, usually a pending one."""
+        """Add a record, usually a pending one."""
         self._store.insert(GENERATIONS, generation.document())
 
     def check(self) -> None:
@@ -70,52 +67,55 @@ class History:
 
     def patch(self, id: str, **fields: Any) -> None:
         """Set fields of a record; raises NotFound."""
-        self._store.patch(GENERATIONS, id, self._untold.get(id, {}) | fields)
-        self._untold.pop(id, None)
+        self._store.patch(GENERATIONS, id, self._unsaved_failures.get(id, {}) | fields)
+        self._unsaved_failures.pop(id, None)
 
-    def begin_again(self, id: str, **fields: Any) -> None:
-        """A failed take is being made after all; raises NotFound, or Conflict when it has not
-        failed (any more): another replica was quicker."""
-        if id in self._untold:
+    def restart(self, id: str, **fields: Any) -> None:
+        """Make a failed take pending again.
+
+        Raises:
+            NotFound; Conflict: it is not failed (any more), as when another replica was first.
+        """
+        if id in self._unsaved_failures:
             self.patch(id)
         fields |= {"status": "pending", "error": None}
         self._store.patch(GENERATIONS, id, fields, expected={"status": "failed"})
 
     def interrupted(self) -> list[Record]:
-        """Takes that may be resumed by themselves, the oldest first."""
+        """Takes that may be resumed automatically, the oldest first."""
         query = Query(where={"status": "failed", "error": INTERRUPTED}, descending=False)
         found, _ = self._store.page(GENERATIONS, query)
         return [
             record
             for record in found
-            if record["seed"] is not None and record.get("resumptions", 0) < MOST_RESUMPTIONS
+            if record["seed"] is not None and record.get("resumptions", 0) < MAX_RESUMPTIONS
         ]
 
     def fail(self, id: str, error: str, elapsed_s: float, **more: Any) -> None:
-        """A take has ended without audio.
+        """Mark a take as failed.
 
         Raises:
-            NotFound; StorageError: it cannot be written. The record says so all the same, as
-                long as this process lives; the next one finds it interrupted.
+            NotFound; StorageError: it cannot be written. This process shows it as failed all the
+                same; the next process marks it as interrupted.
         """
         fields = {"status": "failed", "error": error, "elapsed_s": elapsed_s} | more
         try:
             self.patch(id, **fields)
         except StorageError:
-            self._untold[id] = fields
+            self._unsaved_failures[id] = fields
             raise
 
     def recover(self, alive: Collection[str] = ()) -> list[Record]:
-        """Pending records become failed, but for those that replicas `alive` make; the records."""
+        """Mark pending takes as failed, except those of replicas `alive`; the changed records."""
         pending = Query(where={"status": "pending"})
         if not self._store.count(GENERATIONS, pending):
             return []
-        with self._store.batch(frees=True):  # few bytes, without which it cannot start
+        with self._store.batch(frees=True):  # a few bytes, which are needed to start
             found, _ = self._store.page(GENERATIONS, pending)
-            left = [record for record in found if record.get("replica") not in alive]
-            for record in left:
+            interrupted = [record for record in found if record.get("replica") not in alive]
+            for record in interrupted:
                 self.patch(record["id"], status="failed", error=INTERRUPTED)
-        return left
+        return interrupted
 
     def get(self, id: str) -> Record:
         """One take with its versions; raises NotFound."""
@@ -128,7 +128,7 @@ class History:
     def list(
         self, filters: Filters | None = None, *, limit: int = 50, offset: int = 0
     ) -> tuple[list[Record], int]:
-        """A page of takes, newest first, and how many there are after filtering.
+        """A page of takes, newest first, and the number of all that match.
 
         Args:
             filters: see `Filters`.
@@ -154,11 +154,11 @@ class History:
         return self.list(Filters(search=words), limit=limit)[0]
 
     def delete(self, id: str, stop: Callable[[str], None] = lambda _: None) -> None:
-        """Record, versions, files and story items; raises NotFound.
+        """Delete a take with its versions, files and story items; raises NotFound.
 
         Args:
             id: of the take.
-            stop: called with the request id when the take is still being made.
+            stop: called with the request id when the take is still in progress.
         """
         self.get(id)
         self.delete_many([id], stop=stop)
@@ -169,7 +169,7 @@ class History:
         filters: Filters | None = None,
         stop: Callable[[str], None] = lambda _: None,
     ) -> int:
-        """Delete by ids, or all that match; how many went. In one commit, if there is room."""
+        """Delete by ids, or all that match; returns how many. In one commit if the disk allows."""
         if ids is None:
             records, _ = self._store.page(GENERATIONS, self._query(filters))
         else:
@@ -179,11 +179,11 @@ class History:
                 stop(record["request_id"])
         try:
             self._delete(records)
-        except StoreFull:  # by and by: each part makes room for the next
-            if len(records) <= FEW:
+        except StoreFull:  # in parts: each frees space for the next
+            if len(records) <= SMALL_COUNT:
                 raise
-            for start in range(0, len(records), FEW):
-                self._delete(records[start : start + FEW])
+            for start in range(0, len(records), SMALL_COUNT):
+                self._delete(records[start : start + SMALL_COUNT])
         return len(records)
 
     def _delete(self, records: Sequence[Record]) -> None:
@@ -202,37 +202,37 @@ class History:
         return [id for (id,) in self._store.values(GENERATIONS, ("request_id",), query) if id]
 
     def forget(self, records: Sequence[Record]) -> set[str]:
-        """Remove takes from the store, within the caller's batch; the files to delete after it."""
-        gone, paths = {record["id"] for record in records}, self.files_of(records)
-        for id in gone & self._untold.keys():
-            del self._untold[id]
-        versions = self._of(VERSIONS, gone, "id")
-        told = self._of(STORY_ITEMS, gone, "id")
+        """Remove takes, within the caller's batch; returns the files to delete after it."""
+        deleted, paths = {record["id"] for record in records}, self.files_of(records)
+        for id in deleted & self._unsaved_failures.keys():
+            del self._unsaved_failures[id]
+        versions = self._of(VERSIONS, deleted, "id")
+        items = self._of(STORY_ITEMS, deleted, "id")
         self._store.delete_many(VERSIONS, [id for id, _ in versions])
-        self._store.delete_many(STORY_ITEMS, [id for id, _ in told])
-        self._store.delete_many(GENERATIONS, gone)
+        self._store.delete_many(STORY_ITEMS, [id for id, _ in items])
+        self._store.delete_many(GENERATIONS, deleted)
         return paths
 
     def files_of(self, records: Sequence[Record]) -> set[str]:
-        """The files that only these takes have."""
-        gone = {record["id"] for record in records}
+        """The files that only these takes use."""
+        deleted = {record["id"] for record in records}
         clips = {record["clip"] for record in records if record.get("clip")}
         named = self._store.values(GENERATIONS, ("id", "clip")) if clips else []
-        kept = {clip for id, clip in named if id not in gone}
-        paths = {path for _, path in self._of(VERSIONS, gone, "audio_path")}
+        kept = {clip for id, clip in named if id not in deleted}
+        paths = {path for _, path in self._of(VERSIONS, deleted, "audio_path")}
         paths |= {record["audio_path"] for record in records}
         return {path for path in paths | (clips - kept) if path}
 
     def _of(self, table: str, ids: set[str], field: str) -> list[tuple[Any, ...]]:
-        """(id, field) of what belongs to some takes."""
-        if len(ids) > FEW:
+        """(id, field) of the documents of some takes."""
+        if len(ids) > SMALL_COUNT:
             rows = self._store.values(table, ("id", field, "generation_id"))
             return [row[:2] for row in rows if row[2] in ids]
         queries = [Query(where={"generation_id": id}) for id in ids]
         return [row for query in queries for row in self._store.values(table, ("id", field), query)]
 
     def toggle_favorite(self, id: str) -> bool:
-        """Whether it is a favourite now; raises NotFound."""
+        """Toggle a favourite; returns the new state. Raises NotFound."""
         with self._store.batch():
             favorite = not self.get(id)["is_favorited"]
             self._store.patch(GENERATIONS, id, {"is_favorited": favorite})
@@ -260,7 +260,7 @@ class History:
         add_tags: Sequence[str] = (),
         profile_id: str | None = None,
     ) -> int:
-        """Change many takes in one commit; how many there were.
+        """Change many takes in one commit; returns how many existed.
 
         Raises:
             InvalidInput: the tags.
@@ -288,7 +288,7 @@ class History:
                 found[value] += row[len(by)]
         profiles, engines, statuses, languages, days = map(dict, counts)
         total, duration_s, size_bytes, factors = (
-            sum(row[place] for row in rows) for place in range(len(by), len(by) + 4)
+            sum(row[position] for row in rows) for position in range(len(by), len(by) + 4)
         )
         timed = self._store.count(GENERATIONS, Query(ranges={"real_time_factor": (1e-4, None)}))
         return {
@@ -316,8 +316,8 @@ class History:
 
         Args:
             filters: see `Filters`.
-            columns: keys of a record; in no order of rows, but fast over many takes. All keys,
-                newest first, when empty.
+            columns: keys of a record, which is fast, but with rows in no defined order; when empty
+                all keys, newest first.
         """
         import pandas  # start-up time: half a second or more
 
@@ -343,7 +343,7 @@ class History:
         return (filters or Filters()).query(self._profiles.names)
 
     def _wire(self, document: Record, names: dict[str, str]) -> Record:
-        return _wire(document | self._untold.get(document["id"], {}), names)
+        return _wire(document | self._unsaved_failures.get(document["id"], {}), names)
 
 
 FIRST_KEYS = (
@@ -354,7 +354,7 @@ KEYS = [*FIRST_KEYS, "parameters", "chunks", "source", "tags", "size_bytes", "re
 
 
 def _wire(document: Record, names: dict[str, str]) -> Record:
-    """A record as every answer gives it: the studio's fifteen keys first."""
+    """A record as in all responses: the studio's fifteen keys first."""
     record = document | {"profile_name": names.get(document["profile_id"], "Unassigned")}
     return {key: record.pop(key) for key in FIRST_KEYS} | record
 

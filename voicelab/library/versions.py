@@ -1,7 +1,7 @@
-"""The versions of a take: as it was spoken, and what effects or another reading made of it.
+"""The versions of a take: as spoken, with effects, or spoken again.
 
-The default version is the take to everybody who asks for its sound: the record's audio,
-duration, chunks and seed are the default version's.
+A take has the audio of its default version: audio path, duration, chunks and seed of its record are
+those of the default version.
 """
 
 from __future__ import annotations
@@ -22,18 +22,15 @@ from voicelab.records import now
 from voicelab.store import Query, Store
 from voicelab.text import check_name
 
-__all__ = ["FEW", "GENERATIONS", "VERSIONS", "Versions", "processed", "version_row"]
+__all__ = ["GENERATIONS", "VERSIONS", "Versions", "processed", "version_row"]
 
 GENERATIONS, VERSIONS = "generations", "versions"
 LISTED = (
     *("id", "generation_id", "label", "audio_path", "effects_chain", "source_version_id"),
     *("is_default", "created_at", "duration", "size_bytes"),
 )
-FEW = 100
-"""Takes whose versions are asked for one by one; those of more are picked out of all."""
-
 PAGE = 500
-"""The most takes of a list: an indexed question each costs less than a look at all versions."""
+"""Up to this many takes an indexed query each is faster than reading all versions."""
 
 FOLLOWED = ("audio_path", "duration", "seed", "chunks")
 Record = dict[str, Any]
@@ -48,12 +45,12 @@ class Versions:
         self._files = files
 
     def of(self, generation_id: str) -> list[Record]:
-        """Of one take, oldest first."""
+        """Versions of a take, oldest first."""
         query = Query(where={"generation_id": generation_id}, descending=False)
         return self._store.page(VERSIONS, query)[0]
 
     def listed(self, generation_ids: Collection[str]) -> dict[str, list[Record]]:
-        """Of each of some takes, oldest first: as lists show them, without their chunks."""
+        """Versions of each take, oldest first, with the fields of lists (no chunks)."""
         queries: list[Query | None] = [Query(where={"generation_id": id}) for id in generation_ids]
         found: dict[str, list[Record]] = {id: [] for id in generation_ids}
         for query in [None] if len(queries) > PAGE else queries:
@@ -75,10 +72,10 @@ class Versions:
     def add(
         self, generation_id: str, rows: Sequence[Record], fields: Mapping[str, Any] | None = None
     ) -> None:
-        """Keep finished sounds, and `fields` of their take, in one commit.
+        """Add versions whose files are written, and set `fields` of their take, in one commit.
 
         Raises:
-            NotFound: the take was deleted meanwhile; the files of `rows` go, too.
+            NotFound: the take was deleted meanwhile. After any error the files are deleted.
         """
         try:
             self.insert(generation_id, rows, fields)
@@ -90,7 +87,7 @@ class Versions:
     def insert(
         self, generation_id: str, rows: Sequence[Record], fields: Mapping[str, Any] | None = None
     ) -> None:
-        """As `add`, for files that stay whatever happens."""
+        """As `add`, but without deleting the files after an error."""
         with self._store.batch():
             for row in rows:
                 self._store.insert(VERSIONS, {**row, "is_default": False})
@@ -103,20 +100,20 @@ class Versions:
             )
 
     def set_default(self, generation_id: str, id: str) -> Record:
-        """Make it the sound of its take; the version. Raises NotFound."""
+        """Make a version the default of its take, and return it. Raises NotFound."""
         with self._store.batch():
             self._make_default(self.get(id, generation_id))
         return self.get(id)
 
     def forget_lost(self, generation_id: str) -> None:
-        """Drop the versions whose file is gone; those that are there stay."""
+        """Delete the versions of a take whose file is missing."""
         with self._store.batch(frees=True):
             for version in self.of(generation_id):
                 if not self._files.exists(version["audio_path"]):
                     self.delete(generation_id, version["id"])
 
     def delete(self, generation_id: str, id: str) -> None:
-        """Remove one; the oldest takes over when it was the default.
+        """Delete a version; when it was the default, the oldest becomes the default.
 
         Raises:
             NotFound: no such version of this take.
@@ -149,14 +146,14 @@ class Versions:
         label: str | None = None,
         set_as_default: bool = True,
     ) -> Record:
-        """A new version through effects; the version.
+        """Add a version with effects, and return it.
 
         Args:
             generation_id: of the take.
             chain: see `voicelab.audio.effects.check_chain`.
-            source_version_id: what to process; the clean take when None.
+            source_version_id: version to process; None for the newest without effects.
             label: 1-200 characters; the effects' names when None.
-            set_as_default: make it the sound of the take.
+            set_as_default: make it the default version.
 
         Raises:
             InvalidInput: the chain or the label.
@@ -184,7 +181,7 @@ class Versions:
     def preview(
         self, generation_id: str, chain: Any, source_version_id: str | None = None
     ) -> tuple[Pcm, int]:
-        """What `apply` would make, kept nowhere: int16 (n,) and its rate in Hz."""
+        """The audio that `apply` would save: int16 (n,) and its rate in Hz."""
         return self._processed(self._source(generation_id, source_version_id), check_chain(chain))
 
     def _source(self, generation_id: str, id: str | None) -> Record:
@@ -195,7 +192,7 @@ class Versions:
         clean = [v for v in self.of(generation_id) if not v["effects_chain"]]
         if not clean:
             raise Conflict("This take has no audio to process.")
-        # The newest reading, or the one that is heard when that is a clean one.
+        # The default version when it has no effects, or else the newest.
         return next((v for v in clean if v["is_default"]), clean[-1])
 
     def _processed(self, source: Record, effects: list[Record]) -> tuple[Pcm, int]:
@@ -220,7 +217,7 @@ class Versions:
 def version_row(
     document: Mapping[str, Any], *, label: str = "original", is_default: bool = True
 ) -> Record:
-    """A take's finished record as a version of itself, under its `active_version_id`."""
+    """The version row of a finished take without effects; its id is `active_version_id`."""
     return {
         "id": document["active_version_id"],
         "generation_id": document["id"],
@@ -240,9 +237,9 @@ def version_row(
 def processed(
     source: Record, files: Files, effects: list[Record], frames: int, sample_rate: int
 ) -> Record:
-    """The row of what `effects` made of `source`: `frames` samples under a new id."""
+    """The row of a new version: `source` with `effects`, of `frames` samples."""
     id = str(uuid4())
-    # Of all effects only speed moves what is said; tails come after it.
+    # Only the speed effect changes the times of chunks; tails follow after the last.
     pace = math.prod(e["params"]["rate"] for e in effects if e["type"] == "speed" and e["enabled"])
     chunks = [
         {

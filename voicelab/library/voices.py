@@ -1,4 +1,4 @@
-"""Which profile the name of a voice means: its own, an alias, or one of OpenAI's names."""
+"""Lookup of profiles by voice name: id, name, alias, or one of OpenAI's names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Record = dict[str, Any]
 
 
 def find_voice(profiles: Sequence[Record], name: str) -> Record | None:
-    """The profile of that id, name or alias: as it is written, else whatever its case."""
+    """The profile of that id, name or alias; an exact match is preferred to one by case folding."""
     name = name.strip()
     folded = name.casefold()
     for profile in profiles:
@@ -42,18 +42,18 @@ def find_voice(profiles: Sequence[Record], name: str) -> Record | None:
 
 
 def aliased(aliases: Mapping[str, str], name: str) -> str:
-    """What a client's name stands for by setting, case-folded; else the name itself."""
+    """The profile name that the settings have for a client's name, or else that name."""
     return aliases.get(name.strip().casefold(), name)
 
 
 def default_voice(profiles: Sequence[Record]) -> Record:
-    """What a request speaks with that names no voice, or one of OpenAI's."""
+    """The profile for requests that name no voice, or one of OpenAI's."""
     chosen = (profile for profile in profiles if profile.get("is_default_voice"))
     return next(chosen, profiles[0])
 
 
 def unknown_voice(name: str, profiles: Sequence[Record]) -> UnknownVoice:
-    """There is none of that name: the error, which lists those there are."""
+    """The error for an unknown voice name; its message lists the known ones."""
     known = ", ".join(profile["name"] for profile in profiles)
     return UnknownVoice(
         f"There is no voice '{name[:60]}'; there are {known}, and OpenAI's names for the default.",
@@ -62,9 +62,9 @@ def unknown_voice(name: str, profiles: Sequence[Record]) -> UnknownVoice:
 
 
 def check_free(profiles: Sequence[Record], name: str, own_id: str | None = None) -> None:
-    """Whether a name or alias may be given; `own_id` is the profile that wants it.
+    """Check that a name or alias is free for the profile `own_id`.
 
-    Names that differ in case alone are two names, as in the studio.
+    Names that differ only in case are different names, as in the studio.
 
     Raises:
         Conflict: it is taken, or one of OpenAI's.
@@ -79,7 +79,7 @@ def check_free(profiles: Sequence[Record], name: str, own_id: str | None = None)
 
 
 def library_item(profile: Mapping[str, Any], samples: Sequence[Record]) -> Record:
-    """What clients of a library of voice files read of a profile: its clips as one file."""
+    """A profile as an item of a library of voice files: its clips as one file."""
     size_bytes = sum(round(sample["duration"] * CLIP_RATE) * 2 + 44 for sample in samples)
     return {
         "filename": f"{profile['name']}.wav" if samples else "",

@@ -1,7 +1,7 @@
-"""Where records are kept; the only place that imports tinydb and sqlalchemy."""
+"""Record stores; the only room that imports tinydb and sqlalchemy."""
 
 from voicelab.store.address import RESERVE_BYTES, open_store
-from voicelab.store.copying import copy, weigh
+from voicelab.store.copying import copy, count_documents
 from voicelab.store.journal.backup import (
     backup,
     backups,
@@ -50,5 +50,5 @@ __all__ = [
     "segments",
     "stamp",
     "traces",
-    "weigh",
+    "count_documents",
 ]

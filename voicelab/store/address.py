@@ -1,4 +1,4 @@
-"""A store by its address: a folder, or the URL of a database."""
+"""Opens a store by its address: a folder, or the URL of a database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RESERVE_BYTES", "open_store"]
 
 
 RESERVE_BYTES = 512 * 1024
-"""What the app keeps on the disk of its records: the deletion of some thousand takes."""
+"""Disk space reserved for deletions, enough for several thousand takes."""
 
 
 def open_store(
@@ -24,17 +24,17 @@ def open_store(
     reserve_bytes: int = 0,
     make_room: MakeRoom = lambda: 0,
 ) -> Store:
-    """The store at an address.
+    """Open the store at an address.
 
     Args:
-        place: postgresql://user:password@host/name, or else a folder, which is made.
-        durability: of a folder's records; a database is told its own.
+        place: postgresql://user:password@host/name, or a folder, which is created.
+        durability: see `JournalStorage`; ignored for a database.
         anew: see `JournalStorage`.
-        reserve_bytes: kept on a folder's disk for deletions.
-        make_room: drops what can be done without, when the folder's disk is full; the bytes.
+        reserve_bytes: disk space reserved for deletions; for a folder.
+        make_room: called when a folder's disk is full; deletes caches, returns the bytes freed.
 
     Raises:
-        StorageError (StoreLocked, StoreCorrupt): it cannot be used; no password is in the message.
+        StorageError (StoreLocked, StoreCorrupt): it cannot be opened; the message has no password.
     """
     if isinstance(place, Path) or "://" not in place:
         return TinyStore(

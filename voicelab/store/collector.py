@@ -1,4 +1,4 @@
-"""The garbage collector, kept from walking over all documents again and again."""
+"""Control of Python's garbage collector, which would repeatedly traverse all documents."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator
 
-__all__ = ["quiet_collector"]
+__all__ = ["paused_collector"]
 
 FREEZE_FROM = 5_000
-"""Documents from which it is told to leave all there is alone."""
+"""Number of documents from which existing objects are excluded from collection."""
 
 
 @contextlib.contextmanager
-def quiet_collector() -> Iterator[Callable[[int], None]]:
-    """While hundreds of thousands of objects are made, none of them garbage, nobody looks for any.
+def paused_collector() -> Iterator[Callable[[int], None]]:
+    """Disable garbage collection while many objects are created, none of which is garbage.
 
-    What it gives, called with a number of documents, lets none of many be looked at ever after.
+    Yields a function of the number of documents: with FREEZE_FROM or more it calls gc.freeze, so
+    that later collections skip all objects that exist.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""All records from one store to another: counted, compared, all or none."""
+"""Copies all records from one store to another in one commit, and verifies them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from collections.abc import Callable, Iterator
 from voicelab.errors import Conflict, StorageError
 from voicelab.store.protocol import Store
 
-__all__ = ["LEFT", "copy", "weigh"]
+__all__ = ["EXCLUDED_TABLES", "copy", "count_documents"]
 
-LEFT = frozenset(("replicas",))
-"""Tables that say who is alive over a store, not what is in it."""
+EXCLUDED_TABLES = frozenset(("replicas",))
+"""Tables that are not copied: they describe the processes that use a store."""
 
-AT_ONCE = 500
-"""Documents held in memory."""
+BATCH_SIZE = 500
+"""Documents that are copied at once."""
 
 
-def weigh(store: Store) -> dict[str, int]:
-    """Table -> how many documents it has; tables without any are left out."""
-    counts = {table: store.count(table) for table in sorted(store.tables()) if table not in LEFT}
+def count_documents(store: Store) -> dict[str, int]:
+    """Table -> number of its documents, for tables that have any."""
+    counts = {
+        table: store.count(table)
+        for table in sorted(store.tables())
+        if table not in EXCLUDED_TABLES
+    }
     return {table: count for table, count in counts.items() if count}
 
 
@@ -31,28 +35,28 @@ def copy(
 ) -> dict[str, int]:
     """Copy every document, then read each back from `target` and compare it.
 
-    Both stores are held: nobody changes either meanwhile, and what fails leaves nothing.
+    Both stores are in a batch: nobody else can change them, and a failure leaves no change.
 
     Args:
-        source, target: the target has no documents.
-        progress: called with how many more documents are there.
-        dry_run: only look whether it could be done.
+        source, target: the target must be empty.
+        progress: called with the number of documents just copied.
+        dry_run: only check whether the copy is possible.
 
     Returns:
-        Table -> how many documents were, or would be, copied.
+        Table -> number of documents that were, or would be, copied.
 
     Raises:
         Conflict: the target has documents.
-        StorageError: a store failed, or what was read back is not what was written.
+        StorageError: a store failed, or a document read back differs.
     """
-    if held := sum(weigh(target).values()):
-        raise Conflict(f"The target has {held:,} records already; copy into an empty place.")
+    if existing := sum(count_documents(target).values()):
+        raise Conflict(f"The target has {existing:,} records already; copy into an empty place.")
     if dry_run:
-        return weigh(source)
+        return count_documents(source)
     with source.batch(), target.batch():
-        counts = weigh(source)
+        counts = count_documents(source)
         for table in counts:
-            for ids in _portions(source, table):
+            for ids in _id_batches(source, table):
                 for document in source.get_many(table, ids):
                     target.insert(table, document)
                 progress(len(ids))
@@ -61,16 +65,16 @@ def copy(
 
 
 def _compare(source: Store, target: Store, counts: dict[str, int]) -> None:
-    same = weigh(target) == counts and all(
+    same = count_documents(target) == counts and all(
         target.get_many(table, ids) == source.get_many(table, ids)
         for table in counts
-        for ids in _portions(source, table)
+        for ids in _id_batches(source, table)
     )
     if not same:
         raise StorageError("What was read back is not what was written: nothing was copied.")
 
 
-def _portions(store: Store, table: str) -> Iterator[list[str]]:
+def _id_batches(store: Store, table: str) -> Iterator[list[str]]:
     ids = sorted(id for (id,) in store.values(table, ("id",)))
-    for start in range(0, len(ids), AT_ONCE):
-        yield ids[start : start + AT_ONCE]
+    for start in range(0, len(ids), BATCH_SIZE):
+        yield ids[start : start + BATCH_SIZE]

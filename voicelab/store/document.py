@@ -1,4 +1,4 @@
-"""Documents as JSON and back: quick for nearly all, exact for those orjson would change."""
+"""Encoding of documents as JSON: by orjson, or by `json` where orjson would change values."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from voicelab.errors import InvalidInput
 
 __all__ = ["copied", "encoded", "has_large_integers", "loads"]
 
-PLAIN = frozenset({str, int, bool, type(None)})
-LARGE = re.compile(rb"[:,\[\s]-?[0-9]{19}")
+SCALARS = frozenset({str, int, bool, type(None)})
+LARGE_INTEGER = re.compile(rb"[:,\[\s]-?[0-9]{19}")
 
 
 def encoded(value: Any) -> tuple[bytes, Any, bool]:
-    """JSON of a document, the copy of it that the JSON stands for, and whether orjson reads it.
+    """JSON of a document, a copy equal to that JSON, and whether orjson reads it exactly.
 
     Raises:
-        InvalidInput: it holds what JSON cannot: a number that is not finite, an object, a loop.
+        InvalidInput: it has values that JSON has not: NaN, infinity, an object, a cycle.
     """
     try:
-        # orjson writes NaN as null and takes more than JSON has, so each value is looked at.
-        return orjson.dumps(value), _taken(value), True
+        # orjson writes NaN as null and accepts types beyond JSON, so each value is checked.
+        return orjson.dumps(value), _checked_copy(value), True
     except (TypeError, ValueError):
-        return _exactly(value)
+        return _encode_exactly(value)
 
 
 def copied(document: dict[str, Any]) -> dict[str, Any]:
-    """A deep copy of what the store holds, many times as fast as copy.deepcopy."""
+    """A deep copy of a stored document; much faster than copy.deepcopy."""
     copy = document.copy()
     for key, value in document.items():
         kind = type(value)
@@ -44,27 +44,27 @@ def copied(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def loads(content: bytes, quick: bool = True) -> Any:
-    """JSON read back.
+    """Decode JSON.
 
     Args:
         content: UTF-8.
-        quick: False for what `encoded` called not readable by orjson, which would make a float
-            of an integer over 64 bits.
+        quick: whether orjson may decode it; see `encoded`. It would decode integers over 64 bits
+            as floats.
 
     Raises:
         ValueError: it is not JSON.
     """
     if not quick:
-        return _read(content)
+        return _loads_exactly(content)
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError:
-        return _read(content)
+        return _loads_exactly(content)
 
 
 def has_large_integers(content: bytes) -> bool:
-    """Whether JSON from elsewhere may hold integers over 64 bits; sometimes wrongly True."""
-    return LARGE.search(content) is not None
+    """Whether JSON may have integers over 64 bits; may be True without any."""
+    return LARGE_INTEGER.search(content) is not None
 
 
 def _copied_list(values: list[Any]) -> list[Any]:
@@ -78,50 +78,50 @@ def _copied_list(values: list[Any]) -> list[Any]:
     ]
 
 
-def _taken(value: Any) -> Any:
-    """A deep copy; raises ValueError at anything that needs a closer look."""
+def _checked_copy(value: Any) -> Any:
+    """A deep copy; raises ValueError for values that orjson may change."""
     kind = type(value)
-    if kind in PLAIN:
+    if kind in SCALARS:
         return value
     if kind is dict:
         copy = value.copy()
         for key, item in value.items():
-            if type(item) not in PLAIN:
-                copy[key] = _taken(item)
+            if type(item) not in SCALARS:
+                copy[key] = _checked_copy(item)
         return copy
     if kind is list:
-        return [item if type(item) in PLAIN else _taken(item) for item in value]
+        return [item if type(item) in SCALARS else _checked_copy(item) for item in value]
     if kind is float and math.isfinite(value):
         return value
     raise ValueError(kind)
 
 
-def _read(content: bytes) -> Any:
+def _loads_exactly(content: bytes) -> Any:
     try:
-        return json.loads(content, parse_constant=_refuse)
+        return json.loads(content, parse_constant=_reject_constant)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
 
-def _refuse(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _exactly(value: Any) -> tuple[bytes, Any, bool]:
+def _encode_exactly(value: Any) -> tuple[bytes, Any, bool]:
     try:
-        content = json.dumps(_plain(value), allow_nan=False, separators=(",", ":")).encode()
+        content = json.dumps(_as_dict(value), allow_nan=False, separators=(",", ":")).encode()
         copy = json.loads(content)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"This cannot be kept as JSON: {str(error)[:100]}.") from error
-    return content, copy, not has_large_integers(content) and _quick(content)
+    return content, copy, not has_large_integers(content) and _is_orjson_readable(content)
 
 
-def _plain(value: Any) -> Any:
-    """Mappings at the top are taken as dicts, as TinyDB does."""
+def _as_dict(value: Any) -> Any:
+    """Convert a top-level Mapping to a dict, as TinyDB does."""
     return dict(value) if isinstance(value, Mapping) and not isinstance(value, dict) else value
 
 
-def _quick(content: bytes) -> bool:
+def _is_orjson_readable(content: bytes) -> bool:
     try:
         orjson.loads(content)
     except orjson.JSONDecodeError:

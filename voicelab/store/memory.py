@@ -16,10 +16,10 @@ __all__ = ["MemoryStore"]
 
 
 class MemoryStore:
-    """The store of a process that forgets when it ends.
+    """A store in memory, whose documents end with the process.
 
-    Documents are replaced, never changed, so that a batch that fails is undone by putting the
-    old tables back.
+    Documents are replaced, never changed, so that a failed batch is undone by restoring the
+    tables.
     """
 
     shared = False
@@ -43,12 +43,12 @@ class MemoryStore:
 
     def insert(self, table: str, document: Document) -> None:
         """See `Store.insert`."""
-        kept = encoded(document)[1]
+        stored = encoded(document)[1]
         with self._lock:
             rows = self._tables.setdefault(table, {})
-            if kept["id"] in rows:
-                raise Conflict(f"The id {kept['id'][:40]} is taken in {table}.")
-            rows[kept["id"]] = kept
+            if stored["id"] in rows:
+                raise Conflict(f"The id {stored['id'][:40]} is taken in {table}.")
+            rows[stored["id"]] = stored
 
     def patch(
         self,
@@ -78,7 +78,7 @@ class MemoryStore:
         self, table: str, query: Query, *, limit: int | None = None, offset: int = 0
     ) -> tuple[list[Document], int]:
         """See `Store.page`."""
-        found = self._found(table, query)
+        found = self._matching(table, query)
         found.sort(key=sort_key(query.order), reverse=query.descending)
         end = None if limit is None else offset + limit
         return [copied(row) for row in found[offset:end]], len(found)
@@ -87,12 +87,12 @@ class MemoryStore:
         self, table: str, fields: Sequence[str], query: Query | None = None
     ) -> list[tuple[Any, ...]]:
         """See `Store.values`."""
-        rows = self._found(table, query or Query())
+        rows = self._matching(table, query or Query())
         return [tuple(row.get(field) for field in fields) for row in rows]
 
     def count(self, table: str, query: Query | None = None) -> int:
         """See `Store.count`."""
-        return len(self._found(table, query or Query()))
+        return len(self._matching(table, query or Query()))
 
     def tally(
         self,
@@ -102,7 +102,7 @@ class MemoryStore:
         query: Query | None = None,
     ) -> list[tuple[Any, ...]]:
         """See `Store.tally`."""
-        return merged([tallied(self._found(table, query or Query()), by, sums)])
+        return merged([tallied(self._matching(table, query or Query()), by, sums)])
 
     def tables(self) -> list[str]:
         """See `Store.tables`."""
@@ -132,7 +132,7 @@ class MemoryStore:
     def _rows(self, table: str) -> dict[str, Document]:
         return self._tables.get(table, {})
 
-    def _found(self, table: str, query: Query) -> list[Document]:
+    def _matching(self, table: str, query: Query) -> list[Document]:
         with self._lock:
             rows = list(self._rows(table).values())
         for holds in _conditions(query):
@@ -143,7 +143,7 @@ class MemoryStore:
 
 
 def _conditions(query: Query) -> Iterator[Callable[[Document], bool]]:
-    """What is asked for beside words, the cheapest first; nothing that is not asked for."""
+    """The conditions except words, as functions of a document, the cheapest first."""
     for key, value in query.where.items():
         yield lambda row, key=key, value=value: row.get(key) == value
     for key, value in query.has.items():

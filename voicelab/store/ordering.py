@@ -1,4 +1,4 @@
-"""Documents in order, in blocks of some hundred that know the text and columns of theirs."""
+"""Sorted documents in blocks of a few hundred, with caches of their text and columns."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = [
 
 Key = tuple[int, Any, str]
 Tally = dict[tuple[Any, ...], list[Any]]
-"""Group -> how many, and the sums."""
+"""Group -> [count, *sums]."""
 
 BLOCK = 256
 SEPARATOR = "\x1e"
-"""Stands between two texts; a block that has it in a text is searched without its cache."""
+"""Separates the texts of documents; a block with it in a text is searched without the cache."""
 
 
 def sort_key(order: str) -> Callable[[Document], Key]:
-    """Of a document: nulls first, then numbers, then texts; ties are broken by id."""
+    """Key function by a field: nulls first, then numbers, then texts; ties are broken by id."""
 
     def key(row: Document) -> Key:
         value = row.get(order)
@@ -47,7 +47,7 @@ def sort_key(order: str) -> Callable[[Document], Key]:
 
 
 def folded(row: Document, fields: tuple[str, ...]) -> str:
-    """The texts under some fields, casefolded, a separator between them."""
+    """The texts of some fields, casefolded and joined by line ends."""
     texts: list[str] = []
     for name in fields:
         value = row.get(name)
@@ -59,25 +59,25 @@ def folded(row: Document, fields: tuple[str, ...]) -> str:
 
 
 def tallied(rows: Iterable[Document], by: Sequence[Part], sums: Sequence[str]) -> Tally:
-    """See `Store.tally`."""
+    """Count and sum documents by group; see `Store.tally`."""
     found: Tally = {}
     for row in rows:
         group = tuple([_part(row, part) for part in by])
         numbers = found.setdefault(group, [0] * (1 + len(sums)))
         numbers[0] += 1
-        for place, name in enumerate(sums, 1):
+        for position, name in enumerate(sums, 1):
             value = row.get(name)
-            numbers[place] += value if isinstance(value, int | float) else 0
+            numbers[position] += value if isinstance(value, int | float) else 0
     return found
 
 
 def merged(tallies: Iterable[Tally]) -> list[tuple[Any, ...]]:
-    """One tally of many, as `Store.tally` gives it."""
-    whole: Tally = {}
+    """Add up tallies; returns rows as `Store.tally` does."""
+    total: Tally = {}
     for tally in tallies:
         for group, numbers in tally.items():
-            whole[group] = list(map(add, whole[group], numbers)) if group in whole else numbers
-    return [(*group, *numbers) for group, numbers in whole.items()]
+            total[group] = list(map(add, total[group], numbers)) if group in total else numbers
+    return [(*group, *numbers) for group, numbers in total.items()]
 
 
 def _part(row: Document, part: Part) -> Any:
@@ -88,28 +88,28 @@ def _part(row: Document, part: Part) -> Any:
 
 
 class Block:
-    """Some documents in order; not changed any more once a reader has it.
+    """Some sorted documents; never changed after a snapshot has given it to a reader.
 
     Args:
         keys: sort keys, ascending.
         rows: their documents.
-        age: see `Ordering.snapshot`.
+        revision: see `Ordering.snapshot`.
     """
 
-    __slots__ = ("_columns", "_tallies", "_texts", "age", "keys", "keys_age", "rows")
+    __slots__ = ("_columns", "_tallies", "_texts", "keys", "keys_revision", "revision", "rows")
 
-    def __init__(self, keys: list[Key], rows: list[Document], age: int):
+    def __init__(self, keys: list[Key], rows: list[Document], revision: int):
         self.keys = keys
         self.rows = rows
-        self.age = self.keys_age = age
+        self.revision = self.keys_revision = revision
         self._texts: dict[tuple[str, ...], str] | None = None
         self._columns: dict[str, list[Any]] | None = None
         self._tallies: dict[Any, Tally] | None = None
 
     def column(self, field: str) -> list[Any]:
-        """The value of each document, None where it has none; only for blocks of a snapshot.
+        """The field's value in each document, None where missing; only for a snapshot's blocks.
 
-        Kept, because walking over a hundred thousand documents is mostly waiting for memory.
+        Cached, because reading 100,000 documents is bound by memory latency.
         """
         columns = self._columns
         if columns is None:
@@ -120,7 +120,7 @@ class Block:
         return found
 
     def tally(self, by: tuple[Part, ...], sums: tuple[str, ...]) -> Tally:
-        """Of all documents, not to be changed; kept, as for `column`."""
+        """Tally of all documents, cached and not to be changed; as for `column`."""
         tallies = self._tallies
         if tallies is None:
             tallies = self._tallies = {}
@@ -130,7 +130,7 @@ class Block:
         return found
 
     def matching(self, term: Term) -> list[bool] | None:
-        """Which documents have a term in its fields, None when none has; as for `column`."""
+        """Whether each document has the term in its fields; None when none has. As for `column`."""
         joined = self._joined(term.fields)
         if term.text not in joined:
             return None
@@ -151,12 +151,12 @@ class Block:
 
 
 def matches(row: Document, term: Term) -> bool:
-    """Whether a document has a term, or matches it in one of the other ways."""
+    """Whether a document has the term in its fields, or one of its `also` values."""
     return _has_term(row, term) or any(row.get(key) in also for key, also in term.also.items())
 
 
 def _has_term(row: Document, term: Term) -> bool:
-    """Whether one text under the term's fields has it."""
+    """Whether a text of the term's fields contains it."""
     for name in term.fields:
         value = row.get(name) or ""
         texts = value if isinstance(value, list) else [value]
@@ -166,90 +166,93 @@ def _has_term(row: Document, term: Term) -> bool:
 
 
 class Ordering:
-    """Documents sorted by a key; changed under the store's lock, read without.
+    """Documents sorted by a key; changed under the store's lock, snapshots are read without.
 
     Args:
-        pairs: (key, document), in order already.
+        pairs: (key, document), sorted.
     """
 
-    __slots__ = ("_age", "_lasts", "blocks", "count")
+    __slots__ = ("_last_keys", "_revision", "blocks", "count")
 
     def __init__(self, pairs: list[tuple[Key, Document]]):
         parts = [pairs[start : start + BLOCK] for start in range(0, len(pairs), BLOCK)]
-        self._age = 0
+        self._revision = 0
         self.blocks = [Block(*map(list, zip(*part, strict=True)), 0) for part in parts]  # type: ignore[misc]
-        self._lasts = [block.keys[-1] for block in self.blocks]
+        self._last_keys = [block.keys[-1] for block in self.blocks]
         self.count = len(pairs)
 
     @classmethod
     def of(cls, rows: Iterable[Document], order: str) -> Ordering:
-        """Sorted by a field."""
+        """The documents sorted by a field."""
         key = sort_key(order)
         return cls(sorted([(key(row), row) for row in rows], key=itemgetter(0)))
 
     def snapshot(self) -> list[Block]:
-        """Blocks that stay as they are: a change of one from now on is made in a copy of it."""
-        self._age += 1
+        """The blocks as they are now: later changes are made in copies (copy on write)."""
+        self._revision += 1
         return self.blocks.copy()
 
     def pairs(self) -> Iterator[tuple[Key, Document]]:
-        """(key, document) of all, in order."""
+        """(key, document) of all documents, in order."""
         for block in self.blocks:
             yield from zip(block.keys, block.rows, strict=True)
 
     def add(self, key: Key, row: Document) -> None:
-        """A document that is not there yet."""
+        """Insert a document whose key is new."""
         self.count += 1
-        lasts = self._lasts
-        if not lasts:
-            self.blocks.append(Block([key], [row], self._age))
-            lasts.append(key)
+        last_keys = self._last_keys
+        if not last_keys:
+            self.blocks.append(Block([key], [row], self._revision))
+            last_keys.append(key)
             return
-        if key > lasts[-1]:  # nearly all that is new is the newest, too
-            at = len(lasts) - 1
-            block = self._own(at, with_keys=True)
+        if key > last_keys[-1]:  # most new documents are the newest
+            block_index = len(last_keys) - 1
+            block = self._writable_block(block_index, with_keys=True)
             block.keys.append(key)
             block.rows.append(row)
-            lasts[at] = key
+            last_keys[block_index] = key
         else:
-            at = bisect_left(lasts, key)
-            block = self._own(at, with_keys=True)
-            place = bisect_left(block.keys, key)
-            block.keys.insert(place, key)
-            block.rows.insert(place, row)
+            block_index = bisect_left(last_keys, key)
+            block = self._writable_block(block_index, with_keys=True)
+            position = bisect_left(block.keys, key)
+            block.keys.insert(position, key)
+            block.rows.insert(position, row)
         if len(block.keys) >= 2 * BLOCK:
-            self._split(at, block)
+            self._split(block_index, block)
 
     def remove(self, key: Key) -> None:
-        """A document that is there."""
+        """Remove the document of a key, which must exist."""
         self.count -= 1
-        at = bisect_left(self._lasts, key)
-        block = self._own(at, with_keys=True)
-        place = bisect_left(block.keys, key)
-        del block.keys[place], block.rows[place]
+        block_index = bisect_left(self._last_keys, key)
+        block = self._writable_block(block_index, with_keys=True)
+        position = bisect_left(block.keys, key)
+        del block.keys[position], block.rows[position]
         if block.keys:
-            self._lasts[at] = block.keys[-1]
+            self._last_keys[block_index] = block.keys[-1]
         else:
-            del self.blocks[at], self._lasts[at]
+            del self.blocks[block_index], self._last_keys[block_index]
 
     def replace(self, key: Key, row: Document) -> None:
-        """Another document under the same key."""
-        block = self._own(bisect_left(self._lasts, key))
+        """Replace the document of a key, which must exist."""
+        block = self._writable_block(bisect_left(self._last_keys, key))
         block.rows[bisect_left(block.keys, key)] = row
 
-    def _own(self, at: int, with_keys: bool = False) -> Block:
-        """A block that no reader has; its keys may still be one's, but for `with_keys`."""
-        block, age = self.blocks[at], self._age
-        if block.age != age:
-            keys_age, block = block.keys_age, Block(block.keys, block.rows.copy(), age)
-            block.keys_age = keys_age
-            self.blocks[at] = block
-        if with_keys and block.keys_age != age:
-            block.keys, block.keys_age = block.keys.copy(), age
+    def _writable_block(self, block_index: int, with_keys: bool = False) -> Block:
+        """A block that no reader has; its keys too if `with_keys`. Copied when needed."""
+        block, revision = self.blocks[block_index], self._revision
+        if block.revision != revision:
+            keys_revision, block = (
+                block.keys_revision,
+                Block(block.keys, block.rows.copy(), revision),
+            )
+            block.keys_revision = keys_revision
+            self.blocks[block_index] = block
+        if with_keys and block.keys_revision != revision:
+            block.keys, block.keys_revision = block.keys.copy(), revision
         return block
 
-    def _split(self, at: int, block: Block) -> None:
-        rest = Block(block.keys[BLOCK:], block.rows[BLOCK:], self._age)
+    def _split(self, block_index: int, block: Block) -> None:
+        rest = Block(block.keys[BLOCK:], block.rows[BLOCK:], self._revision)
         del block.keys[BLOCK:], block.rows[BLOCK:]
-        self.blocks.insert(at + 1, rest)
-        self._lasts[at : at + 1] = block.keys[-1], rest.keys[-1]
+        self.blocks.insert(block_index + 1, rest)
+        self._last_keys[block_index : block_index + 1] = block.keys[-1], rest.keys[-1]

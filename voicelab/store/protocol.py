@@ -1,7 +1,7 @@
-"""The protocol of a record store: small enough for a JSON file and for a database server.
+"""The protocol of a record store, which a JSON file and a database server both implement.
 
-Documents are JSON objects with a text "id" that the caller makes. Conditions are equality on
-top-level fields, ranges, and folded substrings: nothing of any one database crosses it.
+Documents are JSON objects with a string "id" that the caller chooses. Conditions are equality on
+top-level fields, ranges, and casefolded substrings; nothing is specific to one database.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["Document", "Part", "Query", "Store", "Term", "patchable"]
 
 Document = dict[str, Any]
 Part = str | tuple[str, int]
-"""What documents are told apart by: a field of texts, or so many first characters of one."""
+"""Grouping key of `Store.tally`: a field of texts, or (field, number of first characters)."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """One word of a search: in one of `fields`, or `also` holds.
+    """One word of a search; it must occur in one of `fields`, or `also` must hold.
 
     Attributes:
         text: casefolded; any substring, no wildcards.
@@ -37,12 +37,12 @@ class Term:
 
 @dataclass(frozen=True)
 class Query:
-    """Which documents; everything given must hold.
+    """Conditions, all of which must hold, and the order of the result.
 
     Attributes:
-        where: field -> the value it must equal; None is a null, or no such field.
-        has: field -> a value that must stand in the list under it.
-        ranges: field -> (least, greatest), each None for open; null values never match.
+        where: field -> the value it must equal; None matches null and a missing field.
+        has: field -> a value that its list must contain.
+        ranges: field -> (minimum, maximum), inclusive, None for no bound; null never matches.
         terms: words that must all be found.
         order: field to sort by: nulls, then numbers, then texts by code point ("text": casefolded);
             ties are broken by id.
@@ -61,8 +61,8 @@ class Store(Protocol):
     """A set of named tables of documents. Safe to call from any thread.
 
     Raises:
-        StoreFull: from every change: there is no room; nothing was changed.
-        StorageError: from every change: the folder cannot be written; nothing was changed.
+        StoreFull: from every change: the disk is full; nothing was changed.
+        StorageError: from every change: the data cannot be written; nothing was changed.
 
     Attributes:
         shared: whether other processes change the same documents.
@@ -71,15 +71,15 @@ class Store(Protocol):
     shared: bool
 
     def get(self, table: str, id: str) -> Document | None:
-        """A copy of one document, None when there is none."""
+        """A copy of a document; None when it does not exist."""
         ...
 
     def get_many(self, table: str, ids: Sequence[str]) -> list[Document]:
-        """Copies of those that exist, in the order asked for."""
+        """Copies of the documents that exist, in the order of `ids`."""
         ...
 
     def insert(self, table: str, document: Document) -> None:
-        """Add one; raises Conflict when its id is taken, InvalidInput when it is not JSON."""
+        """Add a document; raises Conflict when its id exists, InvalidInput when it is not JSON."""
         ...
 
     def patch(
@@ -89,34 +89,34 @@ class Store(Protocol):
         fields: Mapping[str, Any],
         expected: Mapping[str, Any] | None = None,
     ) -> Document:
-        """Set fields of one; raises NotFound or Conflict as `patchable` does."""
+        """Set fields of a document, and return it; raises as `patchable` does."""
         ...
 
     def delete(self, table: str, id: str) -> bool:
-        """Remove one; False when there was none."""
+        """Remove a document; False when it did not exist."""
         ...
 
     def delete_many(self, table: str, ids: Collection[str]) -> int:
-        """Remove those that exist, at about the cost of one; how many there were."""
+        """Remove documents in one commit; returns how many existed."""
         ...
 
     def page(
         self, table: str, query: Query, *, limit: int | None = None, offset: int = 0
     ) -> tuple[list[Document], int]:
-        """A page of matching documents, and how many match in all."""
+        """A page of the matching documents, and the number of all that match."""
         ...
 
     def values(
         self, table: str, fields: Sequence[str], query: Query | None = None
     ) -> list[tuple[Any, ...]]:
-        """These top-level fields of all that match, None where one lacks a field; in no order.
+        """Top-level fields of all that match, None for a missing field; in no defined order.
 
-        What it gives must not be changed: it may be the store's own.
+        The values must not be changed: they may be the store's own objects.
         """
         ...
 
     def count(self, table: str, query: Query | None = None) -> int:
-        """How many match."""
+        """The number of documents that match."""
         ...
 
     def tally(
@@ -126,40 +126,40 @@ class Store(Protocol):
         sums: Sequence[str] = (),
         query: Query | None = None,
     ) -> list[tuple[Any, ...]]:
-        """Of each group of what matches: what it has of `by`, how many it is, and its sums.
+        """Group the matching documents: (*values of `by`, count, *sums) of each group.
 
-        Groups are in no order; what is no number adds nothing to a sum.
+        Groups are in no defined order; values that are not numbers count as 0 in a sum.
         """
         ...
 
     def tables(self) -> list[str]:
-        """The names of all tables with documents; one that was emptied may be among them."""
+        """Names of all tables with documents; emptied tables may be included."""
         ...
 
     def batch(self, frees: bool = False) -> AbstractContextManager[None]:
-        """Changes inside are one commit: all of them, or none; nobody else changes meanwhile.
+        """Make the changes inside the block one atomic commit, isolated from other writers.
 
-        A batch within a batch that fails is undone alone.
+        When a nested batch fails, only its own changes are undone.
 
         Args:
-            frees: it makes room on the disk, so it is written when that is full. What only
-                deletes is so by itself.
+            frees: the batch frees disk space, so that it may use the reserved space of a full
+                disk. Batches that only delete need not say so.
         """
         ...
 
     def check(self) -> None:
-        """Raise StorageError (StoreLost) when no change can be made any more; quick.
+        """Raise StorageError (StoreLost) when no change can be made any more; takes microseconds.
 
-        A database that is away is told by the change itself.
+        An unreachable database is only reported by the methods that use it.
         """
         ...
 
     def shortage(self) -> str | None:
-        """Why only deletions are sure to be written, in a sentence: the disk is full; else None."""
+        """A message when the disk is full and only deletions are certain to succeed; else None."""
         ...
 
     def close(self) -> None:
-        """Write what is due and release the folder."""
+        """Write pending data and release the folder."""
         ...
 
 
@@ -170,11 +170,11 @@ def patchable(
     fields: Mapping[str, Any],
     expected: Mapping[str, Any] | None,
 ) -> Document:
-    """The document `before` that a patch would change.
+    """Check that a patch can be applied to the document `before`, and return that.
 
     Raises:
-        NotFound: there is none.
-        Conflict: it is not as `expected`, or `fields` would give it another id.
+        NotFound: `before` is None.
+        Conflict: it differs from `expected`, or `fields` would change its id.
     """
     if before is None:
         raise NotFound(f"There is no {id[:40]} in {table}.")

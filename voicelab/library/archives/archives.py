@@ -1,4 +1,4 @@
-"""Takes, profiles and stories as ZIP archives, out and in."""
+"""Export and import of takes, profiles and stories as ZIP archives."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Archives:
     stories: Stories
 
     def export_take(self, id: str, missing: Missing | None = None) -> bytes:
-        """A take as a ZIP of the studio's layout; `missing` is told what is left out."""
+        """A take as a ZIP in the studio's layout; `missing` gets what is left out."""
         return export_archive(self.history.get(id), self.files, missing)
 
     def export_takes(self, ids: list[str], sink: BinaryIO) -> Missing:

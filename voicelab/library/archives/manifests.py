@@ -1,4 +1,4 @@
-"""What archives say of takes and versions: the fields, with their bounds."""
+"""Models of the manifests of archives, with the bounds of their fields."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voicelab.library.archives.zips import Lenient
+from voicelab.library.archives.zips import ManifestModel
 from voicelab.records import MAX_SEED
 
 __all__ = ["Manifest", "ManifestTake", "ManifestVersion", "PageManifest"]
@@ -17,7 +17,7 @@ Short = Annotated[str, Field(max_length=2000)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
-class _Chunk(Lenient):
+class _Chunk(ManifestModel):
     index: int = Field(ge=0)
     text: str = Field(max_length=10_000)
     start_s: float = Field(ge=0)
@@ -28,8 +28,8 @@ class _Chunk(Lenient):
 Chunks = Annotated[list[_Chunk], Field(max_length=20_000)]
 
 
-class ManifestTake(Lenient):
-    """A take as archives tell it."""
+class ManifestTake(ManifestModel):
+    """A take in a manifest."""
 
     text: Text
     language: Annotated[str, Field(max_length=20)] = "en"
@@ -48,19 +48,19 @@ class ManifestTake(Lenient):
     label: Annotated[str, Field(max_length=200)] | None = None
 
 
-class _Profile(Lenient):
+class _Profile(ManifestModel):
     name: Name = "Default"
     language: Annotated[str, Field(max_length=20)] = "en"
 
 
-class _Effect(Lenient):
+class _Effect(ManifestModel):
     type: Annotated[str, Field(max_length=60)]
     enabled: bool = True
     params: dict[str, float | int] = Field(default_factory=dict, max_length=50)
 
 
-class ManifestVersion(Lenient):
-    """A version as archives tell it."""
+class ManifestVersion(ManifestModel):
+    """A version in a manifest."""
 
     id: Annotated[str, Field(max_length=100)] | None = None
     label: Annotated[str, Field(min_length=1, max_length=200)] = "original"
@@ -73,7 +73,7 @@ class ManifestVersion(Lenient):
     chunks: Chunks | None = None
 
 
-class Manifest(Lenient):
+class Manifest(ManifestModel):
     """manifest.json of a take."""
 
     version: Annotated[str, Field(pattern=r"^1\.\d{1,3}\z")] = "1.0"

@@ -17,8 +17,8 @@ class Missing:
     """Collects what one export leaves out.
 
     Attributes:
-        entries: of each its id, what it is (take, version, clip, picture, story item) and why; as
-            they stand under "missing" in the archive's manifest.
+        entries: id, kind (take, version, clip, picture, story item) and reason of each, as in
+            the manifest under "missing".
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A profile as a ZIP, in the studio's layout both ways: manifest, clips, their texts, picture."""
+"""Profiles as ZIPs in the studio's layout: manifest, clips, their texts, picture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydantic import Field, RootModel
 from voicelab.audio import check_chain, prepare_clip
 from voicelab.errors import BadArchive, BadClip, InvalidInput, NotFound
 from voicelab.library.archives.missing import GONE, Missing
-from voicelab.library.archives.zips import Lenient, add_sound, entry, manifest, opened
+from voicelab.library.archives.zips import ManifestModel, add_sound, entry, manifest, opened
 from voicelab.library.clips import written_avatar, written_sample
 from voicelab.library.files.local import Files
 from voicelab.library.pictures import check_picture
@@ -32,7 +32,7 @@ Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*\z"
 Record = dict[str, Any]
 
 
-class _Profile(Lenient):
+class _Profile(ManifestModel):
     name: Name
     description: Annotated[str, Field(max_length=500)] | None = None
     language: Annotated[str, Field(min_length=1, max_length=20)] = "en"
@@ -40,7 +40,7 @@ class _Profile(Lenient):
     effects_chain: Annotated[list[dict[str, Any]], Field(max_length=20)] | None = None
 
 
-class _Manifest(Lenient):
+class _Manifest(ManifestModel):
     version: Annotated[str, Field(pattern=r"^1\.[01]\z")] = "1.0"
     profile: _Profile
     has_avatar: bool = False
@@ -60,10 +60,10 @@ def export_profile(
     Args:
         profile: its record.
         profiles, files: of the lab.
-        missing: told of clips and the picture whose file is gone; the manifest names them, too.
+        missing: gets clips and picture whose file is missing; the manifest lists them, too.
 
     Raises:
-        NotFound: it has clips, and the file of none is there.
+        NotFound: it has clips, and all of their files are missing.
     """
     missing = missing or Missing()
     clips: dict[str, bytes] = {}

@@ -1,4 +1,4 @@
-"""A story as a ZIP: its items, and the archives of its takes beside them."""
+"""Stories as ZIPs: their items, and the archives of their takes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from voicelab.library.archives.takes import (
     kept_sounds,
     read_takes,
 )
-from voicelab.library.archives.zips import Budget, Lenient, entry, manifest, opened
+from voicelab.library.archives.zips import Budget, ManifestModel, entry, manifest, opened
 from voicelab.library.files.local import Files
 from voicelab.library.profiles import Profiles
 from voicelab.library.stories import Stories
@@ -38,7 +38,7 @@ KEPT = (
 )
 
 
-class _Item(Lenient):
+class _Item(ManifestModel):
     generation_id: Id
     version: Annotated[int, Field(ge=0, le=200)] | None = None
     start_time_ms: int
@@ -50,12 +50,12 @@ class _Item(Lenient):
     fade_out_ms: int = 0
 
 
-class _Story(Lenient):
+class _Story(ManifestModel):
     name: Annotated[str, Field(min_length=1, max_length=100)]
     description: Annotated[str, Field(max_length=500)] = ""
 
 
-class _Manifest(Lenient):
+class _Manifest(ManifestModel):
     version: Annotated[str, Field(pattern=r"^1\.\d{1,3}\z")] = "1.0"
     kind: Annotated[str, Field(pattern=r"^story\z")]
     story: _Story
@@ -65,7 +65,7 @@ class _Manifest(Lenient):
 def export_story(story: Record, history: History, files: Files, sink: BinaryIO) -> Missing:
     """A story from `Stories.get` as a ZIP, written to `sink`; what was left out.
 
-    A take of which no file is there is left out with its items; the manifest names it.
+    A take without any file is left out with its items; the manifest lists it.
 
     Raises:
         Conflict: there are too many takes.
@@ -80,8 +80,8 @@ def export_story(story: Record, history: History, files: Files, sink: BinaryIO) 
             with missing.skipping(id, "take"):
                 take, lost = history.get(id), Missing()
                 archive.writestr(f"takes/{id}.voicebox.zip", export_archive(take, files, lost))
-                there = [v for v in take["versions"] if v["id"] not in lost.ids]
-                takes[id] = take | {"versions": there}
+                available = [v for v in take["versions"] if v["id"] not in lost.ids]
+                takes[id] = take | {"versions": available}
                 missing.entries += lost.entries
         missing.check_any_left(takes)
         items = [item for item in story["items"] if item["generation_id"] in takes]

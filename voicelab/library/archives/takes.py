@@ -1,8 +1,7 @@
-"""Takes as ZIPs: the studio's layout out; that layout and the documented one in.
+"""Takes as ZIPs: exported in the studio's layout, imported in that or the documented one.
 
-Import reads names and sizes first, then every field, then decodes every audio file, and only
-then writes: a refused archive leaves nothing. Many takes in one ZIP are the archives of each,
-side by side.
+An import checks names and sizes, then every field, then decodes every audio file, and only then
+writes: a refused archive changes nothing. A ZIP of many takes has the archive of each as an entry.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ SUFFIX = ".voicebox.zip"
 
 @dataclass(frozen=True)
 class ArchivedTake:
-    """A take read from an archive and found good; nothing of it is kept yet."""
+    """A take that was read from an archive and validated, but not saved."""
 
     manifest: Manifest
     sounds: list[tuple[ManifestVersion, Sound]]
@@ -77,11 +76,11 @@ def export_archive(record: Record, files: Files, missing: Missing | None = None)
     Args:
         record: of the take.
         files: of the lab.
-        missing: told of the versions whose file is gone; the manifest names them, too.
+        missing: gets the versions whose file is missing; the manifest lists them, too.
 
     Raises:
         Conflict: the take has no audio (yet).
-        NotFound, StorageError: no audio file of it is there, or can be read.
+        NotFound, StorageError: all of its audio files are missing or unreadable.
     """
     versions = sorted(record["versions"], key=lambda version: not version["is_default"])
     if not versions:
@@ -124,8 +123,8 @@ def export_many(ids: Sequence[str], history: History, files: Files, sink: Binary
                 archive.writestr(names[id], content)
         missing.check_any_left(names)
         takes = [{"id": id, "filename": name} for id, name in names.items()]
-        told = {"version": "1.0", "kind": "takes", "takes": takes, "missing": missing.entries}
-        archive.writestr(TAKES_MANIFEST, orjson.dumps(told, option=orjson.OPT_INDENT_2))
+        document = {"version": "1.0", "kind": "takes", "takes": takes, "missing": missing.entries}
+        archive.writestr(TAKES_MANIFEST, orjson.dumps(document, option=orjson.OPT_INDENT_2))
     return missing
 
 
@@ -176,8 +175,8 @@ def import_archive(
 def kept_sounds(takes: Sequence[ArchivedTake], files: Files) -> Iterator[list[list[Record]]]:
     """Write the files of takes; they stay when the block, which records them, succeeds.
 
-    Outside of its batch, so that nobody waits for the disk or the network. It gives the rows of
-    each take's versions.
+    Called outside of a batch, so that others need not wait for the disk or the network. Yields the
+    version rows of each take.
 
     Raises:
         StoreFull, StorageError.
@@ -190,7 +189,7 @@ def kept_sounds(takes: Sequence[ArchivedTake], files: Files) -> Iterator[list[li
             _link_sources(take, rows)
             for row, (_, sound) in zip(rows, take.sounds, strict=True):
                 written.append(row["audio_path"])
-                chunks = wav_chunks(described(_told(take, rows), row))
+                chunks = wav_chunks(described(_future_record(take, rows), row))
                 row["size_bytes"] += len(chunks)
                 with files.writer(row["audio_path"], sound.sample_rate) as wav:
                     wav.write(sound.pcm)
@@ -224,7 +223,7 @@ def keep_takes(
 
 
 def _wav(path: Path) -> bytes:
-    """The studio reads WAV alone, so what is FLAC here goes out as WAV."""
+    """Convert FLAC to WAV, the only format that the studio reads."""
     return path.read_bytes() if path.suffix == ".wav" else wav_bytes(*read(path))
 
 
@@ -292,8 +291,8 @@ def _read_sounds(
     return found
 
 
-def _told(take: ArchivedTake, rows: Sequence[Record]) -> Record:
-    """What the files say of a take whose record is still to be made."""
+def _future_record(take: ArchivedTake, rows: Sequence[Record]) -> Record:
+    """The future record of a take, for the metadata of its files."""
     given = take.manifest.generation.model_dump()
     default = next(row for row in rows if row["is_default"])
     owner = {
@@ -360,7 +359,7 @@ def _version_row(take: ArchivedTake, version: ManifestVersion, files: Files) -> 
 
 
 def _link_sources(take: ArchivedTake, rows: list[Record]) -> None:
-    """From the archive's ids to the new ones."""
+    """Replace the archive's version ids by the new ones."""
     ids = {version.id: row["id"] for (version, _), row in zip(take.sounds, rows, strict=True)}
     for row in rows:
         row["source_version_id"] = ids.get(row["source_version_id"])

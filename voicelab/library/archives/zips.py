@@ -1,4 +1,4 @@
-"""ZIP archives from strangers: names and sizes first, nothing extracted by name."""
+"""Reading of untrusted ZIP archives: names and sizes are checked, nothing is extracted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from voicelab.audio import decode, to_pcm16
 from voicelab.errors import BadArchive, BadClip, TooLarge
 
-__all__ = ["Budget", "Lenient", "Sound", "decoded", "entry", "manifest", "opened", "add_sound"]
+__all__ = [
+    "Budget",
+    "ManifestModel",
+    "Sound",
+    "decoded",
+    "entry",
+    "manifest",
+    "opened",
+    "add_sound",
+]
 
 MAX_ENTRIES = 200
 MAX_UNPACKED_BYTES = 200 * 2**20
@@ -26,23 +35,23 @@ MAX_RATIO = 100
 MAX_DECODED_BYTES = 2**30
 
 
-class Lenient(BaseModel):
-    """A part of a manifest: unknown keys are passed over, known ones have their types."""
+class ManifestModel(BaseModel):
+    """Base of manifest models: unknown keys are ignored, types of known ones are strict."""
 
     model_config = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
 
 
 class Budget:
-    """What one import may hold in memory, however many archives stand within each other.
+    """Memory limit of one import, nested archives included.
 
-    Silence compresses a thousandfold, so the sizes that a ZIP tells bound nothing.
+    Silence compresses a thousandfold, so that the size of a ZIP is no limit.
     """
 
     def __init__(self, max_bytes: int = MAX_DECODED_BYTES):
         self._max_bytes = self._left = max_bytes
 
     def spend(self, size_bytes: int) -> None:
-        """Raise TooLarge when nothing is left."""
+        """Count bytes; raises TooLarge above the limit."""
         self._left -= size_bytes
         if self._left < 0:
             raise TooLarge(
@@ -63,15 +72,15 @@ class Sound:
 
     @property
     def duration_s(self) -> float:
-        """Of the whole."""
+        """Duration in seconds."""
         return len(self.pcm) / self.sample_rate
 
 
 def opened(file: BinaryIO) -> zipfile.ZipFile:
-    """An archive whose names and sizes are harmless.
+    """Open an archive, and check the names and sizes of its entries.
 
     Raises:
-        BadArchive: not a ZIP, encrypted, with names that point elsewhere, links, bombs.
+        BadArchive: not a ZIP, encrypted, paths outside of it, links, or a compression bomb.
         TooLarge: more than 200 entries or 200 MiB.
     """
     try:
@@ -95,10 +104,10 @@ def opened(file: BinaryIO) -> zipfile.ZipFile:
 
 
 def add_sound(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    """Add a file of sound: not compressed if an import would refuse it as too much compressed."""
+    """Add an audio file; uncompressed when an import would refuse its compression ratio."""
     ratio = len(content) / max(1, len(zlib.compress(content, 1)))
     method = zipfile.ZIP_STORED if ratio * 2 > MAX_RATIO else zipfile.ZIP_DEFLATED
-    archive.writestr(name, content, method, compresslevel=1)  # more makes sound hardly smaller
+    archive.writestr(name, content, method, compresslevel=1)  # higher levels hardly reduce audio
 
 
 def _check_entry(info: zipfile.ZipInfo) -> None:
@@ -114,11 +123,11 @@ def _check_entry(info: zipfile.ZipInfo) -> None:
 
 
 def entry(archive: zipfile.ZipFile, name: str) -> bytes:
-    """The content of one entry; raises BadArchive."""
+    """Read one entry; raises BadArchive."""
     try:
         size = archive.getinfo(name).file_size
         with archive.open(name) as file:
-            # A header may lie about the size, so the reading is bounded too.
+            # The size in the header may be wrong, so that reading is bounded, too.
             content = file.read(size + 1)
     except KeyError as error:
         raise BadArchive(f"The archive lacks {name[:100]}.", param="file") from error
@@ -130,7 +139,7 @@ def entry(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def manifest(archive: zipfile.ZipFile, name: str, model: type[Model]) -> Model:
-    """The JSON entry `name` as a `model`, every type and range checked; raises BadArchive."""
+    """Validate the JSON entry `name` as a `model`; raises BadArchive."""
     try:
         return model.model_validate(orjson.loads(entry(archive, name)))
     except orjson.JSONDecodeError as error:
@@ -142,7 +151,7 @@ def manifest(archive: zipfile.ZipFile, name: str, model: type[Model]) -> Model:
 
 
 def decoded(name: str, content: bytes) -> Sound:
-    """An audio file as mono samples; raises BadArchive."""
+    """Decode an audio file to mono samples; raises BadArchive."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "audio")
         path.write_bytes(content)

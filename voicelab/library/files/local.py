@@ -1,4 +1,4 @@
-"""The audio files of a lab, always named relative to their folder."""
+"""The audio files of a lab; paths are relative to their folder."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ TAKES, CLIPS = "generations", "clips"
 GONE = "The audio file of this take is gone."
 
 AudioFile = tuple[str, int, float]
-"""Path relative to the folder of audio, bytes, Unix time of the last change."""
+"""Path relative to the audio folder, size in bytes, Unix time of the last change."""
 
 
 class Files:
     """Takes and voice clips under one folder.
 
     Args:
-        root: their folder; made when missing.
-        min_free_mb: takes are refused when less is free on its disk, in MiB.
-        home: the data folder, when it is another one: the cache and the records are there.
+        root: their folder; created when missing.
+        min_free_mb: free disk space in MiB below which takes are refused.
+        home: the data folder with cache and records, when it is another one.
 
     Raises:
-        StorageError: the folder cannot be made.
+        StorageError: the folder cannot be created.
     """
 
     _elsewhere = "--audio-url"
-    """Option that chooses the folder, where it is not the data folder."""
+    """The option that sets the folder when it is not the data folder."""
 
     def __init__(self, root: Path, min_free_mb: int = 0, home: Path | None = None):
         self.root = root.resolve()
         self._home = (home or root).resolve()
         self._min_free_mb = min_free_mb
         self.make_room: Callable[[], int] = lambda: 0
-        """Asked when the disk is full: drops what can be done without; the bytes."""
+        """Called when the disk is full; deletes caches, returns the bytes freed."""
         self.check: Callable[[], None] = lambda: None
-        """Asked before a file is written; raises StorageError when no record could name it."""
+        """Called before a file is written; raises StorageError when records cannot be written."""
         try:
             for folder in (self.root, self._home):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ class Files:
             ) from error
 
     def take_path(self, version_id: str) -> str:
-        """Where the audio of a version stands, relative to the data folder."""
+        """Path of the audio of a version, relative to the audio folder."""
         return f"{TAKES}/{version_id}.wav"
 
     def path(self, relative: str) -> Path:
@@ -76,18 +76,18 @@ class Files:
         return path
 
     def target(self, relative: str) -> Path:
-        """Where a new file will stand; `publish` it when it does."""
+        """Absolute path for a new file; `publish` it when it is written."""
         return self.root / relative
 
     def publish(self, relative: str) -> None:
-        """Let all who share these files have what stands at its `target`, before a record says so.
+        """Make a written file available to all replicas, before a record refers to it.
 
         Raises:
-            StorageError: they cannot; the file is gone.
+            StorageError: it failed; the file was deleted.
         """
 
     def refresh(self, relative: str) -> bool:
-        """Make a file young again, so that no sweep takes it; False when it is to be written."""
+        """Renew the time of a file, so that no sweep deletes it; False when it does not exist."""
         try:
             os.utime(self.target(relative))
         except FileNotFoundError:
@@ -95,10 +95,10 @@ class Files:
         return True
 
     def prune(self) -> None:
-        """Remove copies that were not used for long."""
+        """Remove local copies that were not used for long."""
 
     def delete(self, relative: str | None) -> int:
-        """Remove a file if it is there; the bytes it had. Of a link only the link goes."""
+        """Delete a file if it exists; returns its bytes. Only the link of a link is deleted."""
         if not relative:
             return 0
         path = self.root / relative
@@ -114,7 +114,7 @@ class Files:
         return size
 
     def keep_clip(self, clip: Path | NDArray[np.float32]) -> str:
-        """Keep a reference clip by the hash of its samples; its relative path.
+        """Save a reference clip, named by the hash of its samples; its relative path.
 
         Args:
             clip: a file, which is checked; or samples made ready, float32 (n,) at 24 kHz.
@@ -155,7 +155,7 @@ class Files:
 
     @contextlib.contextmanager
     def kept(self, *relative: str) -> Iterator[list[str]]:
-        """New files stay when the block, which records them, succeeds; else they go.
+        """Delete new files when the block, which adds their records, fails.
 
         It gives the list of them, for the block to add to.
         """
@@ -180,14 +180,14 @@ class Files:
             )
 
     def exists(self, relative: str | None) -> bool:
-        """Whether a record's file is there."""
+        """Whether a record's file exists."""
         try:
             return bool(relative) and self.path(str(relative)).is_file()
         except NotFound:
             return False
 
     def free_bytes(self) -> int:
-        """Of the disk; raises StorageError when the folder is gone."""
+        """Free bytes of the disk; raises StorageError when the folder is missing."""
         try:
             return shutil.disk_usage(self.root).free
         except OSError as error:
@@ -213,7 +213,7 @@ class Files:
         return found
 
     def audio_files(self, folders: Sequence[str] = (TAKES, CLIPS)) -> Iterator[AudioFile]:
-        """Of takes and clips, or of other folders; links are passed over."""
+        """Files of takes and clips, or of other folders; links are ignored."""
         for folder in folders:
             with contextlib.suppress(FileNotFoundError), os.scandir(self.root / folder) as entries:
                 for entry in entries:
@@ -221,19 +221,19 @@ class Files:
                         status = entry.stat(follow_symlinks=False)
                         yield f"{folder}/{entry.name}", status.st_size, status.st_mtime
 
-    def sweep_temporary(self, young_s: float = 0) -> int:
-        """Remove what a killed process left half-written; how many files.
+    def sweep_temporary(self, min_age_s: float = 0) -> int:
+        """Remove temporary files of ended processes; returns how many.
 
         Args:
-            young_s: files changed within so many seconds are left alone: another process that
+            min_age_s: files changed within so many seconds are left alone: another process that
                 shares the folder may be writing them.
         """
-        limit = time.time() - young_s
+        limit = time.time() - min_age_s
         left = [path for place in {self.root, self._home} for path in place.glob("*/.*.tmp")]
         swept = 0
         for path in left:
             try:
-                if not young_s or path.stat().st_mtime < limit:
+                if not min_age_s or path.stat().st_mtime < limit:
                     path.unlink()
                     swept += 1
             except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Audio files that several replicas share: any file system of fsspec, through a local copy of each.
+"""Audio files shared by several replicas: any file system of fsspec, with local copies.
 
-A file is written here, then brought there, and only then does a record name it. What is read is
-fetched once; a file never changes under its name, so a copy is never stale.
+A file is written locally, then uploaded, and only then a record refers to it. Files that are read
+are downloaded once; a file never changes under its name, so that a copy is never outdated.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ __all__ = ["RemoteFiles", "open_files"]
 log = logging.getLogger(__name__)
 
 COPIES = "audio"
-"""Folder of the copies in the data folder."""
+"""Folder of the local copies in the data folder."""
 
 IN_USE_S = 3600
-"""A copy used within so many seconds is not pruned: somebody may be about to open it."""
+"""Copies used within so many seconds are not pruned, as they may be about to be opened."""
 
-WHOLE = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"))
-"""Protocols of stores in which a file appears whole or not at all."""
+ATOMIC = frozenset(("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory"))
+"""Protocols whose uploads are atomic."""
 
-FORGOTTEN = re.compile("[a-z0-9]{2,}:")
-"""A URL without its slashes: no folder is meant, nor a drive."""
+INCOMPLETE_URL = re.compile("[a-z0-9]{2,}:")
+"""A URL that lacks its slashes; neither a folder nor a drive."""
 
-HALF = re.compile(r"/\.[^/]+\.tmp$")
+TEMPORARY = re.compile(r"/\.[^/]+\.tmp$")
 
 UNREACHABLE = "The audio store cannot be reached, or refuses: nothing was saved there. Try again."
 
@@ -54,14 +54,14 @@ def open_files(
         url: where audio is: a folder, file://, s3:// or another of fsspec's; the data folder
             when None. A folder is used as it is, without copies.
         min_free_mb: see `Files`.
-        cache_mb: of copies of remote files that are kept though they are not in use, in MiB.
+        cache_mb: limit of the local copies that are not in use, in MiB.
 
     Raises:
-        StorageError: it cannot be used; the message does not tell the URL.
+        StorageError: it cannot be used; the message does not have the URL.
     """
     if url is None:
         return Files(data_dir, min_free_mb)
-    if "://" not in url and not FORGOTTEN.match(url):
+    if "://" not in url and not INCOMPLETE_URL.match(url):
         return Files(Path(url), min_free_mb, data_dir)
     if url.startswith(("file://", "local://")):
         return Files(Path(url2pathname(urlsplit(url).path)), min_free_mb, data_dir)
@@ -75,15 +75,15 @@ class RemoteFiles(Files):
         url: of their folder, such as s3://bucket/folder.
         home: the data folder, for the copies.
         min_free_mb: takes are refused when less is free on its disk, in MiB.
-        max_bytes: of copies that are not in use.
+        max_bytes: limit of the copies that are not in use.
 
     Raises:
-        StorageError: from every method: the file system does not answer; from the constructor,
-            also: what speaks its protocol is not installed.
+        StorageError: from every method: the file system is unreachable; from the constructor also
+            when the package for its protocol is not installed.
     """
 
     _elsewhere = "--data-dir"
-    """The copies are in the data folder, wherever the files are."""
+    """The local copies are in the data folder."""
 
     def __init__(self, url: str, home: Path, min_free_mb: int = 0, max_bytes: int = 0):
         super().__init__(home / COPIES, min_free_mb, home)
@@ -98,7 +98,7 @@ class RemoteFiles(Files):
                 f"Audio at {url.partition(':')[0][:20]}:// cannot be used: check the URL, and what "
                 "it needs (s3:// the extra 's3')."
             ) from None
-        self._is_whole = url.partition(":")[0] in WHOLE
+        self._is_whole = url.partition(":")[0] in ATOMIC
         self._max_bytes = max_bytes
 
     def path(self, relative: str) -> Path:
@@ -109,7 +109,7 @@ class RemoteFiles(Files):
         try:
             os.utime(path)  # used now: not to be pruned
         except FileNotFoundError:
-            self._fetch(relative, path)
+            self._download(relative, path)
         return path
 
     def publish(self, relative: str) -> None:
@@ -117,7 +117,7 @@ class RemoteFiles(Files):
         path, remote = self.target(relative), self._remote_path(relative)
         try:
             with _translated_errors():
-                self._put(path, remote)
+                self._upload(path, remote)
                 if self._info(remote)["size"] != path.stat().st_size:
                     raise StorageError("The audio store did not keep the whole file. Try again.")
         except BaseException:
@@ -174,21 +174,21 @@ class RemoteFiles(Files):
                 if not PurePosixPath(name).name.startswith("."):
                     yield f"{folder}/{name}", info["size"], _changed(info)
 
-    def sweep_temporary(self, young_s: float = 0) -> int:
+    def sweep_temporary(self, min_age_s: float = 0) -> int:
         """See `Files.sweep_temporary`; there, what is younger than an hour is left alone."""
-        swept = super().sweep_temporary(young_s)
+        swept = super().sweep_temporary(min_age_s)
         if self._is_whole:
             return swept
-        limit = time.time() - max(young_s, IN_USE_S)
+        limit = time.time() - max(min_age_s, IN_USE_S)
         for name, info in self._listed(""):
-            if HALF.search(name) and _changed(info) < limit:
+            if TEMPORARY.search(name) and _changed(info) < limit:
                 with _translated_errors():
                     self._system.rm_file(self._remote_path(name))
                 swept += 1
         return swept
 
     def prune(self) -> None:
-        """Remove copies, the one unused for longest first, until they are few enough."""
+        """Remove copies, the least recently used first, down to the limit."""
         copies = []
         for path in self.root.rglob("*"):
             with contextlib.suppress(OSError):
@@ -202,7 +202,7 @@ class RemoteFiles(Files):
                 path.unlink()
                 total -= size
 
-    def _fetch(self, relative: str, path: Path) -> None:
+    def _download(self, relative: str, path: Path) -> None:
         temporary = half_written(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -214,7 +214,7 @@ class RemoteFiles(Files):
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _put(self, path: Path, remote: str) -> None:
+    def _upload(self, path: Path, remote: str) -> None:
         if self._is_whole:
             self._system.put_file(str(path), remote)
             return
@@ -240,15 +240,15 @@ class RemoteFiles(Files):
 
     def _listed(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """(path below `folder`, facts) of each file."""
-        place = f"{self._base.rstrip('/')}/{folder}".rstrip("/")
+        location = f"{self._base.rstrip('/')}/{folder}".rstrip("/")
         try:
             with _translated_errors():
                 self._system.invalidate_cache()
-                found: dict[str, Any] = self._system.find(place, detail=True)  # type: ignore
+                found: dict[str, Any] = self._system.find(location, detail=True)  # type: ignore
         except NotFound:
             return
         for name, info in found.items():
-            yield name.removeprefix(place).lstrip("/"), info
+            yield name.removeprefix(location).lstrip("/"), info
 
 
 @contextlib.contextmanager
@@ -267,7 +267,7 @@ def _translated_errors() -> Iterator[None]:
 
 
 def _changed(info: dict[str, Any]) -> float:
-    """Unix time of the last change; now, where the file system does not tell."""
+    """Unix time of the last change; the present when the file system has none."""
     names = ("mtime", "LastModified", "last_modified", "updated", "created")
     value = next((info[name] for name in names if info.get(name)), None)
     if isinstance(value, str):

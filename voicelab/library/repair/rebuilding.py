@@ -1,7 +1,7 @@
-"""Records made again from the sounds: each file that no record names becomes a version of its take.
+"""Rebuilds records from audio files: each file without a record becomes a version of its take.
 
-What a file says of itself is checked like an archive from strangers. A file that says nothing is a
-take of its own, whose text says so. Names and ids come from the file alone, so that doing it again
+Metadata of files are validated like an imported archive. A file without metadata becomes a take of
+its own, with the text NO_TEXT. Names and ids are derived from the file alone, so that a second run
 adds nothing.
 """
 
@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 from voicelab.audio import Metadata, blocks, check_chain, read_metadata
 from voicelab.errors import InvalidInput, VoicelabError
 from voicelab.library.archives.manifests import ManifestTake, ManifestVersion
-from voicelab.library.archives.zips import Lenient
+from voicelab.library.archives.zips import ManifestModel
 from voicelab.library.files.local import TAKES, AudioFile, Files
 from voicelab.library.profiles import PROFILES, SAMPLES, Profiles, profile_row
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
@@ -31,18 +31,18 @@ from voicelab.text import clean_name
 __all__ = [
     "NO_TEXT",
     "RECOVERED",
-    "Found",
+    "RebuiltTake",
     "Rebuilt",
-    "found_version",
+    "rebuild_take",
     "ensure_profile",
     "rebuild",
-    "unnamed_files",
+    "unrecorded_files",
 ]
 
 NO_TEXT = "(The text of this recording is not known.)"
 RECOVERED = "Recovered voice"
 SUFFIXES = (".wav", ".flac")
-MOST_TEXT = 200_000
+MAX_TEXT = 200_000
 Record = dict[str, Any]
 
 ID = r"[0-9A-Za-z_-]{1,64}"
@@ -68,46 +68,50 @@ class _Version(ManifestVersion):
     created_at: Moment | None = None
 
 
-class _Document(Lenient):
+class _Document(ManifestModel):
     generation: _Take
     versions: list[_Version] = Field(min_length=1, max_length=1)
 
 
 @dataclass
 class Rebuilt:
-    """What was done.
+    """Result of `rebuild`.
 
     Attributes:
-        takes, versions, profiles, clips: how many were added.
-        nameless: takes among them whose file said nothing.
-        passed_over: files that could not be used, and why.
+        takes, versions, profiles, clips: number of records added.
+        without_metadata: number of those takes whose file has no metadata.
+        skipped: files that could not be used, with the reason.
     """
 
     takes: int = 0
     versions: int = 0
     profiles: int = 0
     clips: int = 0
-    nameless: int = 0
-    passed_over: list[str] = field(default_factory=list)
+    without_metadata: int = 0
+    skipped: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Found:
-    """A file without a record: its version, and the record of its take."""
+class RebuiltTake:
+    """Records rebuilt from a file: its version, and its take.
+
+    Attributes:
+        has_metadata: whether the file has our metadata.
+    """
 
     version: Record
     take: Record
-    says_something: bool
+    has_metadata: bool
 
 
 def rebuild(
     store: Store, files: Files, progress: Callable[[int], object] = lambda _: None
 ) -> Rebuilt:
-    """Add what the files say, in one commit.
+    """Add records for all files without one, in one commit.
 
     Args:
         store, files: of a lab.
-        progress: called with the bytes of each file that was looked at.
+        progress: called with the size of each file that was checked.
 
     Raises:
         StorageError: nothing was added.
@@ -115,55 +119,55 @@ def rebuild(
     done = Rebuilt()
     with store.batch():
         profiles, versions = Profiles(store, files), Versions(store, files)
-        takes: dict[str, list[Found]] = {}
-        for found in _unnamed(store, files, done, progress):
+        takes: dict[str, list[RebuiltTake]] = {}
+        for found in _rebuild_unrecorded(store, files, done, progress):
             takes.setdefault(found.take["id"], []).append(found)
-        # Those that know the id of their profile first: others find it by its name.
+        # Takes with a profile id first: others find that profile by its name.
         for found in sorted(takes.values(), key=lambda each: each[0].take["profile_id"] is None):
             _add_take(found, store, profiles, versions, done)
         _add_clips(store, files, profiles, done, progress)
     return done
 
 
-def unnamed_files(store: Store, files: Files) -> tuple[int, int]:
-    """How many files of takes and of voices' clips no record names, and how many there are."""
+def unrecorded_files(store: Store, files: Files) -> tuple[int, int]:
+    """Number of files of takes and clips without a record, and number of all."""
     clips = {path for (path,) in store.values(SAMPLES, ("audio_path",))}
     named = _named(store) | clips
     sounds = [*_sounds(files, TAKES), *_sounds(files, PROFILES)]
     return sum(path not in named for path, _, _ in sounds), len(sounds)
 
 
-def found_version(path: str, moment: str, files: Files) -> Found:
-    """What the file of a take is.
+def rebuild_take(path: str, moment: str, files: Files) -> RebuiltTake:
+    """Rebuild the records of a take from its file.
 
     Args:
         path: relative to the folder of audio.
-        moment: its created_at, when it does not say one.
+        moment: created_at for files whose metadata have none.
         files: of a lab.
 
     Raises:
-        VoicelabError, OSError: it cannot be heard.
+        VoicelabError, OSError: the file cannot be read or is truncated.
     """
-    there = files.path(path)
-    pieces, rate, frames = blocks(there)
-    # Read to its end: a file that is cut off is no take.
+    file_path = files.path(path)
+    pieces, rate, frames = blocks(file_path)
+    # Read to the end, to detect truncated files.
     if sum(len(piece) for piece in pieces) != frames or not frames:
         raise InvalidInput("it is cut off, or has no sound")
     stem = PurePosixPath(path).stem
     id = stem if _is_id(stem) else str(uuid5(NAMESPACE_URL, path))
-    metadata = read_metadata(there)
+    metadata = read_metadata(file_path)
     document = _checked(metadata)
-    heard = {"audio_path": path, "duration": round(frames / rate, 4)}
-    heard["size_bytes"] = there.stat().st_size
+    audio_fields = {"audio_path": path, "duration": round(frames / rate, 4)}
+    audio_fields["size_bytes"] = file_path.stat().st_size
     if document is None:
         document = _from_tags(metadata, str(uuid5(NAMESPACE_URL, f"take of {path}")))
-    version = _version(document, id, moment) | heard
-    take = _take(document, moment) | heard | {"active_version_id": id, "sample_rate": rate}
-    return Found(version, take, document.versions[0].created_at is not None)
+    version = _version(document, id, moment) | audio_fields
+    take = _take(document, moment) | audio_fields | {"active_version_id": id, "sample_rate": rate}
+    return RebuiltTake(version, take, document.versions[0].created_at is not None)
 
 
 def ensure_profile(id: str, name: str, store: Store, profiles: Profiles) -> bool:
-    """Make a profile again that takes or clips name; False when it is there."""
+    """Create a missing profile that takes or clips refer to; False when it exists."""
     if store.get(PROFILES, id) is not None:
         return False
     name = clean_name(name, RECOVERED)[:100]
@@ -172,16 +176,16 @@ def ensure_profile(id: str, name: str, store: Store, profiles: Profiles) -> bool
     return True
 
 
-def _unnamed(
+def _rebuild_unrecorded(
     store: Store, files: Files, done: Rebuilt, progress: Callable[[int], object]
-) -> list[Found]:
+) -> list[RebuiltTake]:
     named = _named(store)
     ids = {id for (id,) in store.values(VERSIONS, ("id",))}
     found = []
     for entry in _sounds(files, TAKES):
-        if entry[0] not in named and (one := _looked_at(entry, files, done)):
+        if entry[0] not in named and (one := _try_rebuild(entry, files, done)):
             if one.version["id"] in ids:
-                done.passed_over.append(f"{entry[0]}: the same version has another file")
+                done.skipped.append(f"{entry[0]}: the same version has another file")
             else:
                 ids.add(one.version["id"])
                 found.append(one)
@@ -194,11 +198,11 @@ def _named(store: Store) -> set[str]:
     return {path for table in tables for (path,) in store.values(table, ("audio_path",))}
 
 
-def _looked_at(entry: AudioFile, files: Files, done: Rebuilt) -> Found | None:
+def _try_rebuild(entry: AudioFile, files: Files, done: Rebuilt) -> RebuiltTake | None:
     try:
-        return found_version(entry[0], _moment(entry[2]), files)
+        return rebuild_take(entry[0], _moment(entry[2]), files)
     except (VoicelabError, OSError) as error:
-        done.passed_over.append(f"{entry[0]}: {error}")
+        done.skipped.append(f"{entry[0]}: {error}")
         return None
 
 
@@ -208,25 +212,25 @@ def _sounds(files: Files, folder: str) -> list[AudioFile]:
 
 
 def _add_take(
-    found: list[Found], store: Store, profiles: Profiles, versions: Versions, done: Rebuilt
+    found: list[RebuiltTake], store: Store, profiles: Profiles, versions: Versions, done: Rebuilt
 ) -> None:
     found.sort(key=lambda one: (one.version["created_at"], one.version["id"]))
-    heard = next((one for one in reversed(found) if one.version["is_default"]), found[-1])
-    id = heard.take["id"]
+    active = next((one for one in reversed(found) if one.version["is_default"]), found[-1])
+    id = active.take["id"]
     before = store.get(GENERATIONS, id)
     if before is None:
-        take = heard.take | {"profile_id": _profile(heard.take, store, profiles, done)}
+        take = active.take | {"profile_id": _profile(active.take, store, profiles, done)}
         store.insert(GENERATIONS, Generation.from_document(take).document())
         done.takes += 1
-        done.nameless += not heard.says_something
-    rows = [one.version | {"is_default": one is heard and before is None} for one in found]
+        done.without_metadata += not active.has_metadata
+    rows = [one.version | {"is_default": one is active and before is None} for one in found]
     _link_sources(rows, versions.of(id))
     versions.insert(id, rows)
     done.versions += len(rows)
 
 
 def _profile(take: Record, store: Store, profiles: Profiles, done: Rebuilt) -> str:
-    """Id of its profile: as it says, else the one of its voice's name, else the default."""
+    """Profile id of a take: as stored, or of the profile of its voice's name, which is created."""
     id, name = take["profile_id"], take["voice"]
     if id is not None:
         done.profiles += ensure_profile(id, name, store, profiles)
@@ -253,7 +257,7 @@ def _add_clips(
     done: Rebuilt,
     progress: Callable[[int], object],
 ) -> None:
-    """A clip of a voice says nothing of its profile: each is a profile of its own."""
+    """Add a profile for each clip: clips have no metadata of their profile."""
     named = {path for (path,) in store.values(SAMPLES, ("audio_path",))}
     for path, size_bytes, changed in _sounds(files, PROFILES):
         progress(size_bytes)
@@ -263,7 +267,7 @@ def _add_clips(
             pieces, rate, frames = blocks(files.path(path))
             frames = sum(len(piece) for piece in pieces)
         except (VoicelabError, OSError) as error:
-            done.passed_over.append(f"{path}: {error}")
+            done.skipped.append(f"{path}: {error}")
             continue
         profile = str(uuid5(NAMESPACE_URL, f"profile of {path}"))
         done.profiles += ensure_profile(profile, RECOVERED, store, profiles)
@@ -286,7 +290,7 @@ def _is_id(text: str) -> bool:
 
 
 def _checked(metadata: Metadata) -> _Document | None:
-    """The document, when it is one of ours and nothing in it is wrong."""
+    """The document of our metadata; None when it is missing or invalid."""
     if not metadata.document:
         return None
     try:
@@ -296,9 +300,9 @@ def _checked(metadata: Metadata) -> _Document | None:
 
 
 def _from_tags(metadata: Metadata, id: str) -> _Document:
-    """What the tags of any program's file say."""
+    """A document from the tags of a file of another program."""
     text = metadata.tags.get("comment") or metadata.tags.get("title") or ""
-    text = text.replace("\0", " ").strip()[:MOST_TEXT] or NO_TEXT
+    text = text.replace("\0", " ").strip()[:MAX_TEXT] or NO_TEXT
     return _Document(generation=_Take(id=id, text=text, engine="imported"), versions=[_Version()])
 
 

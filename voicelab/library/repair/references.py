@@ -1,8 +1,8 @@
-"""References between the tables: what names a record that is not there, and how it is mended.
+"""Finds and repairs references to records that do not exist.
 
-Nothing with a sound is thrown away: a version without its take gets one, a profile or a story that
-others name is made again. Only an item of a story whose take is gone, and a version that has
-neither take nor file, have nothing left to mend.
+No record with audio is deleted: a version without its take gets one, and missing profiles and
+stories are created. Only items of a story whose take is missing, and versions with neither take nor
+file, are deleted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from voicelab.audio import describe
 from voicelab.errors import VoicelabError
 from voicelab.library.files.local import Files
 from voicelab.library.profiles import PROFILES, SAMPLES, Profiles
-from voicelab.library.repair.rebuilding import RECOVERED, Found, ensure_profile, found_version
+from voicelab.library.repair.rebuilding import RECOVERED, RebuiltTake, ensure_profile, rebuild_take
 from voicelab.library.retention.sweep import GONE
 from voicelab.library.stories import STORIES
 from voicelab.library.takes import STORY_ITEMS
@@ -26,17 +26,17 @@ from voicelab.store import Query, Store
 
 __all__ = ["Dangling", "References"]
 
-MOST_ROUNDS = 5
+MAX_ROUNDS = 5
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Dangling:
-    """A reference to what is not there.
+    """A reference to a record that does not exist.
 
     Attributes:
-        what: a sentence.
-        mend: changes the store, within its caller's batch; a sentence of what was done.
+        what: description, one sentence.
+        mend: repairs it within the caller's batch; returns a sentence on what was done.
     """
 
     what: str
@@ -44,7 +44,7 @@ class Dangling:
 
 
 class References:
-    """Looks through all tables of a store.
+    """Checks the references of all tables of a store.
 
     Args:
         store: where the records are.
@@ -57,23 +57,23 @@ class References:
         self._versions = Versions(store, files)
 
     def dangling(self) -> list[Dangling]:
-        """All that name something that is not there."""
-        return [each for look in self._looks() for each in look()]
+        """All references to records that do not exist."""
+        return [each for check in self._checks() for each in check()]
 
     def mend(self) -> list[str]:
-        """Mend them, in one commit; sentences of what was done. Raises StorageError."""
+        """Repair them in one commit; one sentence for each repair. Raises StorageError."""
         done: list[str] = []
         with self._store.batch():
-            for _ in range(MOST_ROUNDS):  # what is made again may name what is not there
+            for _ in range(MAX_ROUNDS):  # a created record may have dangling references itself
                 before = len(done)
-                for look in self._looks():
-                    done += [each.mend() for each in list(look())]
+                for check in self._checks():
+                    done += [each.mend() for each in list(check())]
                 if len(done) == before:
                     break
         return done
 
-    def _looks(self) -> tuple[Callable[[], Iterator[Dangling]], ...]:
-        """Owners first: what they have is thrown away only where they cannot be made again."""
+    def _checks(self) -> tuple[Callable[[], Iterator[Dangling]], ...]:
+        """The checks, owners first: records are only deleted when their owner cannot be created."""
         return self._owners, self._takes, self._sources, self._items
 
     def _ids(self, table: str) -> set[str]:
@@ -98,7 +98,7 @@ class References:
             )
 
     def _takes(self) -> Iterator[Dangling]:
-        """Finished takes -> the version that is heard, which must be the default one."""
+        """Finished takes -> their active version, which must be the default one."""
         names = ("id", "generation_id", "is_default")
         versions: dict[str, dict[str, bool]] = {}
         for id, owner, is_default in self._store.values(VERSIONS, names):
@@ -158,15 +158,15 @@ class References:
             self._store.delete_many(VERSIONS, [version["id"] for version in versions])
             return f"the versions of take {id} were removed: neither it nor a file is there"
         texts = [chunk["text"] for chunk in version.get("chunks") or ()]
-        spoken = {} if found.says_something or not texts else {"text": " ".join(texts)}
+        spoken = {} if found.has_metadata or not texts else {"text": " ".join(texts)}
         take = Generation.from_document(found.take | {"id": id} | spoken)
         self._store.insert(GENERATIONS, take.document())
         self._versions.set_default(id, version["id"])
         return f"take {id} was made again from {version['audio_path']}"
 
-    def _found(self, path: str, created_at: str) -> Found | None:
+    def _found(self, path: str, created_at: str) -> RebuiltTake | None:
         try:
-            return found_version(path, created_at, self._files)
+            return rebuild_take(path, created_at, self._files)
         except (VoicelabError, OSError):
             return None
 
@@ -186,7 +186,7 @@ class References:
         return f"take {id} has neither version nor file: it has failed, and can be made again"
 
     def _rebuilt(self, take: Record, others: list[Record]) -> str:
-        """The version of the take's own file; as the file says, else the clean one."""
+        """The version of the take's file, by the file's metadata, or else without effects."""
         id, path = take["id"], take["audio_path"]
         wanted = take["active_version_id"] or str(uuid4())
         if self._store.get(VERSIONS, wanted) is not None:  # another take's

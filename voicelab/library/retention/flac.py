@@ -1,4 +1,4 @@
-"""A version's WAV made FLAC: written beside it, read back and compared before the WAV goes."""
+"""Conversion of a version's WAV to FLAC, which is verified before the WAV is deleted."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from voicelab.store import Query, Store
 __all__ = ["compress"]
 
 BLOCK = 1 << 18
-"""Samples held at once: a book of ten hours needs no more memory than a sentence."""
+"""Samples per block, which bounds the memory for long files."""
 
 
 def compress(version: dict[str, Any], store: Store, files: Files) -> int:
-    """Change a version's file to FLAC; how many bytes that saved.
+    """Convert a version's file to FLAC, and return the bytes saved.
 
-    Killed at any point, it leaves the WAV, or both files, of which the sweep removes one.
+    When interrupted it leaves the WAV or both files, of which the sweep removes one.
 
     Args:
-        version: its row, as it was when the work was planned.
+        version: its row, which may be outdated.
         store, files: of the lab.
 
     Raises:
-        NotFound: the version or its file is gone.
-        Conflict: it has another file by now.
-        StorageError: what was written is not what was read; the WAV stays.
+        NotFound: the version or its file is missing.
+        Conflict: the version has another file now.
+        StorageError: the FLAC differs from the WAV, which stays.
         StoreFull: the WAV stays.
     """
     files.check()
@@ -52,7 +52,7 @@ def compress(version: dict[str, Any], store: Store, files: Files) -> int:
         with store.batch():
             fields = {"audio_path": target, "size_bytes": after}
             store.patch(VERSIONS, version["id"], fields, expected={"audio_path": source})
-            _follow(version["generation_id"], source, target, store)
+            _update_take(version["generation_id"], source, target, store)
     except (NotFound, Conflict):
         if not store.count(VERSIONS, Query(where={"audio_path": target})):
             files.delete(target)
@@ -62,8 +62,8 @@ def compress(version: dict[str, Any], store: Store, files: Files) -> int:
     return before - after
 
 
-def _follow(generation_id: str, source: str, target: str, store: Store) -> None:
-    """The take's size, and its path when this version is the one that is heard."""
+def _update_take(generation_id: str, source: str, target: str, store: Store) -> None:
+    """Update the take's size, and its path when this version is its default."""
     query = Query(where={"generation_id": generation_id})
     fields: dict[str, Any] = {
         "size_bytes": sum(size for (size,) in store.values(VERSIONS, ("size_bytes",), query))
@@ -75,7 +75,7 @@ def _follow(generation_id: str, source: str, target: str, store: Store) -> None:
 
 
 def _write(source: Path, target: Path, metadata: Metadata) -> None:
-    """Under its own name only when it is whole, on the disk, and the same sound."""
+    """Write the FLAC under a temporary name, and rename it when it is verified."""
     # Another replica's clean-up may write the same.
     temporary = half_written(target)
     try:

@@ -1,6 +1,6 @@
-"""What the takes weigh, and the clean-up: the policy's takes, FLAC, and both ways of the sweep.
+"""Disk usage and clean-up: the policy's deletions, conversion to FLAC, and the sweep of files.
 
-Favourites, takes in a story and takes being made are never touched by the policy.
+The policy never deletes favourites, takes in a story and takes in progress.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from voicelab.errors import Conflict, NotFound, StorageError, StoreFull, TooLarge
 from voicelab.library.files.local import CLIPS, TAKES, AudioFile, Files
 from voicelab.library.retention.flac import compress
-from voicelab.library.retention.policy import Policy, leaving, making_room
-from voicelab.library.retention.sweep import AT_ONCE, YOUNG_S, Sweep, check_share
+from voicelab.library.retention.policy import Policy, oldest_takes, takes_to_delete
+from voicelab.library.retention.sweep import BATCH_SIZE, MIN_AGE_S, Sweep, check_share
 from voicelab.library.retention.usage import usage_by_age, usage_by_profile
 from voicelab.library.takes import STORY_ITEMS, History
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
@@ -29,8 +29,8 @@ __all__ = ["Storage"]
 log = logging.getLogger(__name__)
 
 SETTINGS, POLICY = "settings", "storage_policy"
-LEAST_FREE_BYTES = 64 << 10
-"""With less on the disk, no take is kept whatever the settings allow."""
+MIN_FREE_BYTES = 64 << 10
+"""Free disk space below which no take can be saved, whatever the settings are."""
 
 ROW = (
     *("id", "created_at", "size_bytes", "profile_id", "is_favorited", "status", "text"),
@@ -41,7 +41,7 @@ Progress = Callable[[str], object]
 
 
 class Storage:
-    """The disk space of a lab.
+    """Manages the disk space of a lab.
 
     Args:
         store, files, history, versions: of the lab.
@@ -67,12 +67,12 @@ class Storage:
         self._cleaning = threading.Lock()
 
     def policy(self) -> Policy:
-        """The one in force; nothing ever goes until one is set."""
+        """The policy in force; until one is set nothing is deleted."""
         kept = self._store.get(SETTINGS, POLICY) or {}
         return Policy(**{f.name: kept[f.name] for f in fields(Policy) if f.name in kept})
 
     def set_policy(self, policy: Policy) -> Policy:
-        """Put a policy in force, for the next clean-up and for new takes."""
+        """Set the policy for the next clean-up and for new takes."""
         with self._store.batch():
             if self._store.get(SETTINGS, POLICY) is None:
                 self._store.insert(SETTINGS, {"id": POLICY, **asdict(policy)})
@@ -81,7 +81,7 @@ class Storage:
         return policy
 
     def trouble(self) -> tuple[str, str] | None:
-        """What keeps the lab from keeping takes: "error" or "degraded", and why in a sentence."""
+        """Why takes cannot be saved: "error" or "degraded" and a message; None when they can."""
         try:
             self._store.check()
         except StorageError as error:
@@ -90,13 +90,13 @@ class Storage:
             self._files.check_free()
         except StorageError as error:
             return "degraded", error.message
-        told = self._store.shortage()
-        if told is None and self._files.free_bytes() < LEAST_FREE_BYTES:
-            told = "The disk is full: no new take can be kept. Free some space."
-        return ("degraded", told) if told else None
+        message = self._store.shortage()
+        if message is None and self._files.free_bytes() < MIN_FREE_BYTES:
+            message = "The disk is full: no new take can be kept. Free some space."
+        return ("degraded", message) if message else None
 
     def usage(self) -> Record:
-        """Bytes by folder, by profile and by age of the takes, what is free, what no take has."""
+        """Bytes by folder, by profile and by age of takes, free bytes, and files without a take."""
         by_profile = usage_by_profile(self._store, self._history.profile_names())
         audio = list(self._files.audio_files())
         folders, orphans = self._files.folder_bytes(audio), self._sweep.orphans(audio)
@@ -120,45 +120,45 @@ class Storage:
         dry_run: bool = True,
         progress: Progress = lambda _: None,
         stop: Callable[[], bool] = lambda: False,
-        young_s: float = YOUNG_S,
+        min_age_s: float = MIN_AGE_S,
         expected: int | None = None,
     ) -> Record:
-        """What the policy asks to go, and what no record owns; or that it goes.
+        """Apply the policy, and delete files without a record; or only report it (dry run).
 
         Args:
-            dry_run: only say it; nothing is changed.
-            progress: called with a line for each thing that went.
-            stop: asked between two files; when true, what is left waits for the next time.
-            young_s: orphan files changed within so many seconds are left alone.
-            expected: how many audio files are to go; without it no more than half of them may.
+            dry_run: only report; nothing is changed.
+            progress: called with a line for each deletion or conversion.
+            stop: called between two files; when true, the rest is left for the next time.
+            min_age_s: minimum age of deleted orphan files, in seconds since the last change.
+            expected: confirmed number of audio files to delete; without it at most half of all.
 
         Returns:
             deleted: takes, each with a reason: age, count, bytes, quota.
-            compressed: versions that became FLAC, with the bytes saved (null in a dry run).
-            not_compressed: versions whose WAV had to stay, with the error.
+            compressed: versions converted to FLAC, with the bytes saved (null in a dry run).
+            not_compressed: versions that could not be converted, with the error.
             orphan_files: files that no record names.
-            missing_files: versions whose audio is gone; a take without any has failed.
-            restored: ids of takes whose missing audio is there again.
-            audio_files: how many there were; going_files: how many of them go.
+            missing_files: versions whose file is missing; a take without any becomes failed.
+            restored: ids of failed takes whose file exists again.
+            audio_files: number of all; going_files: number of those to delete.
             freed_bytes.
 
         Raises:
-            Conflict: more than half of all audio files would go, or not as many as `expected`;
-                the message says how many, nothing was changed.
+            Conflict: more than half of all audio files would be deleted, or not `expected` of them;
+                the message has the number, nothing was changed.
             StorageError, StoreFull: the records cannot be written.
         """
         report = self._empty(dry_run)
         audio = list(self._files.audio_files())
-        orphans = self._sweep.orphans(audio, young_s)
+        orphans = self._sweep.orphans(audio, min_age_s)
         if dry_run:
-            going = list(self._going())
-            report |= _counted(audio, orphans, self._files_of([take for take, _ in going]))
-            report["deleted"] = [_told(*pair) for pair in going]
+            going = list(self._takes_to_delete())
+            report |= _file_counts(audio, orphans, self._files_of([take for take, _ in going]))
+            report["deleted"] = [_deleted_entry(*pair) for pair in going]
             report["orphan_files"] = orphans
             report["missing_files"] = self._sweep.missing(audio)
             report["restored"] = self._sweep.restorable()
             gone = {take["id"] for take in report["deleted"]}
-            report["compressed"] = [_compressed(v) for v in self._wav_versions(gone)]
+            report["compressed"] = [_compressed_entry(v) for v in self._wav_versions(gone)]
         else:
             with self._cleaning:
                 self._apply(report, audio, orphans, expected, progress)
@@ -166,36 +166,35 @@ class Storage:
                 report["missing_files"], report["restored"] = self._sweep.mark(audio)
                 self._remove_orphans(report, orphans, progress, stop)
                 self._compress(report, progress, stop)
-        return _weighed(report)
+        return _with_freed_bytes(report)
 
     def tidy(self, stop: Callable[[], bool] = lambda: False) -> Record | None:
-        """What the policy asks for, by itself; the report, None when no policy is in force.
+        """Apply the policy without a user; the report, or None when no policy is in force.
 
-        Files without a record are left to `cleanup`, which a person asks for: they may be all
-        there is of the takes that an older copy of the records does not know. So is a policy that
-        asks for more than half of all files: the clock may be wrong.
+        Files without a record are left for `cleanup`, as are deletions of more than half of all
+        files: the records may be an older copy, or the clock may be wrong.
         """
         if not self.policy().active:
             return None
         report = self._empty(dry_run=False)
         with self._cleaning:
-            if list(self._going()):
-                self._apply_by_itself(report)
+            if list(self._takes_to_delete()):
+                self._apply_unattended(report)
             self._compress(report, stop=stop)
-        return _weighed(report)
+        return _with_freed_bytes(report)
 
     def check_quota(
-        self, profile_id: str, sparing: str | None = None, clip: str | None = None
+        self, profile_id: str, except_id: str | None = None, clip: str | None = None
     ) -> None:
-        """Make room for a new take of a profile, or refuse it.
+        """Delete takes of a profile that is at its quota, or refuse a new take.
 
         Args:
-            profile_id: whose quota.
-            sparing: id of a take that must not go, because it is about to be made again.
-            clip: path of a voice clip that must stay, though no take has it: one will.
+            profile_id: the profile of the new take.
+            except_id: id of a take that must not be deleted, because it is about to be retried.
+            clip: path of a voice clip that must not be deleted: the new take has it.
 
         Raises:
-            TooLarge: the profile is at its quota, and the policy refuses or not enough may go.
+            TooLarge: the policy refuses, or not enough takes may be deleted.
         """
         policy = self.policy()
         if policy.quota_mb is None:
@@ -211,8 +210,8 @@ class Storage:
                 return
             going: list[Record] = []
             if policy.quota_action == "evict":
-                exempt = self._exempt(takes) | {sparing}
-                going = making_room(takes, lambda take: take["id"] in exempt, over + 1)
+                exempt = self._exempt(takes) | {except_id}
+                going = oldest_takes(takes, lambda take: take["id"] in exempt, over + 1)
             if sum(take["size_bytes"] for take in going) <= over:
                 raise TooLarge(
                     f"This profile has reached its quota of {policy.quota_mb:g} MiB; delete takes "
@@ -226,7 +225,7 @@ class Storage:
         counts = {"audio_files": 0, "going_files": 0}
         return {"dry_run": dry_run} | counts | {name: [] for name in (*names, "restored")}
 
-    def _apply_by_itself(self, report: Record) -> None:
+    def _apply_unattended(self, report: Record) -> None:
         try:
             self._apply(report, list(self._files.audio_files()))
         except Conflict as error:
@@ -240,27 +239,27 @@ class Storage:
         expected: int | None = None,
         progress: Progress = lambda _: None,
     ) -> None:
-        # Chosen and forgotten in one commit: no take becomes a favourite in between.
+        # Chosen and deleted in one commit: no take becomes a favourite in between.
         try:
             with self._store.batch(frees=True):
-                going = list(self._going())
+                going = list(self._takes_to_delete())
                 paths = self._forget([take for take, _ in going])
-                report |= _counted(audio, orphans or [], paths)
+                report |= _file_counts(audio, orphans or [], paths)
                 check_share(report["going_files"], report["audio_files"], expected)
-        except StoreFull:  # by and by: each part makes room for the next
+        except StoreFull:  # in parts: each frees space for the next
             while self._apply_part(report, progress):
                 pass
         else:
-            self._removed(report, going, paths, progress)
+            self._delete_files(report, going, paths, progress)
 
     def _apply_part(self, report: Record, progress: Progress) -> int:
         with self._store.batch(frees=True):
-            going = list(islice(self._going(), AT_ONCE))
+            going = list(islice(self._takes_to_delete(), BATCH_SIZE))
             paths = self._forget([take for take, _ in going])
-        self._removed(report, going, paths, progress)
+        self._delete_files(report, going, paths, progress)
         return len(going)
 
-    def _removed(
+    def _delete_files(
         self,
         report: Record,
         going: list[tuple[Record, str]],
@@ -269,7 +268,7 @@ class Storage:
     ) -> None:
         self._remove(paths)
         for take, reason in going:
-            report["deleted"].append(_told(take, reason))
+            report["deleted"].append(_deleted_entry(take, reason))
             progress(f"deleted ({reason}): {take['text'][:60]}")
 
     def _remove_orphans(
@@ -299,7 +298,7 @@ class Storage:
                 if isinstance(error, StoreFull):
                     return
             else:
-                report["compressed"].append(_compressed(version) | {"saved_bytes": saved})
+                report["compressed"].append(_compressed_entry(version) | {"saved_bytes": saved})
                 progress(f"compressed: {version['audio_path']}")
 
     def _files_of(self, takes: list[Record]) -> set[str]:
@@ -314,23 +313,23 @@ class Storage:
         for path in paths:
             self._files.delete(path)
 
-    def _going(self) -> Iterable[tuple[Record, str]]:
+    def _takes_to_delete(self) -> Iterable[tuple[Record, str]]:
         policy = self.policy()
         if not policy.active:
             return ()
         takes = self._takes(Query())
         exempt = self._exempt(takes)
-        return leaving(policy, takes, lambda take: take["id"] in exempt, self._before)
+        return takes_to_delete(policy, takes, lambda take: take["id"] in exempt, self._before)
 
     def _takes(self, query: Query) -> list[Record]:
-        """The oldest first; of each what the rules need."""
+        """Rows of takes with the fields that the policy needs, the oldest first."""
         rows = self._store.values(GENERATIONS, ROW, query)
         takes: list[Record] = [dict(zip(ROW, row, strict=True)) for row in rows]
         return sorted(takes, key=lambda take: (take["created_at"], take["id"]))
 
     def _exempt(self, takes: list[Record]) -> set[str | None]:
-        told = {id for (id,) in self._store.values(STORY_ITEMS, ("generation_id",))}
-        return told | {
+        in_stories = {id for (id,) in self._store.values(STORY_ITEMS, ("generation_id",))}
+        return in_stories | {
             take["id"]
             for take in takes
             if take["is_favorited"]
@@ -359,19 +358,19 @@ class Storage:
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _told(record: Record, reason: str) -> Record:
+def _deleted_entry(record: Record, reason: str) -> Record:
     keys = ("id", "created_at", "size_bytes")
     return {key: record[key] for key in keys} | {"text": record["text"][:60], "reason": reason}
 
 
-def _counted(audio: list[AudioFile], orphans: list[Record], paths: set[str]) -> Record:
-    """How many audio files there are, and how many go: those of some takes, and of none."""
+def _file_counts(audio: list[AudioFile], orphans: list[Record], paths: set[str]) -> Record:
+    """Number of all audio files, and of those in `paths` or `orphans`."""
     going = paths.intersection(path for path, _, _ in audio)
     going.update(orphan["path"] for orphan in orphans)
     return {"audio_files": len(audio), "going_files": len(going)}
 
 
-def _compressed(version: Record) -> Record:
+def _compressed_entry(version: Record) -> Record:
     return {
         "id": version["generation_id"],
         "version_id": version["id"],
@@ -380,7 +379,7 @@ def _compressed(version: Record) -> Record:
     }
 
 
-def _weighed(report: Record) -> Record:
+def _with_freed_bytes(report: Record) -> Record:
     freed = sum(entry["saved_bytes"] or 0 for entry in report["compressed"])
     gone = (*report["deleted"], *report["orphan_files"])
     return report | {"freed_bytes": freed + sum(entry["size_bytes"] for entry in gone)}

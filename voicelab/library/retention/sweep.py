@@ -1,7 +1,7 @@
-"""Files that no record names, and records whose file is gone.
+"""Finds files without a record, and records whose file is missing.
 
-A file goes only when it is an hour old. A record never goes: its text and settings are worth
-keeping, and the disk that held the file may only be away.
+Files are only deleted when they are at least an hour old. Records are never deleted: their text and
+settings are still of use, and the disk with the file may only be unmounted.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from voicelab.library.replicas import REPLICAS
 from voicelab.library.versions import GENERATIONS, VERSIONS, Versions
 from voicelab.store import RESERVE_BYTES, Durability, Query, Store, open_store
 
-__all__ = ["AT_ONCE", "GONE", "YOUNG_S", "Sweep", "check_share", "open_known"]
+__all__ = ["BATCH_SIZE", "GONE", "MIN_AGE_S", "Sweep", "check_share", "open_known"]
 
 GONE = "The audio file is gone."
-YOUNG_S = 3600
-"""Files that no record names are left alone for so long: a running take may own them."""
+MIN_AGE_S = 3600
+"""Minimum age of files without a record that are deleted: they may be of a running take."""
 
-AT_ONCE = 100
+BATCH_SIZE = 100
 """Takes changed in one commit."""
 
 Record = dict[str, Any]
 
 
 def open_known(place: Path | str, durability: Durability, files: Files) -> Store:
-    """The store at an address, which knows of the files that are there.
+    """Open the store at an address, and check that it is not empty while there are files.
 
     Raises:
-        StoreCorrupt: there are sounds, but no records at all, as in an emptied database.
+        StoreCorrupt: there are audio files but no records, as after a loss of the database.
         StorageError: as `open_store`.
     """
     store = open_store(place, durability, reserve_bytes=RESERVE_BYTES, make_room=files.make_room)
@@ -57,18 +57,17 @@ def _check_known(store: Store, files: Files) -> None:
 
 
 def check_share(going: int, files: int, expected: int | None = None) -> None:
-    """Whether so many of all audio files may go at once.
+    """Refuse to delete more than half of all audio files without confirmation.
 
-    More than half may be all there is of takes that these records do not know, or the work of a
-    clock that is wrong.
+    The records may be an older copy, or the clock may be wrong.
 
     Args:
-        going: how many would go.
-        files: how many there are.
-        expected: what somebody said would go; then it must be just that.
+        going: number of files to delete.
+        files: number of all files.
+        expected: the number that the user has confirmed; it must equal `going`.
 
     Raises:
-        Conflict: the message says the number.
+        Conflict: the message has the number.
     """
     if expected is not None and expected != going:
         raise Conflict(
@@ -105,14 +104,14 @@ class Sweep:
         self._versions = versions
         self._clock = clock
 
-    def orphans(self, audio: Iterable[AudioFile], young_s: float = YOUNG_S) -> list[Record]:
+    def orphans(self, audio: Iterable[AudioFile], min_age_s: float = MIN_AGE_S) -> list[Record]:
         """Files of takes and clips that no record names: path and size_bytes of each.
 
         Args:
             audio: from `Files.audio_files`.
-            young_s: seconds since their last change for which files are left alone.
+            min_age_s: minimum age in seconds since the last change; younger files are ignored.
         """
-        limit = self._clock() - young_s
+        limit = self._clock() - min_age_s
         found = [entry for entry in audio if entry[2] < limit]
         named = {path for (path,) in self._store.values(VERSIONS, ("audio_path",))}
         for pair in self._store.values(GENERATIONS, ("audio_path", "clip")):
@@ -120,60 +119,62 @@ class Sweep:
         return [{"path": path, "size_bytes": size} for path, size, _ in found if path not in named]
 
     def missing(self, audio: Iterable[AudioFile]) -> list[Record]:
-        """Versions whose file is not there: id, generation_id, audio_path of each."""
+        """Versions whose file is missing: id, generation_id, audio_path of each."""
         names = ("id", "generation_id", "audio_path")
-        there = {path for path, _, _ in audio}
+        available = {path for path, _, _ in audio}
         rows: list[Record] = [
             dict(zip(names, row, strict=True)) for row in self._store.values(VERSIONS, names)
         ]
-        return [row for row in rows if row["audio_path"] not in there and self._is_gone(row)]
+        return [row for row in rows if row["audio_path"] not in available and self._is_gone(row)]
 
     def restorable(self) -> list[str]:
-        """Takes that failed because their file was gone, and whose file is there again."""
+        """Ids of takes that failed because their file was missing, and whose file exists again."""
         query = Query(where={"status": "failed", "error": GONE})
         ids = [id for (id,) in self._store.values(GENERATIONS, ("id",), query)]
-        return [id for id in ids if self._there(id)]
+        return [id for id in ids if self._available_versions(id)]
 
     def mark(self, audio: Iterable[AudioFile]) -> tuple[list[Record], list[str]]:
-        """Make the takes say what is there; what is `missing`, and what was `restorable`.
+        """Update takes to their existing files; returns `missing` and the former `restorable`.
 
-        A take without any file becomes failed, so that it can be made again; one that has
-        another version left is heard as that; one whose file came back is whole again.
+        A take without any file becomes failed, so that it can be retried; a take with another
+        version gets that as its default; a take whose file exists again becomes completed.
         """
         missing, found = self.missing(audio), self.restorable()
-        self._each(list(dict.fromkeys(row["generation_id"] for row in missing)), self._lose)
-        self._each(found, self._restore)
+        self._in_batches(
+            list(dict.fromkeys(row["generation_id"] for row in missing)), self._mark_lost
+        )
+        self._in_batches(found, self._restore)
         return missing, found
 
-    def _each(self, ids: list[str], change: Callable[[Record], None]) -> None:
-        """In many commits, so that readers do not wait for the whole library."""
-        for start in range(0, len(ids), AT_ONCE):
+    def _in_batches(self, ids: list[str], change: Callable[[Record], None]) -> None:
+        """Change takes in several commits, so that readers need not wait for all."""
+        for start in range(0, len(ids), BATCH_SIZE):
             with self._store.batch(frees=True):
-                for take in self._store.get_many(GENERATIONS, ids[start : start + AT_ONCE]):
+                for take in self._store.get_many(GENERATIONS, ids[start : start + BATCH_SIZE]):
                     change(take)
 
-    def _lose(self, take: Record) -> None:
+    def _mark_lost(self, take: Record) -> None:
         if take["status"] != "completed":
             return
-        if there := self._there(take["id"]):
-            self._follow(take["id"], there)
+        if available := self._available_versions(take["id"]):
+            self._use_available(take["id"], available)
             return
-        # The versions keep their paths: should the files come back, they still have an owner.
-        lost = {"status": "failed", "error": GONE, "audio_path": None, "size_bytes": 0}
-        self._store.patch(GENERATIONS, take["id"], lost)
+        # The versions keep their paths, so that restored files still have a record.
+        failed = {"status": "failed", "error": GONE, "audio_path": None, "size_bytes": 0}
+        self._store.patch(GENERATIONS, take["id"], failed)
 
     def _restore(self, take: Record) -> None:
-        if take["error"] == GONE and (there := self._there(take["id"])):
-            self._follow(take["id"], there)
+        if take["error"] == GONE and (available := self._available_versions(take["id"])):
+            self._use_available(take["id"], available)
             self._store.patch(GENERATIONS, take["id"], {"status": "completed", "error": None})
 
-    def _follow(self, id: str, there: list[Record]) -> None:
-        heard = next((version for version in there if version["is_default"]), there[0])
-        self._versions.set_default(id, heard["id"])
-        size_bytes = sum(version["size_bytes"] for version in there)
+    def _use_available(self, id: str, available: list[Record]) -> None:
+        active = next((version for version in available if version["is_default"]), available[0])
+        self._versions.set_default(id, active["id"])
+        size_bytes = sum(version["size_bytes"] for version in available)
         self._store.patch(GENERATIONS, id, {"size_bytes": size_bytes})
 
-    def _there(self, id: str) -> list[Record]:
+    def _available_versions(self, id: str) -> list[Record]:
         return [version for version in self._versions.of(id) if not self._is_gone(version)]
 
     def _is_gone(self, version: Record) -> bool:

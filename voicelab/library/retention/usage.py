@@ -1,4 +1,4 @@
-"""What the takes weigh: by profile, and by age."""
+"""Disk usage of takes by profile and by age."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Record = dict[str, Any]
 
 
 def usage_by_profile(store: Store, names: Mapping[str, str]) -> list[Record]:
-    """What the takes of each profile weigh, the heaviest first."""
+    """Number and bytes of the takes of each profile, the largest first."""
     rows = store.tally(GENERATIONS, ("profile_id",), ("size_bytes",))
     found = [
         {
@@ -30,7 +30,7 @@ def usage_by_profile(store: Store, names: Mapping[str, str]) -> list[Record]:
 
 
 def usage_by_age(store: Store, before: Callable[[float], str]) -> list[Record]:
-    """What takes weigh by their age; `before` gives the moment so many days ago."""
+    """Number and bytes of takes by age; `before` returns the time so many days ago."""
     found, younger = [], (0, 0)
     for label, days in AGES:
         within = Query(ranges={"created_at": (before(days), None)} if days else {})

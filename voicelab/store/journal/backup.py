@@ -1,4 +1,4 @@
-"""Copies: dated backups of the whole store, and files put aside before anything replaces them."""
+"""Dated backups of the whole store, and copies of files before they are replaced."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ __all__ = [
 ]
 
 DATED = re.compile(r"-\d{8}T\d{6}\.\d{6}Z\.backup\.")
-"""What `stamp` makes of a backup's name."""
+"""The part of a backup's name that has the time from `stamp`."""
 
 
 def stamp() -> str:
-    """The time in UTC as it stands in file names."""
+    """The time in UTC, as used in file names."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
 
 
 def write_aside(
     system: System, path: Path, pieces: Iterable[bytes], progress: Progress = lambda _: None
 ) -> None:
-    """`put_in_place`, and its name is on the disk too; raises OSError."""
+    """`put_in_place`, followed by a sync of the folder; raises OSError."""
     put_in_place(system, path, pieces, progress)
     system.sync_folder(path.parent)
 
 
 def copy_aside(system: System, path: Path, label: str) -> Path:
-    """A copy of a file beside it, read back and compared; raises OSError, StorageError."""
+    """Copy a file to `name.label` beside it, and verify it; raises OSError, StorageError."""
     target = path.with_name(f"{path.name}.{label}")
     content = system.read(path)
     write_aside(system, target, [content])
@@ -57,26 +57,26 @@ def copy_aside(system: System, path: Path, label: str) -> Path:
 
 
 def put_aside(system: System, path: Path, label: str) -> list[Path]:
-    """Copies of the base file and of its journal, as they are; raises OSError, StorageError."""
+    """Copy the base file and its journal unchanged; raises OSError, StorageError."""
     present = set(system.names(path.parent))
     files = [path, *(segment_path(path, number) for number in segments(system, path))]
     return [copy_aside(system, file, label) for file in files if file.name in present]
 
 
 def backup(system: System, path: Path, folder: Path, progress: Progress = lambda _: None) -> Path:
-    """A dated file with all that is there now, journal included; TinyDB opens it.
+    """Write all documents, the journal's included, to a dated TinyDB file.
 
-    Works while another process writes the store.
+    It may run while another process writes the store.
 
     Args:
-        system: that reads and writes.
+        system: makes the calls.
         path: of the base file.
-        folder: where the backup goes.
+        folder: of the backup.
         progress: called with the bytes of each piece.
 
     Raises:
         StoreCorrupt: the store is damaged.
-        StorageError: there is none, or the backup cannot be written.
+        StorageError: there is no store, or the backup cannot be written.
     """
     found = read_settled(system, path)
     if found.base_bytes is None:
@@ -93,16 +93,16 @@ def backup(system: System, path: Path, folder: Path, progress: Progress = lambda
 
 
 def backups(system: System, path: Path) -> list[Path]:
-    """Those beside a base file, the newest last; raises OSError."""
+    """Backups in the folder of a base file, the newest last; raises OSError."""
     start, end = f"{path.stem}-", f".backup{path.suffix}"
     names = [name for name in system.names(path.parent) if name.startswith(start)]
     return [path.with_name(name) for name in sorted(names) if name.endswith(end)]
 
 
 def outdated(system: System, path: Path, keep: int) -> list[Path]:
-    """Dated backups beside a path but the newest `keep`; raises OSError.
+    """All dated backups but the newest `keep`; raises OSError.
 
-    One that somebody gave another name is not among them.
+    Renamed backups are not included.
     """
     dated = [file for file in backups(system, path) if DATED.search(file.name)]
     return dated[: max(0, len(dated) - keep)]
@@ -111,18 +111,18 @@ def outdated(system: System, path: Path, keep: int) -> list[Path]:
 def replaced(
     system: System, path: Path, tables: Tables, meta: Meta, progress: Progress = lambda _: None
 ) -> None:
-    """Put tables in the place of base and journal; the caller holds the process lock.
+    """Replace base file and journal by tables; the caller holds the process lock.
 
     Args:
-        system: that writes.
+        system: makes the calls.
         path: of the base file.
-        tables: what is to be there.
-        meta: its `seq` must be above all in the journal there: should a segment come back after
-            a power cut, it is older than the new base.
+        tables: the new contents.
+        meta: its `seq` must be above every commit of the journal, so that a segment that is
+            restored by a power failure is older than the new base.
         progress: called with the bytes of each piece.
 
     Raises:
-        OSError: what was there is there still.
+        OSError: the store is unchanged.
     """
     old = segments(system, path)
     meta = replace(meta, segment=max([meta.segment, *old]))
@@ -133,11 +133,11 @@ def replaced(
 
 
 def read_backup(system: System, source: Path) -> Snapshot:
-    """A backup, or any TinyDB file.
+    """Read a backup, or any TinyDB file.
 
     Raises:
-        StoreCorrupt: it cannot be read, is not as it was written, or no store would open it.
-        StorageError: it is not there.
+        StoreCorrupt: it is damaged, or not the file of a store.
+        StorageError: it cannot be opened.
     """
     try:
         found = decode(system.read(source))

@@ -1,4 +1,4 @@
-"""The journal folded into the base file: written beside it, synced, put in its place."""
+"""Compaction: the journal is merged into a new base file, which replaces the old one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from voicelab.store.journal.system import System
 __all__ = ["Progress", "Worker", "put_in_place", "threshold_bytes"]
 
 Progress = Callable[[int], object]
-"""Told the bytes of each piece that was written."""
+"""Called with the number of bytes of each block that was written."""
 
-LEAST_BYTES, MOST_BYTES = 4 * 2**20, 32 * 2**20
+MIN_BYTES, MAX_BYTES = 4 * 2**20, 32 * 2**20
 
 
 def threshold_bytes(base_bytes: int) -> int:
-    """Size of the journal at which it is folded into a base of that size."""
-    return min(MOST_BYTES, max(LEAST_BYTES, base_bytes // 2))
+    """Journal size in bytes from which it is merged into a base file of `base_bytes`."""
+    return min(MAX_BYTES, max(MIN_BYTES, base_bytes // 2))
 
 
 def put_in_place(
@@ -31,19 +31,19 @@ def put_in_place(
     progress: Progress = lambda _: None,
     ready: Callable[[int], object] = lambda _: None,
 ) -> int:
-    """A file that is there whole, or not at all; its size in bytes.
+    """Write a file atomically: under a temporary name, synced, then renamed; its size in bytes.
 
-    Its bytes are on the disk; its name is once the folder is synced, which the caller does.
+    The caller must sync the folder to make the rename durable.
 
     Args:
-        system: that writes.
-        path: what was there before is replaced.
-        pieces: of its content.
-        progress: called with the bytes of each piece.
-        ready: called with the descriptor of the whole file before it gets its name.
+        system: makes the calls.
+        path: of the file; an existing one is replaced.
+        pieces: its content.
+        progress: called with the number of bytes of each piece.
+        ready: called with the descriptor of the complete file before the rename.
 
     Raises:
-        OSError, or a StorageError of `ready`: what was there before is there still.
+        OSError, or a StorageError of `ready`: an existing file is unchanged.
     """
     temporary = path.with_name(path.name + ".tmp")
     offset = 0
@@ -67,14 +67,14 @@ def put_in_place(
 
 
 class Worker:
-    """A thread that does what is due, and sleeps in between.
+    """A thread that calls a function repeatedly.
 
     Args:
-        tick: does it; seconds until the next look, None until somebody wakes it.
+        tick: the function; it returns the seconds until its next call, None to wait for `wake`.
     """
 
     def __init__(self, tick: Callable[[], float | None]):
-        self.sleeps = False
+        self.is_idle = False
         self._tick = tick
         self._stopped = False
         self._wake = threading.Event()
@@ -82,11 +82,11 @@ class Worker:
         self._thread.start()
 
     def wake(self) -> None:
-        """Look now."""
+        """Call the function now."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Finish what is being done, then end."""
+        """End the thread after the current call."""
         self._stopped = True
         self._wake.set()
         if threading.current_thread() is not self._thread:
@@ -94,9 +94,9 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stopped:
-            # Before the look: whoever commits during it must not find everybody awake.
-            self.sleeps = True
+            # Set before the call: a commit during it must wake the thread again.
+            self.is_idle = True
             pause_s = self._tick()
-            self.sleeps = pause_s is None
+            self.is_idle = pause_s is None
             self._wake.wait(pause_s)
             self._wake.clear()

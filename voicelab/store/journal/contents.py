@@ -1,4 +1,4 @@
-"""The tables in memory, and how one commit changes them."""
+"""The tables in memory, and the operations that change them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Undo = Callable[[], None]
 
 
 class Watcher(Protocol):
-    """Who must know of every change, such as an index."""
+    """Receiver of every change, such as an index."""
 
     def changed(self, table: str, key: str, before: Any, after: Any) -> None:
-        """A document was put, replaced (neither is None) or deleted."""
+        """A document was added, replaced (neither is None) or deleted."""
         ...
 
     def dropped(self, table: str) -> None:
-        """A table was emptied, or came back as a whole."""
+        """A table was emptied, or restored as a whole."""
         ...
 
 
@@ -31,7 +31,7 @@ class Contents:
     """Tables of documents. Stored documents are replaced, never changed.
 
     Args:
-        tables: taken over.
+        tables: used as they are, not copied.
     """
 
     def __init__(self, tables: Tables):
@@ -43,11 +43,11 @@ class Contents:
         return self.tables.get(table, {})
 
     def apply(self, operation: Operation, undo: list[Undo] | None = None) -> None:
-        """Do one operation.
+        """Apply one operation.
 
         Args:
-            operation: what to do.
-            undo: takes one more, which undoes it however far it came; before anything is changed.
+            operation: see `Line`.
+            undo: gets a function that undoes it, also when interrupted; added before any change.
         """
         name = operation[0]
         undo = [] if undo is None else undo
@@ -79,7 +79,7 @@ class Contents:
             return
         if is_done:
             self.watcher.changed(name, key, after, before)
-        else:  # interrupted: nobody knows how much of it the watcher has seen
+        else:  # interrupted: it is unknown whether the watcher was called
             self.watcher.dropped(name)
 
     def _make(self, name: str, undo: list[Undo]) -> None:

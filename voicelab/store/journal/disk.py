@@ -1,4 +1,4 @@
-"""The files of a store: the base, its journal, and what a crash left of both."""
+"""The files of an open store: base file and journal segments."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from voicelab.store.journal.system import System
 __all__ = ["Disk", "Rotation"]
 
 Rotation = tuple[dict[str, list[tuple[str, Any]]], Meta, int]
-"""All documents at one moment, the meta of a base with them, and how many segments it covers."""
+"""All documents at one moment, meta of their base file, and number of segments it covers."""
 
 
 class Disk:
-    """Writes commits and base files. Its caller holds the store's lock, but for `write_base`.
+    """Writes commits and base files. Callers hold the store's lock, except for `write_base`.
 
     Args:
         system: makes the calls.
         path: of the base file.
-        found: what recovery read.
-        fresh: the meta of a store that has none yet.
-        lock: a further file that must stay the one it is.
+        recovered: result of `recover`.
+        new_meta: meta for a store without a base file.
+        lock: the lock file, which must not be replaced while the store is open.
         reserve_bytes, make_room: see `DiskReserve`.
 
     Attributes:
@@ -41,46 +41,46 @@ class Disk:
         sequence: number of the last commit.
         flush: syncs the journal.
         base_bytes: size of the base file.
-        room: on the disk.
+        reserve: disk space for deletions.
     """
 
     def __init__(
         self,
         system: System,
         path: Path,
-        found: Recovered,
-        fresh: Meta,
+        recovered: Recovered,
+        new_meta: Meta,
         lock: Path | None = None,
         reserve_bytes: int = 0,
         make_room: MakeRoom = lambda: 0,
     ):
-        self.meta = found.meta or fresh
-        self.sequence = found.sequence
+        self.meta = recovered.meta or new_meta
+        self.sequence = recovered.sequence
         self._held_files = HeldFiles(system)
         self.reserve = DiskReserve(system, path, reserve_bytes, make_room)
-        self.flush = Flush(system, found.sequence, self._held_files)
-        self.base_bytes = found.base_bytes or 0
-        self._system, self.path, self._found = system, path, found
-        self._is_settled = self._is_kept = False
+        self.flush = Flush(system, recovered.sequence, self._held_files)
+        self.base_bytes = recovered.base_bytes or 0
+        self._system, self.path, self._recovered = system, path, recovered
+        self._is_settled = self._is_copied = False
         self._segment: Segment | None = None
-        self._last_segment = max([self.meta.segment, *found.segments])
+        self._last_segment = max([self.meta.segment, *recovered.segments])
         self._sealed: list[tuple[Path, int]] = []
-        self._hold_files(lock, *([] if found.base_bytes is None else [path]))
+        self._hold_files(lock, *([] if recovered.base_bytes is None else [path]))
 
     @property
     def journal_bytes(self) -> int:
-        """What the journal weighs."""
+        """Size of all journal segments."""
         now = self._segment.size_bytes if self._segment else 0
         return now + sum(size for _, size in self._sealed) if self._sealed else now
 
     @property
     def threshold_bytes(self) -> int:
-        """At which weight the journal should be folded into the base."""
+        """Size of the journal from which it should be merged into the base file."""
         return threshold_bytes(self.base_bytes)
 
     @property
     def is_folded(self) -> bool:
-        """Whether the base file holds every commit, and opening left nothing to do."""
+        """Whether the base file has every commit, and `settle` has nothing left to do."""
         return self._is_settled and self.sequence == self.meta.seq
 
     def append(
@@ -90,13 +90,13 @@ class Disk:
         apply: Callable[[], None],
         frees: bool = False,
     ) -> None:
-        """Write a commit, then apply it, once settled; an error in either leaves neither.
+        """Write a commit, then apply it, atomically; `settle` must have been called.
 
         Args:
             contents: JSON of the operations.
             quick: see `encode_line`.
-            apply: undoes what it did when it raises.
-            frees: room is made by it, so that it may have the reserve.
+            apply: must undo its changes when it raises.
+            frees: whether the commit frees disk space, so that it may use the reserve.
 
         Raises:
             StoreFull, StoreLost, StorageError: nothing was changed.
@@ -105,22 +105,22 @@ class Disk:
         self.reserve.write_or_make_room(lambda: self._append(contents, quick, apply), frees)
 
     def _append(self, contents: Sequence[bytes], quick: bool, apply: Callable[[], None]) -> None:
-        segment = self._segment or self._begin()
+        segment = self._segment or self._begin_segment()
         number, end = self.sequence + 1, segment.size_bytes
         line = encode_line(number, self.flush.durable, contents, quick, segment.seed)
         try:
             segment.append(line)
             apply()
-            # Plain assignments: Ctrl+C does not come between them and what was done.
+            # Plain assignments, which Ctrl+C cannot separate from the calls above.
             self.flush.written = self.sequence = number
-        except BaseException as error:  # Ctrl+C too must not leave half a commit
+        except BaseException as error:  # Ctrl+C must not leave half a commit, either
             self._cut(segment, end)
             if isinstance(error, OSError):
                 raise storage_error(error) from error
             raise
 
     def rotate(self, tables: Tables) -> Rotation:
-        """End the segment; the next commit begins another. Raises StorageError (StoreLost)."""
+        """End the segment; the next commit starts another. Raises StorageError (StoreLost)."""
         self.flush.wait(self.sequence)
         self.flush.check_held()
         segment = self._segment
@@ -134,52 +134,52 @@ class Disk:
         return documents, meta, len(self._sealed)
 
     def write_base(self, rotation: Rotation, progress: Progress = lambda _: None) -> None:
-        """Put a new base file in place and remove the segments it covers; one at a time.
+        """Replace the base file and remove the segments it covers; not reentrant.
 
         Raises:
-            StoreFull, StorageError: the base file is as it was, the journal goes on.
+            StoreFull, StorageError: base file and journal are unchanged.
         """
         documents, meta, sealed = rotation
         size_bytes = self.reserve.write_or_make_room(
-            lambda: self._written(documents, meta, progress)
+            lambda: self._write_base_file(documents, meta, progress)
         )
         self._sync_folder()
         self._hold_files(self.path)
         self.base_bytes, self.meta = size_bytes, meta
         for path, _ in self._sealed[:sealed]:
             self._held_files.remove(path)
-            with contextlib.suppress(OSError):  # it is covered, so the next opening takes it away
+            with contextlib.suppress(OSError):  # it is covered, so the next opening removes it
                 self._system.remove(path)
         del self._sealed[:sealed]
 
     def settle(self, tables: Tables) -> None:
-        """Write what opening found out: the journal of a crash folded, its tail kept aside.
+        """Complete the recovery: merge the journal into the base, keep unfinished bytes in a file.
 
         Args:
-            tables: as opening found them.
+            tables: as `recover` read them.
 
         Raises:
-            StoreFull, StorageError: it is tried again at the next commit.
+            StoreFull, StorageError: to be repeated before the next commit.
         """
         if self._is_settled:
             return
         try:
-            self._keep_aside()
+            self._copy_aside()
             self._drop_unfinished()
         except OSError as error:
             raise storage_error(error) from error
-        if not self._found.is_settled:
+        if not self._recovered.is_settled:
             try:
                 self.write_base(self.rotate(tables))
             except StoreFull:
-                if not self._continues:
+                if not self._can_keep_segments:
                     raise
-                self._continue()
+                self._keep_segments()
                 return
-        elif self._found.segments:
-            self._sync_folder()  # who renamed the base may have died before doing that
+        elif self._recovered.segments:
+            self._sync_folder()  # the process that renamed the base may have ended before its sync
         try:
-            for number in self._found.segments:
+            for number in self._recovered.segments:
                 with contextlib.suppress(FileNotFoundError):
                     self._system.remove(segment_path(self.path, number))
         except OSError as error:
@@ -187,15 +187,15 @@ class Disk:
         self._is_settled = True
 
     @property
-    def _continues(self) -> bool:
-        """Whether a further segment can follow those of the process before, as they are."""
-        found = self._found
-        return found.meta is not None and not found.edited and not found.tail
+    def _can_keep_segments(self) -> bool:
+        """Whether a new segment can follow those of the previous process without a new base."""
+        recovered = self._recovered
+        return recovered.meta is not None and not recovered.edited and not recovered.tail
 
-    def _continue(self) -> None:
-        """Where a new base finds no room, deletions must be written all the same."""
+    def _keep_segments(self) -> None:
+        """Keep the existing segments: without space for a new base deletions must still work."""
         try:
-            for number in self._found.segments:
+            for number in self._recovered.segments:
                 path = segment_path(self.path, number)
                 descriptor = self._system.open(path)
                 try:  # a segment begins only when all before it is on the disk
@@ -210,25 +210,25 @@ class Disk:
         self._is_settled = True
 
     def keep_copy(self, label: str) -> Path:
-        """A verified copy of the base file beside it; raises StoreFull, StorageError."""
+        """Write a verified copy of the base file beside it; raises StoreFull, StorageError."""
         try:
             return copy_aside(self._system, self.path, f"{label}-{stamp()}")
         except OSError as error:
             raise storage_error(error) from error
 
     def release(self) -> None:
-        """Close what is open, write nothing."""
+        """Close open files without writing anything."""
         segment, self._segment = self._segment, None
         if segment is not None:
             with contextlib.suppress(Exception):
                 segment.close()
 
-    def _begin(self) -> Segment:
+    def _begin_segment(self) -> Segment:
         header = Header(self.meta.id, self._last_segment + 1, self.sequence)
         try:
             segment = Segment(self._system, self.path, header)
         except OSError as error:
-            raise self._failed("Beginning a journal", error) from error
+            raise self._write_error("Beginning a journal", error) from error
         self._sync_folder()
         self._hold_files(segment.path)
         self.flush.begin(segment.descriptor)
@@ -236,22 +236,22 @@ class Disk:
         self._last_segment = header.segment
         return segment
 
-    def _written(
+    def _write_base_file(
         self, documents: Mapping[str, list[tuple[str, Any]]], meta: Meta, progress: Progress
     ) -> int:
         pieces = encode(documents, meta)
         try:
-            return put_in_place(self._system, self.path, pieces, progress, self._ready)
+            return put_in_place(self._system, self.path, pieces, progress, self._before_rename)
         except OSError as error:
-            raise self._failed("Writing the base file", error) from error
+            raise self._write_error("Writing the base file", error) from error
 
     def _hold_files(self, *paths: Path | None) -> None:
-        """Rely on files that are there; one that is not is told by the next look."""
+        """Check these files from now on; a missing one is reported by the next check."""
         for path in filter(None, paths):
             with contextlib.suppress(OSError):
                 self._held_files.add(path)
 
-    def _ready(self, descriptor: int) -> None:
+    def _before_rename(self, descriptor: int) -> None:
         self.flush.check_held()
         self._held_files.expect(self.path, descriptor)
 
@@ -261,8 +261,8 @@ class Disk:
         except OSError as error:
             self.flush.stop("Cutting back the journal", error)
 
-    def _failed(self, what: str, error: OSError) -> StorageError:
-        """What failed is thrown away and tried anew; but a failed sync bodes ill for the rest."""
+    def _write_error(self, what: str, error: OSError) -> StorageError:
+        """The error of a write that can be repeated; after a failed sync all writes are refused."""
         translated = storage_error(error)
         if isinstance(error, SyncFailed) and not isinstance(translated, StoreFull):
             self.flush.stop(f"{what} (fsync)", error)
@@ -275,19 +275,19 @@ class Disk:
             self.flush.stop("Syncing the data folder (fsync)", error)
             self.flush.check()
 
-    def _keep_aside(self) -> None:
-        """Once: settling may be tried at every commit, and a copy weighs as much as the base."""
-        if self._is_kept:
+    def _copy_aside(self) -> None:
+        """Keep unfinished and edited data in files; once, as `settle` may be called per commit."""
+        if self._is_copied:
             return
-        for number, tail in self._found.tail:
+        for number, tail in self._recovered.tail:
             name = f"{self.path.name}.tail-{number:08}"
             write_aside(self._system, self.path.with_name(name), [tail])
-        if self._found.edited:
+        if self._recovered.edited:
             copy_aside(self._system, self.path, f"edited-{stamp()}")
-        self._is_kept = True
+        self._is_copied = True
 
     def _drop_unfinished(self) -> None:
-        """What was being made when a process died, and nothing that is not the store's."""
+        """Remove the store's temporary files of a process that ended while writing them."""
         for name in self._system.names(self.path.parent):
             if name.startswith(self.path.name + ".") and name.endswith((".tmp", ".new")):
                 self._system.remove(self.path.with_name(name))

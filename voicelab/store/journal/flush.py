@@ -1,4 +1,4 @@
-"""Group commit: one sync of the journal for all commits that wait for one."""
+"""Group commit: one sync of the journal for all waiting commits."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ def synced(system: System, descriptor: int) -> None:
         raise SyncFailed(error.errno, error.strerror) from error
 
 
-PATIENCE_S = 1.0
-"""Seconds after which a waiting thread looks again, should the syncing one have been killed."""
+WAIT_TIMEOUT_S = 1.0
+"""Seconds after which a waiting thread checks again, in case the syncing thread has ended."""
 
 
 class Flush:
     """Tracks which commits are on the disk, and syncs for the threads that wait for theirs.
 
     Args:
-        system: that syncs.
-        durable: number of the last commit known to be there.
+        system: makes the calls.
+        durable: number of the last commit known to be on the disk.
         held_files: checked before a commit is acknowledged.
     """
 
     def __init__(self, system: System, durable: int, held_files: HeldFiles):
         self.durable = durable
         self.error: StorageError | None = None
-        """Why nothing can be written any more, once a sync has failed or a file is gone."""
+        """Why nothing can be written any more: a sync failed or a file is missing; else None."""
         self._system, self._held_files = system, held_files
         self._condition = threading.Condition()
         self.written = durable
         """Number of the last commit that was written."""
         self._descriptor = -1
-        self._leads = False
+        self._is_syncing = False
 
     @property
     def is_due(self) -> bool:
@@ -58,10 +58,10 @@ class Flush:
         self._descriptor = descriptor
 
     def end(self) -> None:
-        """Before the file is closed: waits for a running sync, then fails all waiting threads."""
+        """Wait for a running sync, then fail all waiting threads; called before the file closes."""
         with self._condition:
-            while self._leads:
-                self._condition.wait(PATIENCE_S)
+            while self._is_syncing:
+                self._condition.wait(WAIT_TIMEOUT_S)
             self.error = self.error or StorageError("The store is closed.")
             self._condition.notify_all()
 
@@ -73,7 +73,7 @@ class Flush:
         """
         if self.durable >= number:
             return
-        leads = False
+        is_syncing = False
         try:
             with self._condition:
                 self._await_other_sync(number)
@@ -82,14 +82,14 @@ class Flush:
                 self.check()
                 # The number first: what is written after it may be in the sync, or not.
                 written, descriptor = self.written, self._descriptor
-                self._leads = leads = True
+                self._is_syncing = is_syncing = True
             self._sync(descriptor)
-            # After the sync: who opens the folder anew from here on reads what was synced.
+            # After the sync: a process that opens the folder from now on reads what was synced.
             self.check_held()
             self.durable = written
         finally:
-            if leads:  # first of all, should Ctrl+C come again
-                self._leads = False
+            if is_syncing:  # first, in case of another Ctrl+C
+                self._is_syncing = False
                 with self._condition:
                     self._condition.notify_all()
 
@@ -99,7 +99,7 @@ class Flush:
             raise type(self.error)(self.error.message)
 
     def check_held(self) -> None:
-        """As `check`, after a look whether the files are still those that the store holds."""
+        """As `check`, and verify that the files are still those that the store opened."""
         self.check()
         if name := self._held_files.first_lost():
             self.error = StoreLost(
@@ -109,7 +109,7 @@ class Flush:
             self.check()
 
     def stop(self, what: str, error: OSError) -> None:
-        """Let nothing be written any more: nobody knows what is on the disk."""
+        """Refuse all later writes, because the state of the disk is unknown."""
         reason = os.strerror(error.errno or 0)
         self.error = self.error or StorageError(
             f"{what} failed ({reason}), so what is on the disk is unknown: nothing more is saved. "
@@ -117,9 +117,9 @@ class Flush:
         )
 
     def _await_other_sync(self, number: int) -> None:
-        """Let another sync, as long as it is not for nothing."""
-        while self._leads and self.durable < number:
-            self._condition.wait(PATIENCE_S)
+        """Wait while another thread syncs a file that may include the commit."""
+        while self._is_syncing and self.durable < number:
+            self._condition.wait(WAIT_TIMEOUT_S)
 
     def _sync(self, descriptor: int) -> None:
         try:

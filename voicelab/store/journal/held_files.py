@@ -53,8 +53,6 @@ class HeldFiles:
                 return True
         except OSError:
             pass
-        # A compaction passing by says what it does before it does it.
-        meanwhile = self._files.get(path)
-        return meanwhile is not expected and (
-            meanwhile is None or self._is_unchanged(path, meanwhile)
-        )
+        # A concurrent compaction records the new identity before it renames the file.
+        current = self._files.get(path)
+        return current is not expected and (current is None or self._is_unchanged(path, current))

@@ -17,24 +17,24 @@ from voicelab.errors import StorageError, StoreLocked
 __all__ = ["NEW_FOLDER", "OWNER", "ProcessLock"]
 
 OWNER = "owner.txt"
-"""File with a line about the process that has the folder locked, or had it last."""
+"""File with a line about the process that holds the lock, or held it last."""
 
 NEW_FOLDER = ", which began it"
-"""Ends what the owner says of itself until the folder has its first records."""
+"""End of that line until the folder has its first records."""
 
 
 class ProcessLock:
     """Lock of a data folder, acquired by the constructor and held until `release`.
 
     Args:
-        folder: made when missing.
+        folder: created when missing.
 
     Attributes:
-        path: the file that is locked.
+        path: the lock file.
 
     Raises:
-        StoreLocked: another process has it; the message names it.
-        StorageError: the folder cannot be made or written.
+        StoreLocked: another process holds the lock; the message names it.
+        StorageError: the folder cannot be created or written.
     """
 
     def __init__(self, folder: Path):
@@ -61,11 +61,11 @@ class ProcessLock:
 
     @property
     def is_ours(self) -> bool:
-        """False in a forked child of the process that holds it."""
+        """False in a forked child of the process that acquired the lock."""
         return self._pid == os.getpid()
 
     def mark_used(self) -> None:
-        """Note that the folder has records now, so that it is not taken for a new one again."""
+        """Record in OWNER that the folder has records, so that it no longer counts as new."""
         with contextlib.suppress(OSError):  # the next start says it
             if _owner_text(self._owner).endswith(NEW_FOLDER):
                 self._write_owner("")
@@ -79,12 +79,15 @@ class ProcessLock:
         try:
             self._owner.write_text(_owner_line() + state, encoding="utf-8")
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # to make room it must be opened
+            if error.errno not in (
+                errno.ENOSPC,
+                errno.EDQUOT,
+            ):  # a full disk must be opened, too, to free space
                 raise
 
 
 def _is_new(folder: Path) -> bool:
-    """Whether no process is known to have written records here."""
+    """Whether no process has recorded that the folder has records."""
     return not (folder / OWNER).exists() or _owner_text(folder / OWNER).endswith(NEW_FOLDER)
 
 

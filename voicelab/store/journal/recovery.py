@@ -1,4 +1,4 @@
-"""Opening: the base file, then its journal, up to where a crash cut it off."""
+"""Reads a store when it is opened: the base file, then the journal up to the last whole commit."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from voicelab.store.journal.traces import advice, traces
 __all__ = ["Recovered", "read_settled", "recover", "segments"]
 
 ATTEMPTS = 20
-PAUSE_S = 0.05
+RETRY_S = 0.05
 
 
 @dataclass
 class Recovered:
-    """What a folder holds.
+    """Result of `recover`.
 
     Attributes:
-        tables: as of the last whole commit.
+        tables: documents as of the last whole commit.
         meta: of the base file; None when there is none, or a plain TinyDB file.
         sequence: number of the last commit.
-        base_bytes: of the base file; None when there is none.
-        edited: the base file is not as it was written.
-        applied: commits of the journal that the base file did not have.
+        base_bytes: size of the base file; None when there is none.
+        edited: another program changed the base file.
+        applied: number of commits of the journal that the base file did not have.
         segments: numbers of the journal's files.
-        tail: (segment number, bytes) of what a crash cut off.
-        findings: sentences for the log.
+        tail: (segment number, bytes) of commits that a crash left unfinished.
+        findings: one sentence for the log each.
     """
 
     tables: Tables
@@ -54,7 +54,7 @@ class Recovered:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the base file alone holds everything."""
+        """Whether the base file alone has all documents."""
         return self.meta is not None and not (self.edited or self.applied)
 
 
@@ -62,9 +62,9 @@ def recover(system: System, path: Path, anew: bool = False) -> Recovered:
     """Read a store; nothing is written.
 
     Args:
-        system: that reads.
+        system: makes the calls.
         path: of the base file.
-        anew: without a base file this is a new store, whatever else is in its folder.
+        anew: a folder without a base file is a new store, whatever other files it has.
 
     Raises:
         StoreCorrupt: acknowledged data is damaged; the message names the file.
@@ -100,10 +100,10 @@ def recover(system: System, path: Path, anew: bool = False) -> Recovered:
 
 
 def read_settled(system: System, path: Path, anew: bool = False) -> Recovered:
-    """Read a store that another process may be writing: tried again while files change.
+    """Read a store that another process may be writing; repeated while its files change.
 
     Raises:
-        StoreCorrupt: acknowledged data is damaged: twice the same, or each time otherwise.
+        StoreCorrupt: acknowledged data is damaged in two attempts, or in all of them.
         StorageError: it cannot be read.
     """
     message = ""
@@ -111,14 +111,14 @@ def read_settled(system: System, path: Path, anew: bool = False) -> Recovered:
         try:
             return recover(system, path, anew)
         except StoreCorrupt as error:
-            # A gap that is a compaction passing by is elsewhere at the next look.
+            # A gap caused by a concurrent compaction changes between attempts.
             if error.message == message:
                 raise
             message = error.message
-        except OSError as error:  # a file that goes between two reads is one as well
+        except OSError as error:  # a file removed between two reads is one as well
             if not isinstance(error, FileNotFoundError) or attempt == ATTEMPTS - 1:
                 raise storage_error(error) from error
-        time.sleep(PAUSE_S * (attempt > 1 or bool(message)))
+        time.sleep(RETRY_S * (attempt > 1 or bool(message)))
     raise StoreCorrupt(message)
 
 
@@ -144,7 +144,7 @@ def _check_journal_fits(path: Path, base: Snapshot, found: list[int]) -> None:
 
 
 class _Replay:
-    """The journal, line by line; `broken` is the first commit that is not there."""
+    """Applies the journal line by line; `_broken` is the first commit that is missing."""
 
     def __init__(self, path: Path, recovered: Recovered):
         self._path = path
@@ -155,31 +155,31 @@ class _Replay:
     def segment(self, number: int, content: bytes) -> None:
         name = segment_path(self._path, number).name
         first = read_header(content)
-        if first is None or not self._ours(number, first[0]):
+        if first is None or not self._belongs_to_store(number, first[0]):
             raise StoreCorrupt(
                 f"{self._path.with_name(name)} has a damaged first line. {advice(self._path)}"
             )
         header, seed, start = first
         if header.after > self._recovered.sequence:
-            self._break()
+            self._mark_broken()
         # A segment begins only when all before it is on the disk.
         self._check_covered(name, header.after)
         for offset, line in lines(content, seed, start):
             self._line(name, line)
-            if self._broken is not None and not self._tail_of(number):
+            if self._broken is not None and not self._has_tail(number):
                 rest = content[offset:].rstrip(b"\0")
                 self._recovered.tail.append((number, rest))
                 self._recovered.findings.append(
                     f"{name} ends in {len(rest)} bytes of commits that were never finished"
                 )
 
-    def _ours(self, number: int, header: Header) -> bool:
+    def _belongs_to_store(self, number: int, header: Header) -> bool:
         meta = self._recovered.meta
         return meta is not None and (header.store, header.segment) == (meta.id, number)
 
     def _line(self, name: str, line: Line | None) -> None:
         if line is None or line.number > self._recovered.sequence + 1:
-            self._break()
+            self._mark_broken()
         if line is None:
             return
         self._check_covered(name, line.durable)
@@ -189,7 +189,7 @@ class _Replay:
             self._recovered.sequence = line.number
             self._recovered.applied += 1
 
-    def _break(self) -> None:
+    def _mark_broken(self) -> None:
         if self._broken is None:
             self._broken = self._recovered.sequence + 1
 
@@ -200,6 +200,6 @@ class _Replay:
                 f"is damaged or missing. {advice(self._path)}"
             )
 
-    def _tail_of(self, number: int) -> bool:
+    def _has_tail(self, number: int) -> bool:
         tail = self._recovered.tail
         return bool(tail) and tail[-1][0] == number

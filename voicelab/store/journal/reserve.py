@@ -22,7 +22,7 @@ T = TypeVar("T")
 MakeRoom = Callable[[], int]
 """Deletes cached data; returns how many bytes that freed."""
 
-AGAIN_S = 5.0
+RETRY_S = 5.0
 """Seconds between two attempts to allocate the reserve again."""
 
 FULL = "The disk is full: nothing new is saved. Delete takes, or free some space elsewhere."
@@ -34,7 +34,7 @@ class DiskReserve:
     Args:
         system: makes the calls.
         path: of the base file.
-        reserve_bytes: of the file; 0 for none.
+        reserve_bytes: size of the file; 0 for none.
         make_room: called first when a write finds no space.
     """
 
@@ -43,27 +43,27 @@ class DiskReserve:
         self._path = path.with_name(path.name + ".reserve")
         self._reserve_bytes = reserve_bytes
         self._lock = threading.Lock()
-        self._is_held = self._is_full = False
-        self._next = float("-inf")
+        self._is_allocated = self._is_full = False
+        self._next_attempt = float("-inf")
 
     def write_or_make_room(self, write: Callable[[], T], frees: bool = False) -> T:
-        """The result of `write`, repeated while it finds no space and some could be freed.
+        """Call `write`, again after each StoreFull for which space could be freed; its result.
 
         Args:
             write: must leave nothing behind when it raises.
             frees: whether it is a deletion, which may use the reserve.
 
         Raises:
-            StoreFull: there is still none; and whatever else `write` raises.
+            StoreFull: no more space could be freed; and whatever else `write` raises.
         """
         if self._is_full:
             self.allocate()
-        makers = [self._make_room_once, self._release] if frees else [self._make_room_once]
+        actions = [self._make_room_once, self._release] if frees else [self._make_room_once]
         while True:
             try:
                 return write()
             except StoreFull:
-                if not _freed(makers):
+                if not _free_space(actions):
                     self._is_full = True
                     raise
 
@@ -74,40 +74,42 @@ class DiskReserve:
         return FULL if self._is_full else None
 
     def allocate(self) -> None:
-        """Create the file again if there is space; tried every AGAIN_S seconds at most."""
+        """Create the file again if there is space; tried every RETRY_S seconds at most."""
         with self._lock:
             moment = time.monotonic()
-            if not self._reserve_bytes or moment < self._next:
+            if not self._reserve_bytes or moment < self._next_attempt:
                 return
-            self._next = moment + AGAIN_S
-            self._is_held = self._is_held or self._exists()
-            # Where it is held, one more beside it tells whether the disk has room.
-            target = self._path.with_name(self._path.name + ".tmp") if self._is_held else self._path
-            self._is_full = not self._allocated(target)
-            if self._is_held:
-                self._removed(target)
+            self._next_attempt = moment + RETRY_S
+            self._is_allocated = self._is_allocated or self._exists()
+            # When the reserve exists, a second file tests whether the disk has space.
+            target = (
+                self._path.with_name(self._path.name + ".tmp") if self._is_allocated else self._path
+            )
+            self._is_full = not self._try_allocate(target)
+            if self._is_allocated:
+                self._try_remove(target)
             else:
-                self._is_held = not self._is_full
+                self._is_allocated = not self._is_full
 
     def _exists(self) -> bool:
         with contextlib.suppress(OSError):
             return len(self._system.read(self._path)) >= self._reserve_bytes
         return False
 
-    def _allocated(self, path: Path) -> bool:
+    def _try_allocate(self, path: Path) -> bool:
         try:
             descriptor = self._system.create(path)
             try:
-                # Not zeros: a file system that compresses would keep no room for them.
+                # Not zeros: a compressing file system would allocate no space for them.
                 self._system.write(descriptor, os.urandom(self._reserve_bytes), 0)
             finally:
                 self._system.close(descriptor)
         except OSError:
-            self._removed(path)
+            self._try_remove(path)
             return False
         return True
 
-    def _removed(self, path: Path) -> bool:
+    def _try_remove(self, path: Path) -> bool:
         try:
             self._system.remove(path)
         except OSError:
@@ -122,14 +124,14 @@ class DiskReserve:
 
     def _release(self) -> bool:
         with self._lock:
-            held, self._is_held = self._is_held, False
-            self._is_full, self._next = True, time.monotonic() + AGAIN_S
-            return self._removed(self._path) and held
+            was_allocated, self._is_allocated = self._is_allocated, False
+            self._is_full, self._next_attempt = True, time.monotonic() + RETRY_S
+            return self._try_remove(self._path) and was_allocated
 
 
-def _freed(makers: list[Callable[[], bool]]) -> bool:
+def _free_space(actions: list[Callable[[], bool]]) -> bool:
     """Call the remaining functions until one has freed space; whether one has."""
-    while makers:
-        if makers.pop(0)():
+    while actions:
+        if actions.pop(0)():
             return True
     return False

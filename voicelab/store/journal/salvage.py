@@ -1,4 +1,4 @@
-"""What can still be read of a damaged store, and what cannot."""
+"""Recovers the readable documents of a damaged store, and reports what is lost."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from voicelab.store.journal.system import System
 __all__ = ["Salvaged", "salvage"]
 
 TABLE = re.compile(rb'("(?:[^"\\]|\\.)*"):\{')
-NAMED = 10
-"""Lost commits that a report names one by one."""
+MAX_LISTED = 10
+"""Limit of the lost commits that a report lists by number."""
 
 
 @dataclass
 class Salvaged:
-    """What was read.
+    """Result of `salvage`.
 
     Attributes:
-        tables: all documents that are whole.
-        meta: `seq` is above every commit that was ever there.
-        lost: sentences, what is not there any more; empty when nothing is.
+        tables: all readable documents.
+        meta: its `seq` is above every commit of the damaged store.
+        lost: one sentence for each loss.
     """
 
     tables: Tables
@@ -41,16 +41,16 @@ class Salvaged:
 
 
 def salvage(system: System, path: Path) -> Salvaged:
-    """Read whatever is readable; nothing is written.
+    """Read all readable documents; nothing is written.
 
     Args:
-        system: that reads.
+        system: makes the calls.
         path: of the base file.
 
     Raises:
         OSError: a file cannot be read at all.
     """
-    found = _base(system, path)
+    found = _read_base(system, path)
     commits = _Commits(found.meta.seq)
     for number in segments(system, path):
         commits.read(segment_path(path, number).name, system.read(segment_path(path, number)))
@@ -62,7 +62,7 @@ def salvage(system: System, path: Path) -> Salvaged:
 
 
 class _Commits:
-    """The lines of the journal, from wherever they stand."""
+    """The readable commits of all journal segments, by number."""
 
     def __init__(self, sequence: int):
         self.highest = self.start = sequence
@@ -86,11 +86,11 @@ class _Commits:
                 self.highest = max(self.highest, line.number, line.durable)
 
     def missing(self) -> list[int]:
-        """Numbers of commits that must have been there."""
+        """Numbers of commits that existed and cannot be read."""
         return [n for n in range(self.start + 1, self.highest + 1) if n not in self.lines]
 
 
-def _base(system: System, path: Path) -> Salvaged:
+def _read_base(system: System, path: Path) -> Salvaged:
     fresh = Meta(uuid4().hex)
     try:
         content = system.read(path)
@@ -99,13 +99,13 @@ def _base(system: System, path: Path) -> Salvaged:
     try:
         read = decode(content)
     except ValueError:
-        return _by_lines(path.name, content, fresh)
+        return _read_by_lines(path.name, content, fresh)
     lost = [] if read.intact or read.meta is None else [f"{path.name} is not as it was written"]
     return Salvaged(read.tables, read.meta or fresh, lost)
 
 
-def _by_lines(name: str, content: bytes, meta: Meta) -> Salvaged:
-    """A base file that is no JSON any more: one document stands on each line."""
+def _read_by_lines(name: str, content: bytes, meta: Meta) -> Salvaged:
+    """Read a base file that is not valid JSON line by line: each line has one document."""
     found = Salvaged({}, meta)
     table: dict[str, Any] | None = None
     for number, line in enumerate(content.split(b"\n"), 1):
@@ -125,20 +125,20 @@ def _by_lines(name: str, content: bytes, meta: Meta) -> Salvaged:
             found.meta = replace(meta, id=fields.get("id", meta.id), seq=seq, segment=segment)
         else:
             if table is None:
-                table = _unnamed(found, name, number)
+                table = _unnamed_table(found, name, number)
             table.update(entry)
     return found
 
 
-def _unnamed(found: Salvaged, name: str, number: int) -> dict[str, Any]:
-    """A table for the documents from that line on: under another's name they would replace its."""
+def _unnamed_table(found: Salvaged, name: str, number: int) -> dict[str, Any]:
+    """A new table for documents whose table is unknown, so that they replace none of another."""
     table = f"unnamed-{number}"
     found.lost.append(f"{name}: the name of a table, whose documents are in {table} now")
     return found.tables.setdefault(table, {})
 
 
 def _entries(line: bytes) -> Iterator[dict[str, Any]]:
-    """What a line may mean: an entry, or the last one of its table."""
+    """Decode a line as an entry of a table, or as the last one with the closing brace."""
     bare = line.removesuffix(b",")
     for text in (bare, bare.removesuffix(b"}")):
         try:
@@ -161,7 +161,9 @@ def _replay(found: Salvaged, commits: _Commits) -> None:
                 contents.apply(operation)
     missing = commits.missing()
     if missing:
-        named = ", ".join(map(str, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
+        named = ", ".join(map(str, missing[:MAX_LISTED])) + (
+            ", ..." if len(missing) > MAX_LISTED else ""
+        )
         commits.lost.append(f"{len(missing)} commits: {named}")
 
 
@@ -175,11 +177,11 @@ def _check_ids(found: Salvaged) -> None:
                 del rows[key]
             else:
                 seen.add(id)
-        _number(rows)
+        _renumber(rows)
 
 
-def _number(rows: dict[str, Any]) -> None:
-    """Give those whose key is no number, as every store's is, the next ones."""
+def _renumber(rows: dict[str, Any]) -> None:
+    """Replace keys that are not numbers by the next free numbers."""
     last = max((int(key) for key in rows if key.isdecimal()), default=0)
     for number, key in enumerate([key for key in rows if not key.isdecimal()], last + 1):
         rows[str(number)] = rows.pop(key)

@@ -1,4 +1,4 @@
-"""The journal: segments of one line a commit, each line's checksum seeded by its segment's."""
+"""Journal segments: one line per commit, with a checksum that is seeded by the header's."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ __all__ = [
     "segment_path",
 ]
 
-PAGE, MOST_AHEAD = 4096, 64 * 1024
-"""Bytes of zeros written ahead, as many as the journal has: a sync is quicker when the file's size
-stays as it is."""
+PAGE, MAX_PREALLOCATED = 4096, 64 * 1024
+"""Zeros are written ahead, up to this size: a sync is faster when the file size does not change."""
 
 CRC_CHARS = 8
 LINE = re.compile(rb'[0-9a-f]{8} \{"s":')
@@ -40,10 +39,10 @@ class Line(NamedTuple):
     """One commit.
 
     Attributes:
-        number: of the commit; one more than that of the line before.
+        number: of the commit; one more than that of the previous line.
         durable: highest number known to be on the disk when the line was written.
         operations: [table, id, document] put, [table, id, fields, 1] patch, [table, id] delete,
-            [table] drop, [table, None] an empty table is there.
+            [table] drop, [table, None] create an empty table.
     """
 
     number: int
@@ -58,7 +57,7 @@ class Header:
     Attributes:
         store: id of the store.
         segment: number of the segment.
-        after: number of the last commit before it; that one is on the disk.
+        after: number of the last commit before it, which is on the disk.
     """
 
     store: str
@@ -67,15 +66,15 @@ class Header:
 
 
 class Segment:
-    """A segment that is written.
+    """A segment that is open for writing.
 
     Args:
-        system: that writes.
+        system: makes the calls.
         base: path of the store's base file.
-        header: written and synced before the file gets its name.
+        header: written and synced before the file is renamed.
 
     Raises:
-        OSError: the file could not be made.
+        OSError: the file could not be created.
     """
 
     def __init__(self, system: System, base: Path, header: Header):
@@ -94,18 +93,18 @@ class Segment:
         self.size_bytes = self._allocated_bytes = len(content)
 
     def append(self, line: bytes) -> None:
-        """Write a line at the end; after an OSError the file may hold any part of it."""
+        """Append a line; after an OSError the file may have any part of it."""
         end = self.size_bytes + len(line)
         content = line
         if end > self._allocated_bytes:
-            ahead = min(end, MOST_AHEAD)
+            ahead = min(end, MAX_PREALLOCATED)
             self._allocated_bytes = -(-(end + ahead) // PAGE) * PAGE
             content = line + bytes(self._allocated_bytes - end)
         self._system.write(self.descriptor, content, self.size_bytes)
         self.size_bytes = end
 
     def cut(self, size_bytes: int) -> None:
-        """Take away what a failed `append` left after `size_bytes`, on the disk too."""
+        """Truncate the file after a failed `append`, and sync it."""
         self.size_bytes = self._allocated_bytes = size_bytes
         self._system.truncate(self.descriptor, size_bytes)
         self._system.sync(self.descriptor)
@@ -116,12 +115,12 @@ class Segment:
 
 
 def segment_path(base: Path, number: int) -> Path:
-    """The file of a segment of a base file."""
+    """Path of a segment of a base file."""
     return base.with_name(f"{base.name}.j-{number:08}")
 
 
 def segment_number(base: Path, name: str) -> int | None:
-    """Number of the segment of that file name; None when it is none of this base."""
+    """Segment number of a file name; None when it is not a segment of this base."""
     match = re.fullmatch(re.escape(base.name) + r"\.j-([0-9]{8,})", name)
     return int(match[1]) if match else None
 
@@ -129,7 +128,7 @@ def segment_number(base: Path, name: str) -> int | None:
 def encode_line(
     number: int, durable: int, operations: Sequence[bytes], quick: bool, seed: int
 ) -> bytes:
-    """A line of operations that are JSON already; `quick`: orjson reads them as they are."""
+    """Encode a line of operations that are JSON; `quick`: orjson reads them exactly."""
     payload = b'{"s":%d,"d":%d,%s"o":[%s]}' % (
         number,
         durable,
@@ -142,7 +141,7 @@ def encode_line(
 def read_header(content: bytes) -> tuple[Header, int, int] | None:
     """Header, seed and length in bytes of a segment's first line; None when it is damaged."""
     end = content.find(b"\n")
-    payload = _checked(content[: max(end, 0)], 0)
+    payload = _verified_payload(content[: max(end, 0)], 0)
     if payload is None:
         return None
     fields = orjson.loads(payload)
@@ -151,7 +150,7 @@ def read_header(content: bytes) -> tuple[Header, int, int] | None:
 
 
 def seeds(content: bytes) -> list[int]:
-    """What may have seeded the lines of a segment, be its first line damaged or not."""
+    """Possible checksum seeds of a segment's lines, also when its first line is damaged."""
     first = content.partition(b"\n")[0]
     found = [crc32(first[CRC_CHARS + 1 :])]
     with contextlib.suppress(ValueError):
@@ -160,9 +159,9 @@ def seeds(content: bytes) -> list[int]:
 
 
 def lines(content: bytes, seed: int, start: int) -> Iterator[tuple[int, Line | None]]:
-    """(offset, line) of every line from `start` on; None for what is not a line of this segment.
+    """(offset, line) of every line from `start` on; None for a damaged line.
 
-    Zeros at the end are what was written ahead.
+    Zeros at the end of the content are ignored.
     """
     end = len(content.rstrip(b"\0"))
     while start < end:
@@ -171,12 +170,12 @@ def lines(content: bytes, seed: int, start: int) -> Iterator[tuple[int, Line | N
         line = _decode_line(content[start:stop], seed)
         yield start, line
         if line is None:
-            yield from _within(content[start:stop], seed, start)
+            yield from _lines_within(content[start:stop], seed, start)
         start = stop + 1
 
 
-def _within(damaged: bytes, seed: int, start: int) -> Iterator[tuple[int, Line | None]]:
-    """Whole lines behind a line whose end was damaged."""
+def _lines_within(damaged: bytes, seed: int, start: int) -> Iterator[tuple[int, Line | None]]:
+    """Whole lines within a damaged line, whose line end was lost."""
     for begin in LINE.finditer(damaged, 1):
         line = _decode_line(damaged[begin.start() :], seed)
         if line is not None:
@@ -184,7 +183,7 @@ def _within(damaged: bytes, seed: int, start: int) -> Iterator[tuple[int, Line |
 
 
 def _decode_line(line: bytes, seed: int) -> Line | None:
-    payload = _checked(line, seed)
+    payload = _verified_payload(line, seed)
     if payload is None:
         return None
     fields = loads(payload)
@@ -193,8 +192,8 @@ def _decode_line(line: bytes, seed: int) -> Line | None:
     return Line(fields["s"], fields["d"], fields["o"])
 
 
-def _checked(line: bytes, seed: int) -> bytes | None:
-    """What follows the checksum, when that is right."""
+def _verified_payload(line: bytes, seed: int) -> bytes | None:
+    """The payload of a line when its checksum is right; else None."""
     payload = line[CRC_CHARS + 1 :]
     whole = line[: CRC_CHARS + 1] == b"%08x " % crc32(payload, seed)
     return payload if whole and payload else None

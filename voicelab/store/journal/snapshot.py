@@ -1,4 +1,4 @@
-"""The base file: TinyDB JSON, a document a line, and `_meta` last, which vouches for the rest."""
+"""The base file: TinyDB JSON with one document per line, and `_meta` with a checksum last."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ __all__ = ["META", "MIN_READER", "SCHEMA", "Meta", "Snapshot", "Tables", "decode
 
 META = "_meta"
 SCHEMA, MIN_READER = 1, 1
-"""What this version writes, and the oldest that can read it."""
+"""Schema that this version writes, and the lowest schema whose programs can read it."""
 
 META_WORDS = (b'"min_reader"', b'"segment"', b'"schema"', b'"_meta"')
-MOST_META_BYTES = 400
-AT_ONCE = 500
+MAX_META_BYTES = 400
+BATCH_SIZE = 500
 PIECE_BYTES = 256 * 1024
 FIRST, LAST = b"{\n", b"\n},\n"
-"""Begin the file, and end a table; no document has a line end in it."""
+"""Start of the file, and end of a table; no document contains a line end."""
 
-MARK = b'\n"_meta":'
-SEAL = b',"crc":"'
+META_START = b'\n"_meta":'
+CHECKSUM_START = b',"crc":"'
 
 Tables = dict[str, dict[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What the base file says of itself.
+    """The `_meta` document of a base file.
 
     Attributes:
         id: of the store.
-        seq: number of the last commit in it.
-        segment: number of the last journal segment there was.
+        seq: number of its last commit.
+        segment: number of the last journal segment before it.
         schema: of the documents.
         min_reader: lowest schema whose programs can read them.
-        quick: whether orjson reads them as they are.
+        quick: whether orjson reads the documents exactly.
     """
 
     id: str
@@ -53,12 +53,12 @@ class Meta:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A base file that was read.
+    """A decoded base file.
 
     Attributes:
         tables: without `_meta`.
         meta: None in a plain TinyDB file.
-        intact: its bytes are those that were written.
+        intact: whether the checksum is right.
     """
 
     tables: Tables
@@ -67,11 +67,11 @@ class Snapshot:
 
 
 def encode(tables: Mapping[str, list[tuple[str, Any]]], meta: Meta) -> Iterator[bytes]:
-    """The file in pieces of some hundred documents.
+    """Encode a base file, in pieces of a few hundred documents.
 
     Args:
-        tables: (id, document) of each.
-        meta: `quick` is found out here.
+        tables: table -> its (key, document) pairs.
+        meta: its `quick` is ignored and computed.
     """
     crc, quick = 0, True
     for piece, readable in _body(tables):
@@ -79,44 +79,44 @@ def encode(tables: Mapping[str, list[tuple[str, Any]]], meta: Meta) -> Iterator[
         yield piece
     fields = orjson.dumps({**asdict(meta), "quick": quick})
     last = b'"_meta":{"1":' + fields[:-1]
-    yield last + SEAL + b'%08x"}}}\n' % crc32(last, crc)
+    yield last + CHECKSUM_START + b'%08x"}}}\n' % crc32(last, crc)
 
 
 def decode(content: bytes) -> Snapshot:
-    """Read a base file, ours or plain TinyDB.
+    """Decode a base file, also a plain TinyDB file.
 
     Raises:
         ValueError: it is not TinyDB JSON.
     """
-    sealed = _verified_meta(content)
-    if sealed is not None:
-        return Snapshot(_tables(content, sealed.quick), sealed, True)
+    verified = _verified_meta(content)
+    if verified is not None:
+        return Snapshot(_tables(content, verified.quick), verified, True)
     if not content.strip(b"\0 \t\r\n"):
         raise ValueError("it is empty")
     tables = loads(content, not has_large_integers(content))
     if not isinstance(tables, dict) or not all(map(_is_table, tables.values())):
         raise ValueError("it is JSON, but not a TinyDB file")
     meta = _meta(tables.pop(META, None))
-    if meta is None and sum(word in content[-MOST_META_BYTES:] for word in META_WORDS) > 1:
+    if meta is None and sum(word in content[-MAX_META_BYTES:] for word in META_WORDS) > 1:
         raise ValueError("what it says of itself is damaged")
     return Snapshot(tables, meta, False)
 
 
 def _tables(content: bytes, quick: bool) -> Tables:
-    """Piece by piece, in three quarters of the time and half the memory of all at once."""
+    """Decode by pieces, which takes 3/4 of the time and half the memory of one call."""
     tables: Tables = {}
-    at = len(FIRST)
-    while not content.startswith(MARK, at - 1):
-        start = content.index(b"\n", at) + 1
+    position = len(FIRST)
+    while not content.startswith(META_START, position - 1):
+        start = content.index(b"\n", position) + 1
         end = content.index(LAST, start - 1)
-        rows = tables[loads(content[at : start - 2].removesuffix(b":"))] = {}
-        at = start
-        while at < end:
-            stop = content.find(b",\n", min(at + PIECE_BYTES, end), end)
+        rows = tables[loads(content[position : start - 2].removesuffix(b":"))] = {}
+        position = start
+        while position < end:
+            stop = content.find(b",\n", min(position + PIECE_BYTES, end), end)
             stop = end if stop < 0 else stop
-            rows.update(loads(b"{%s}" % content[at:stop], quick))
-            at = stop + 2
-        at = end + len(LAST)
+            rows.update(loads(b"{%s}" % content[position:stop], quick))
+            position = stop + 2
+        position = end + len(LAST)
     return tables
 
 
@@ -124,8 +124,8 @@ def _body(tables: Mapping[str, list[tuple[str, Any]]]) -> Iterator[tuple[bytes, 
     yield FIRST, True
     for name, items in tables.items():
         yield encoded(name)[0] + b":{", True
-        for start in range(0, len(items), AT_ONCE):
-            piece, readable = _documents(items[start : start + AT_ONCE])
+        for start in range(0, len(items), BATCH_SIZE):
+            piece, readable = _documents(items[start : start + BATCH_SIZE])
             yield (b",\n" if start else b"\n") + piece, readable
         yield LAST, True
 
@@ -141,15 +141,15 @@ def _documents(items: list[tuple[str, Any]]) -> tuple[bytes, bool]:
 
 
 def _verified_meta(content: bytes) -> Meta | None:
-    """The meta of a file whose bytes are those that were written."""
-    at = content.rfind(MARK)
-    seal = content.find(SEAL, at)
-    if at < 0 or seal < 0:
+    """The meta of a file whose checksum is right; else None."""
+    position = content.rfind(META_START)
+    checksum = content.find(CHECKSUM_START, position)
+    if position < 0 or checksum < 0:
         return None
-    whole = b'%s%08x"}}}\n' % (SEAL, crc32(memoryview(content)[:seal]))
-    if content[seal:] != whole:
+    expected = b'%s%08x"}}}\n' % (CHECKSUM_START, crc32(memoryview(content)[:checksum]))
+    if content[checksum:] != expected:
         return None
-    return _meta(orjson.loads(b"{" + content[at + 1 :])[META])
+    return _meta(orjson.loads(b"{" + content[position + 1 :])[META])
 
 
 def _meta(table: Any) -> Meta | None:

@@ -1,4 +1,4 @@
-"""What shows that records were in a folder, when there are none: a new folder has nothing of it."""
+"""Evidence that a folder without records had some before: a new folder has none of it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from voicelab.store.journal.system import System
 
 __all__ = ["advice", "traces"]
 
-SOUNDS = {"generations": "takes", "profiles": "clips of voices", "clips": "clips of takes"}
-"""Folders of sounds that records name."""
+AUDIO_FOLDERS = {"generations": "takes", "profiles": "clips of voices", "clips": "clips of takes"}
+"""Folders of audio files that records name, and what they have."""
 
 SUFFIXES = (".wav", ".flac")
 NO_COPIES = (".tmp", ".new", ".reserve")
-"""Ends of names beside the base file that hold no records."""
+"""Suffixes of files beside the base file that have no records."""
 
 
 def traces(system: System, path: Path) -> list[str]:
-    """What there is beside a base file that only a store's folder has, in words.
+    """Descriptions of the files beside a base file that only a used folder has.
 
     Args:
-        system: that reads.
-        path: of the base file, which is not there or holds nothing.
+        system: makes the calls.
+        path: of the base file, which is missing or has no records.
 
     Raises:
         OSError: the folder cannot be read.
@@ -31,17 +31,17 @@ def traces(system: System, path: Path) -> list[str]:
     return [
         *(
             what
-            for folder, what in SOUNDS.items()
-            if folder in names and _sounds(system, path, folder)
+            for folder, what in AUDIO_FOLDERS.items()
+            if folder in names and _has_audio(system, path, folder)
         ),
         *(["backups"] if any(_is_backup(path, name) for name in names) else []),
         *(["copies of older records"] if any(_is_copy(path, name) for name in names) else []),
-        *([OWNER] if OWNER in names and not _has_only_begun(system, path) else []),
+        *([OWNER] if OWNER in names and not _has_no_records_yet(system, path) else []),
     ]
 
 
 def advice(path: Path) -> str:
-    """How to go on, for the owner of the machine."""
+    """Advice for the operator on how to recover the records."""
     return (
         "Restore a backup, if there is one, with `python -m voicelab db restore`, keep what can "
         "still be read with `python -m voicelab db repair`, or make the records again from the "
@@ -50,7 +50,7 @@ def advice(path: Path) -> str:
     )
 
 
-def _sounds(system: System, path: Path, folder: str) -> bool:
+def _has_audio(system: System, path: Path, folder: str) -> bool:
     try:
         names = system.names(path.parent / folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -66,7 +66,7 @@ def _is_copy(path: Path, name: str) -> bool:
     return name.startswith(f"{path.name}.") and not name.endswith(NO_COPIES)
 
 
-def _has_only_begun(system: System, path: Path) -> bool:
-    """A first start that was killed before it had written any records left this."""
+def _has_no_records_yet(system: System, path: Path) -> bool:
+    """Whether OWNER is of a first start that ended before any records were written."""
     owner = system.read(path.parent / OWNER)
     return not owner.strip() or owner.decode("utf-8", "replace").rstrip().endswith(NEW_FOLDER)

@@ -1,9 +1,8 @@
-"""Documents as rows of PostgreSQL, and queries as its conditions: the same answers as in memory.
+"""Documents as rows of PostgreSQL, and queries as SQL, with the same results as in memory.
 
-Texts are compared by code point and found by casefolded substring: they are compared in the
-collation "C", and the folded texts of a document stand beside it. PostgreSQL keeps neither NUL
-nor half a surrogate pair: `escaped` writes them with other characters, so that texts are equal,
-sorted and found within each other as they were before.
+Texts are compared by code point (collation "C") and searched by casefolded substring, for which
+the casefolded texts of a document have a column of their own. PostgreSQL can store neither NUL nor
+lone surrogates: `escaped` replaces them such that equality, order and substrings are preserved.
 """
 
 from __future__ import annotations
@@ -45,23 +44,23 @@ __all__ = [
     "DOCUMENTS",
     "WORDS",
     "conditions",
-    "dumped",
+    "dump_json",
     "escaped",
     "field",
     "folded",
     "group",
-    "loaded",
+    "load_json",
     "numeric",
     "ordering",
     "unescaped",
-    "written",
+    "escaped_document",
 ]
 
 FILTERED = ("profile_id", "is_favorited", "status", "generation_id", "story_id")
-"""Fields that takes, versions and items are asked for by, the newest first."""
+"""Fields with an index: queries for takes, versions and items, the newest first."""
 
 DATES = ("created_at",)
-"""Fields that are texts wherever they stand, so that one index gives their order."""
+"""Fields that are always texts, so that one index has their order."""
 
 NEWEST = "((document ->> 'created_at') COLLATE \"C\") DESC NULLS LAST, id DESC"
 
@@ -70,22 +69,22 @@ WORDS = "CREATE INDEX voicelab_words ON voicelab_documents USING gin ({}) WITH (
         f"((folded ->> '{name}') COLLATE \"C\") gin_trgm_ops"
         for name in ("text", "tags", "instruct", "label")
     ),
-    "fastupdate = off",  # its list of late entries would be read by every search
+    "fastupdate = off",  # every search would read its list of pending entries
 )
-"""For substrings of what a search looks into; made apart, because it needs pg_trgm."""
+"""Index for substring searches; created separately, because it needs pg_trgm."""
 
-BETWEEN = "\x01\x01"
-"""Stands between the folded texts of a list; no escaped text has it inside."""
+TEXT_SEPARATOR = "\x01\x01"
+"""Separates the casefolded texts of a list; no escaped text contains it."""
 
 BITS = str.maketrans("01", "\x02\x03")
-CODES = {number: "\x01\x02" + f"{number:02b}".translate(BITS) for number in range(4)} | {
+ESCAPES = {number: "\x01\x02" + f"{number:02b}".translate(BITS) for number in range(4)} | {
     number: "\x01\x03" + f"{number - 0xD800:011b}".translate(BITS)
     for number in range(0xD800, 0xE000)
 }
-"""For NUL and the halves of surrogate pairs, and for the characters that codes are made of."""
+"""Escapes of NUL, of surrogates, and of the characters that the escapes consist of."""
 
-DECODED = {code: chr(number) for number, code in CODES.items()}
-CODED = re.compile("\x01(?:\x02[\x02\x03]{2}|\x03[\x02\x03]{11})")
+UNESCAPED = {code: chr(number) for number, code in ESCAPES.items()}
+ESCAPE = re.compile("\x01(?:\x02[\x02\x03]{2}|\x03[\x02\x03]{11})")
 WILDCARDS = re.compile(r"[%_\\]")
 
 DOCUMENTS = Table(
@@ -104,53 +103,53 @@ DOCUMENTS = Table(
 
 
 def escaped(value: str) -> str:
-    """The text without the characters that PostgreSQL refuses."""
-    return value.translate(CODES)
+    """The text with the characters that PostgreSQL cannot store escaped."""
+    return value.translate(ESCAPES)
 
 
 def unescaped(value: str) -> str:
-    """What `escaped` was given."""
-    return CODED.sub(lambda match: DECODED[match[0]], value)
+    """The inverse of `escaped`."""
+    return ESCAPE.sub(lambda match: UNESCAPED[match[0]], value)
 
 
-def dumped(value: Any) -> str:
-    """JSON of what is escaped already."""
+def dump_json(value: Any) -> str:
+    """JSON of a value whose texts are escaped."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:  # an integer over 64 bits
         return json.dumps(value)
 
 
-def loaded(content: str | bytes) -> Any:
-    """What JSON from the database says, unescaped."""
+def load_json(content: str | bytes) -> Any:
+    """Decode JSON from the database, and unescape its texts."""
     raw = content.encode() if isinstance(content, str) else content
     value = loads(raw, quick=not has_large_integers(raw))
-    return _walked(value, unescaped) if b"\\u0001" in raw else value
+    return _map_texts(value, unescaped) if b"\\u0001" in raw else value
 
 
-def written(document: Document) -> Document:
-    """The document as it is stored; raises InvalidInput when it is not JSON."""
+def escaped_document(document: Document) -> Document:
+    """The document with its texts escaped; raises InvalidInput when it is not JSON."""
     raw, plain, _ = encoded(document)
-    return _walked(plain, escaped) if b"\\u000" in raw or b"\\ud" in raw else plain
+    return _map_texts(plain, escaped) if b"\\u000" in raw or b"\\ud" in raw else plain
 
 
 def folded(document: Document) -> dict[str, str]:
-    """Of each field that holds a text or texts: casefolded, escaped, one behind the other."""
+    """Field -> its text or texts, casefolded, escaped and joined; other fields are omitted."""
     found: dict[str, str] = {}
     for key, value in document.items():
         texts = value if isinstance(value, list) else [value]
         if texts and all(isinstance(each, str) for each in texts):
-            found[escaped(key)] = BETWEEN.join(escaped(each.casefold()) for each in texts)
+            found[escaped(key)] = TEXT_SEPARATOR.join(escaped(each.casefold()) for each in texts)
     return found
 
 
 def field(key: str) -> ColumnElement[Any]:
-    """A top-level field as JSONB; SQL's null where it is missing."""
+    """A top-level field as JSONB; NULL where it is missing."""
     return DOCUMENTS.c.document.op("->", return_type=JSONB())(_name(key))
 
 
 def group(part: Part) -> ColumnElement[Any]:
-    """What rows are told apart by, escaped; SQL's null where there is no text."""
+    """Grouping key of a tally, escaped; NULL where there is no text."""
     if isinstance(part, str):
         return _text(part)
     size = bindparam(None, part[1], Integer, literal_execute=True)
@@ -158,12 +157,12 @@ def group(part: Part) -> ColumnElement[Any]:
 
 
 def conditions(table: str, query: Query) -> ColumnElement[bool]:
-    """Which rows a query means."""
+    """The WHERE condition of a query."""
     return and_(DOCUMENTS.c.table_name == escaped(table), *_conditions(query))
 
 
 def ordering(query: Query) -> list[ColumnElement[Any]]:
-    """How a query's rows are sorted: nulls below everything, ties broken by id."""
+    """The ORDER BY of a query: nulls are smallest, ties are broken by id."""
     keys = _sort_keys(query.order)
     if query.descending:
         return [*(key.desc().nulls_last() for key in keys), DOCUMENTS.c.id.desc()]
@@ -186,11 +185,11 @@ def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
         yield _equals(key, value)
     for key, value in query.has.items():
         yield DOCUMENTS.c.document.contains({escaped(key): [escaped(value)]})
-    for key, ends in query.ranges.items():
+    for key, bounds in query.ranges.items():
         yield _text(key).is_not(None)
-        for end, compare in zip(ends, ("__ge__", "__le__"), strict=True):
-            if end is not None:
-                yield _compared(key, compare, end)
+        for bound, compare in zip(bounds, ("__ge__", "__le__"), strict=True):
+            if bound is not None:
+                yield _compared(key, compare, bound)
     for term in query.terms:
         yield _contains(term)
 
@@ -198,15 +197,15 @@ def _conditions(query: Query) -> Iterator[ColumnElement[bool]]:
 def _equals(key: str, value: Any) -> ColumnElement[bool]:
     if value is None:
         return _text(key).is_(None)  # of JSON's null, too
-    return field(key) == literal(_walked(value, escaped), JSONB)
+    return field(key) == literal(_map_texts(value, escaped), JSONB)
 
 
-def _compared(key: str, compare: str, end: Any) -> ColumnElement[bool]:
-    if isinstance(end, str):
-        return getattr(_text(key), compare)(escaped(end))
-    if math.isnan(end):
+def _compared(key: str, compare: str, bound: Any) -> ColumnElement[bool]:
+    if isinstance(bound, str):
+        return getattr(_text(key), compare)(escaped(bound))
+    if math.isnan(bound):
         return false()
-    return getattr(numeric(key), compare)(literal(Decimal(repr(end)), Numeric))
+    return getattr(numeric(key), compare)(literal(Decimal(repr(bound)), Numeric))
 
 
 def _contains(term: Term) -> ColumnElement[bool]:
@@ -227,7 +226,7 @@ def _folded(key: str) -> ColumnElement[Any]:
 
 
 def numeric(key: str) -> ColumnElement[Any]:
-    """A number, true as 1; null where the field is something else."""
+    """The field as a number, true as 1; NULL for other types."""
     kind = func.jsonb_typeof(field(key))
     return case(
         (kind == "number", cast(_text(key), Numeric)),
@@ -237,16 +236,16 @@ def numeric(key: str) -> ColumnElement[Any]:
 
 
 def _name(key: str) -> Any:
-    """It stands in the statement itself, for the planner to know the index of the field by."""
+    """The field's name as a literal, so that the planner can choose the field's index."""
     return bindparam(None, escaped(key), Text, literal_execute=True)
 
 
-def _walked(value: Any, change: Callable[[str], str]) -> Any:
-    """The JSON with all its texts changed."""
+def _map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """Apply a function to all texts of a JSON value."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {change(key): _walked(each, change) for key, each in value.items()}
+        return {change(key): _map_texts(each, change) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_walked(each, change) for each in value]
+        return [_map_texts(each, change) for each in value]
     return value

@@ -1,8 +1,7 @@
-"""PostgreSQL: one set of records for several replicas of the app.
+"""A record store on PostgreSQL, for several replicas of the app.
 
-One table of JSONB documents, with indexes for what the app asks most. A batch is one
-transaction, and has the records to itself: like a thread of a single process it waits until no
-other batch and no change of any replica is under way.
+All documents are in one table of JSONB, with indexes for the most frequent queries. A batch is one
+transaction with an exclusive lock: it waits for the batches and changes of all replicas.
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ from voicelab.store.postgres.sql import (
     DOCUMENTS,
     WORDS,
     conditions,
-    dumped,
+    dump_json,
     escaped,
+    escaped_document,
     field,
     folded,
     group,
-    loaded,
+    load_json,
     numeric,
     ordering,
     unescaped,
-    written,
 )
 from voicelab.store.protocol import Document, Part, Query, patchable
 
@@ -55,13 +54,15 @@ __all__ = ["PostgresStore"]
 
 SCHEMA = 1
 META = "_meta"
-ALONE = text("SELECT pg_advisory_xact_lock('voicelab_documents'::regclass::oid::bigint)")
-TOGETHER = text("SELECT pg_advisory_xact_lock_shared('voicelab_documents'::regclass::oid::bigint)")
-SETUP = text("SELECT pg_advisory_xact_lock(8602401)")
-"""Two replicas that start at once make the table once; the number is nobody else's."""
+EXCLUSIVE_LOCK = text("SELECT pg_advisory_xact_lock('voicelab_documents'::regclass::oid::bigint)")
+SHARED_LOCK = text(
+    "SELECT pg_advisory_xact_lock_shared('voicelab_documents'::regclass::oid::bigint)"
+)
+SETUP_LOCK = text("SELECT pg_advisory_xact_lock(8602401)")
+"""Lock for the creation of the table, in case two replicas start at once."""
 
-LIMITS = "-c lock_timeout=60s -c idle_in_transaction_session_timeout=900s"
-"""A replica that hangs must not stop the others for ever."""
+TIMEOUTS = "-c lock_timeout=60s -c idle_in_transaction_session_timeout=900s"
+"""Timeouts, so that a hanging replica does not block the others."""
 
 BUSY = {"55P03", "40P01", "40001", "25P03", "53300"}
 UNREACHABLE = "The database cannot be reached, or refuses the login: nothing can be read or saved."
@@ -71,18 +72,18 @@ class PostgresStore:
     """The store on a PostgreSQL database (14 or newer, UTF8), for any number of processes.
 
     Args:
-        url: postgresql://user:password@host:port/database; it is never told to anybody.
+        url: postgresql://user:password@host:port/database; it never appears in a message.
 
     Raises:
-        StorageError: from every method: the database does not answer, or refuses. What was
-            being changed is then not saved, but for a commit whose answer was lost.
-        StoreCorrupt: its records were made by a newer version.
+        StorageError: from every method: the database is unreachable, or reports an error. The
+            change is then not saved, unless the connection was lost during the commit.
+        StoreCorrupt: its records were written by a newer version.
     """
 
     shared = True
 
     def __init__(self, url: str):
-        self._engine = _engine(_parsed(url))
+        self._engine = _engine(_parse_url(url))
         self._reads = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._batch = threading.local()
         try:
@@ -95,11 +96,11 @@ class PostgresStore:
     def get(self, table: str, id: str) -> Document | None:
         """See `Store.get`."""
         with self._reading() as connection:
-            return connection.scalar(select(DOCUMENTS.c.document).where(_is(table, id)))
+            return connection.scalar(select(DOCUMENTS.c.document).where(_with_id(table, id)))
 
     def get_many(self, table: str, ids: Sequence[str]) -> list[Document]:
         """See `Store.get_many`."""
-        rows = select(DOCUMENTS.c.document).where(_among(table, ids))
+        rows = select(DOCUMENTS.c.document).where(_with_ids(table, ids))
         with self._reading() as connection:
             found = {document["id"]: document for document in connection.scalars(rows)}
         return [found[id] for id in ids if id in found]
@@ -121,11 +122,11 @@ class PostgresStore:
     ) -> Document:
         """See `Store.patch`."""
         with self._changing() as connection:
-            row = select(DOCUMENTS.c.document).where(_is(table, id)).with_for_update()
+            row = select(DOCUMENTS.c.document).where(_with_id(table, id)).with_for_update()
             before = patchable(table, id, connection.scalar(row), fields, expected)
             stored = _row({**before, **fields})
-            connection.execute(update(DOCUMENTS).where(_is(table, id)).values(stored))
-        return loaded(dumped(stored["document"]))
+            connection.execute(update(DOCUMENTS).where(_with_id(table, id)).values(stored))
+        return load_json(dump_json(stored["document"]))
 
     def delete(self, table: str, id: str) -> bool:
         """See `Store.delete`."""
@@ -134,7 +135,7 @@ class PostgresStore:
     def delete_many(self, table: str, ids: Collection[str]) -> int:
         """See `Store.delete_many`."""
         with self._changing() as connection:
-            return connection.execute(delete(DOCUMENTS).where(_among(table, ids))).rowcount
+            return connection.execute(delete(DOCUMENTS).where(_with_ids(table, ids))).rowcount
 
     def page(
         self, table: str, query: Query, *, limit: int | None = None, offset: int = 0
@@ -191,21 +192,21 @@ class PostgresStore:
 
     @contextlib.contextmanager
     def batch(self, frees: bool = False) -> Iterator[None]:
-        """See `Store.batch`; a batch within one can fail alone."""
-        outer = self._held()
+        """See `Store.batch`; a nested batch is a savepoint."""
+        outer = self._batch_connection()
         with _translated_errors():
             if outer is not None:
                 with outer.begin_nested():
                     yield
                 return
             with self._engine.begin() as connection:
-                connection.execute(ALONE)
+                connection.execute(EXCLUSIVE_LOCK)
                 self._batch.connection = connection
                 try:
                     yield
                 finally:
                     self._batch.connection = None
-                _check_whole(connection)
+                _check_not_failed(connection)
 
     def check(self) -> None:
         """See `Store.check`."""
@@ -217,37 +218,39 @@ class PostgresStore:
         """See `Store.close`."""
         self._engine.dispose()
 
-    def _held(self) -> Connection | None:
-        """The transaction of this thread's batch."""
+    def _batch_connection(self) -> Connection | None:
+        """The connection of this thread's batch; None outside of one."""
         return getattr(self._batch, "connection", None)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
-        held = self._held()
+        batch_connection = self._batch_connection()
         with (
             _translated_errors(),
-            contextlib.nullcontext(held) if held else self._reads.connect() as connection,
+            contextlib.nullcontext(batch_connection)
+            if batch_connection
+            else self._reads.connect() as connection,
         ):
             yield connection
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[Connection]:
         with _translated_errors():
-            if held := self._held():
-                yield held
+            if batch_connection := self._batch_connection():
+                yield batch_connection
                 return
             with self._engine.begin() as connection:
-                connection.execute(TOGETHER)
+                connection.execute(SHARED_LOCK)
                 yield connection
 
 
-def _parsed(url: str) -> URL:
+def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError):
         parsed = None
     if parsed is None or parsed.drivername.split("+")[0] not in ("postgresql", "postgres"):
-        # What cannot be read may be a password: nothing of it is repeated.
+        # It may have a password, so that no part of it is in the message.
         raise StorageError(
             "The database's URL is not one of PostgreSQL: postgresql://user:password@host/name."
         ) from None
@@ -256,20 +259,20 @@ def _parsed(url: str) -> URL:
 
 def _engine(url: URL) -> Engine:
     arguments: dict[str, Any] = {"connect_timeout": 10, "application_name": "voicelab"}
-    arguments |= {"keepalives_idle": 30, "options": LIMITS}
+    arguments |= {"keepalives_idle": 30, "options": TIMEOUTS}
     return create_engine(
         url,
         connect_args={key: value for key, value in arguments.items() if key not in url.query},
-        pool_pre_ping=True,  # a server that was away is met again by the next call
+        pool_pre_ping=True,  # reconnects after the server was unreachable
         hide_parameters=True,
-        json_serializer=dumped,
-        json_deserializer=loaded,
+        json_serializer=dump_json,
+        json_deserializer=load_json,
     )
 
 
 def _set_up(connection: Connection) -> None:
-    """Make the table, unless it is there; raises StoreCorrupt for a newer one."""
-    connection.execute(SETUP)
+    """Create the table unless it exists; raises StoreCorrupt for a newer schema."""
+    connection.execute(SETUP_LOCK)
     if connection.scalar(text("SHOW server_encoding")) != "UTF8":
         raise StorageError("The database must be made with the encoding UTF8.")
     if not inspect(connection).has_table(DOCUMENTS.name):
@@ -278,28 +281,28 @@ def _set_up(connection: Connection) -> None:
         row = {"table_name": META, "id": note["id"], **_row(note)}
         connection.execute(insert(DOCUMENTS).values(row))
         _index_words(connection)
-    note = connection.scalar(select(DOCUMENTS.c.document).where(_is(META, "store")))
+    note = connection.scalar(select(DOCUMENTS.c.document).where(_with_id(META, "store")))
     if note is None or note["schema"] > SCHEMA:
         raise StoreCorrupt("The database's records were made by a newer VoiceLab; update this one.")
 
 
 def _index_words(connection: Connection) -> None:
-    """Search looks at every take where the extension cannot be had: slower, the same answers."""
+    """Create the search index; without the extension searches are slower."""
     with contextlib.suppress(DBAPIError), connection.begin_nested():
         connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
         connection.execute(text(WORDS))
 
 
 def _row(document: Document) -> dict[str, Any]:
-    return {"document": written(document), "folded": folded(document)}
+    return {"document": escaped_document(document), "folded": folded(document)}
 
 
-def _is(table: str, id: str) -> Any:
+def _with_id(table: str, id: str) -> Any:
     return (DOCUMENTS.c.table_name == escaped(table)) & (DOCUMENTS.c.id == escaped(id))
 
 
-def _among(table: str, ids: Collection[str]) -> Any:
-    """An array, as one parameter, has no limit of length."""
+def _with_ids(table: str, ids: Collection[str]) -> Any:
+    """Rows with one of the ids; an array parameter has no length limit."""
     chosen = bindparam(None, [escaped(id) for id in ids], ARRAY(Text))
     return (DOCUMENTS.c.table_name == escaped(table)) & (DOCUMENTS.c.id == any_(chosen))
 
@@ -315,10 +318,10 @@ def _translated_errors() -> Iterator[None]:
         state = getattr(error.orig, "sqlstate", None)
         if error.connection_invalidated or state is None or state[:2] in ("08", "28", "57", "3D"):
             raise StorageError(UNREACHABLE) from None  # libpq names host and user
-        raise _refusal(state) from error
+        raise _storage_error_of(state) from error
 
 
-def _refusal(state: str) -> StorageError:
+def _storage_error_of(state: str) -> StorageError:
     if state == "53100":
         return StoreFull(
             "The database's disk is full: nothing was saved. Free some space and try again."
@@ -328,8 +331,8 @@ def _refusal(state: str) -> StorageError:
     return StorageError(f"The database refused: nothing was saved (SQLSTATE {state}).")
 
 
-def _check_whole(connection: Connection) -> None:
-    """An error that was passed over inside: the commit would drop everything without a word."""
+def _check_not_failed(connection: Connection) -> None:
+    """Raise when a statement failed and its error was ignored: the commit would be a rollback."""
     driver = connection.connection.driver_connection
     if driver is not None and driver.info.transaction_status == TransactionStatus.INERROR:
         raise StorageError("A change of this batch failed: nothing of it was saved.")

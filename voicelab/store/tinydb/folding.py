@@ -1,4 +1,4 @@
-"""When the journal is synced and folded into the base file: in a thread, or within commits."""
+"""Schedules syncs and compactions of the journal: in a thread, or within commits."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ log = logging.getLogger(__name__)
 IDLE_S, SYNC_EVERY_S = 60.0, 1.0
 
 RETRY_S = 60.0
-"""A fold that failed is not tried again sooner: each try writes until the disk is full."""
+"""Pause after a failed compaction: each attempt writes until the disk is full."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """See `JournalStorage` for these.
+    """When the journal is synced and compacted; see `JournalStorage`.
 
     Attributes:
-        is_normal: synced once a second, not at each commit.
-        background: in a thread, not within the commit that makes the journal too long.
-        compact_after_bytes: length of the journal that is too long; when None the disk says.
+        is_normal: sync once a second, not at each commit.
+        background: compact in a thread, not within the commit that exceeds the limit.
+        compact_after_bytes: journal size limit; None for `Disk.threshold_bytes`.
     """
 
     is_normal: bool
@@ -39,12 +39,12 @@ class Timing:
 
 
 class Folding:
-    """Folds the journal of one storage.
+    """Compacts the journal of one storage.
 
     Args:
         disk, contents: of the storage.
-        lock: held while the contents are written out or changed.
-        timing: when.
+        lock: held while the contents are read or changed.
+        timing: see `Timing`.
     """
 
     def __init__(self, disk: Disk, contents: Contents, lock: threading.RLock, timing: Timing):
@@ -53,39 +53,39 @@ class Folding:
         self._compacting = threading.Lock()
         self._worker: Worker | None = None
         self._stopped = False
-        self._changed_at = self._synced_at = self._fold_from = time.monotonic()
+        self._changed_at = self._synced_at = self._next_fold_at = time.monotonic()
 
     def changed(self) -> None:
-        """Something was written to the journal."""
+        """Note that a commit was written to the journal."""
         self._changed_at = time.monotonic()
         if self._timing.background and self._worker is None:
             self._worker = Worker(self._tick)
 
     def stop(self) -> None:
-        """End the thread; after a fork it is the parent's alone, so only the parent calls this."""
+        """End the thread; not to be called in a forked child, which has no such thread."""
         self._stopped = True
         if self._worker is not None:
             self._worker.stop()
 
     def compact(self, progress: Progress = lambda _: None) -> None:
-        """Fold the journal into the base file; raises StorageError."""
+        """Merge the journal into the base file; raises StorageError."""
         with self._compacting:
             with self._lock:
                 self._disk.settle(self._contents.tables)
                 rotation = self._disk.rotate(self._contents.tables)
             self._disk.write_base(rotation, progress)
 
-    def answer(self, number: int) -> None:
-        """Wait for the disk, and see what is due."""
+    def acknowledge(self, number: int) -> None:
+        """Wait until a commit is durable, and start a compaction when it is due."""
         flush = self._disk.flush
         if not self._timing.is_normal:
             flush.wait(number)
         elif not self._timing.background and self._until_sync_s <= 0:
             flush.wait(number)
             self._synced_at = time.monotonic()
-        is_due = self._disk.journal_bytes >= self._threshold_bytes and self._may_fold
+        is_due = self._disk.journal_bytes >= self._threshold_bytes and self._is_fold_allowed
         if self._worker is not None:
-            if is_due or self._worker.sleeps:
+            if is_due or self._worker.is_idle:
                 self._worker.wake()
         elif is_due and not self._timing.background:
             self.fold()
@@ -99,23 +99,23 @@ class Folding:
         return self._timing.compact_after_bytes or self._disk.threshold_bytes
 
     @property
-    def _may_fold(self) -> bool:
-        return time.monotonic() >= self._fold_from
+    def _is_fold_allowed(self) -> bool:
+        return time.monotonic() >= self._next_fold_at
 
     def _tick(self) -> float | None:
-        """What the thread does; seconds until it looks again."""
+        """One call of the thread; returns the seconds until the next."""
         disk = self._disk
         if disk.flush.error is not None or self._stopped:
             return None
-        # A commit made during a look causes another at once: not another sync, too.
+        # A commit during a call causes another call at once, but not another sync.
         if self._timing.is_normal and disk.flush.is_due and self._until_sync_s <= 0:
-            with contextlib.suppress(StorageError):  # the next commit tells
+            with contextlib.suppress(StorageError):  # the next commit reports it
                 disk.flush.wait(disk.sequence)
             self._synced_at = time.monotonic()
         idle_s = time.monotonic() - self._changed_at
-        # A base much longer than its journal is not written anew for a commit or two.
+        # A base that is much larger than its journal is not rewritten for a few commits.
         is_idle = idle_s >= IDLE_S and disk.journal_bytes * 16 >= disk.base_bytes
-        if (is_idle or disk.journal_bytes >= self._threshold_bytes) and self._may_fold:
+        if (is_idle or disk.journal_bytes >= self._threshold_bytes) and self._is_fold_allowed:
             self.fold()
         if disk.is_folded:
             return None
@@ -124,11 +124,11 @@ class Folding:
         return self._until_sync_s if self._until_sync_s > 0 else SYNC_EVERY_S
 
     def fold(self) -> None:
-        """Compact if there is something to; everything is safe in the journal if that fails."""
+        """Compact if needed; a failure is logged, as the journal has all commits."""
         if self._disk.is_folded or self._disk.flush.error is not None:
             return
         try:
             self.compact()
         except StorageError as error:
-            self._fold_from = time.monotonic() + RETRY_S
+            self._next_fold_at = time.monotonic() + RETRY_S
             log.warning("The journal could not be folded into %s: %s", self._disk.path, error)

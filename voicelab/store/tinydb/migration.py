@@ -1,4 +1,4 @@
-"""Schemas of the documents: which can be read, which written, and how older ones become ours."""
+"""Versions of the document schema, and the steps from older ones to the current one."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ __all__ = ["Migration"]
 
 @dataclass(frozen=True)
 class Migration:
-    """What this version of the program understands.
+    """The schemas that this version of the program supports.
 
     Attributes:
-        schema: that it writes.
+        schema: the one that it writes.
         min_reader: lowest schema whose programs can read what it writes.
-        steps: schema -> a pure function that makes its tables those of the next schema.
+        steps: schema -> a pure function from its tables to those of the next schema.
     """
 
     schema: int = SCHEMA
     min_reader: int = MIN_READER
     steps: Mapping[int, Callable[[Tables], Tables]] = field(default_factory=dict)
 
-    def fresh(self) -> Meta:
-        """Of a new store; a plain TinyDB file is taken for one of today's."""
+    def new_meta(self) -> Meta:
+        """Meta of a new store; plain TinyDB files count as the current schema."""
         return Meta(uuid4().hex, schema=self.schema, min_reader=self.min_reader)
 
     def check(self, path: Path, meta: Meta, read_only: bool) -> None:
-        """Raise StorageError when this program must not open such a file."""
+        """Raise StorageError when this program cannot open a file with that meta."""
         if meta.min_reader > self.schema:
             raise StorageError(
                 f"{path} was written by a newer version (schema {meta.schema}; this one knows "
@@ -49,7 +49,7 @@ class Migration:
         return meta.schema < self.schema
 
     def apply(self, tables: Tables, meta: Meta) -> Tables:
-        """The documents in this program's schema; those given are not changed."""
+        """The tables converted to this program's schema; the arguments are not changed."""
         for schema in range(meta.schema, self.schema):
             tables = self.steps[schema](tables)
         return tables

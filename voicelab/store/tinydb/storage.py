@@ -1,4 +1,4 @@
-"""The journalled TinyDB storage: a commit is one line, a crash loses none that was answered."""
+"""TinyDB storage with a write-ahead journal: a crash loses no acknowledged commit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict
 from tinydb.storages import Storage
 
 from voicelab.errors import Conflict, StorageError, storage_error
-from voicelab.store.collector import quiet_collector
+from voicelab.store.collector import paused_collector
 from voicelab.store.journal.compaction import Progress
 from voicelab.store.journal.contents import Contents, Undo, Watcher
 from voicelab.store.journal.disk import Disk
@@ -34,7 +34,7 @@ Durability = Literal["full", "normal"]
 
 
 class StorageOptions(TypedDict, total=False):
-    """The options of `JournalStorage`, for those that pass them on."""
+    """Types of the options of `JournalStorage`."""
 
     system: System | None
     durability: Durability
@@ -49,33 +49,32 @@ class StorageOptions(TypedDict, total=False):
 
 
 class JournalStorage(Storage):
-    """One TinyDB file with a journal beside it.
+    """A TinyDB file with a journal beside it.
 
-    A commit is seen by readers when it is written, and answered when it is on the disk: a reader
-    may see one that a power cut within the next milliseconds takes back.
+    A commit is visible to readers when it is written, and acknowledged when it is on the disk: a
+    power failure may remove a commit that readers have seen but that was not acknowledged.
 
     Args:
-        path: the base file, `db.json`; it and its folder are made when missing.
-        system: makes every system call; the real one when None.
-        durability: "full" answers a commit when it is synced; "normal" syncs once a second, so a
-            power cut (not a crash of the program) may take the last second.
-        read_only: neither locks nor writes; what another process wrote until now is seen.
-        locked: False leaves out the process lock, for simulations.
-        background: fold the journal in a thread; False: within the commit that makes it too long.
-        compact_after_bytes: length of the journal that is too long; when None half the base
-            file, 4 to 32 MiB.
-        migration: which schemas are understood.
-        reserve_bytes: kept on the disk for deletions, see `DiskReserve`.
-        make_room: asked when the disk is full, see `DiskReserve`.
-        anew: begin a store where there is no base file, whatever else the folder has.
+        path: the base file, `db.json`; it and its folder are created when missing.
+        system: makes the system calls; None for the real ones.
+        durability: "full" acknowledges a commit after its sync; "normal" syncs once a second, so
+            that a power failure (not a crash of the program) may lose the last second.
+        read_only: neither locks nor writes; reads what other processes have written so far.
+        locked: False omits the process lock, for simulations.
+        background: compact the journal in a thread; False: within the commit over the limit.
+        compact_after_bytes: journal size from which it is compacted; None for half of the base
+            file's, 4 to 32 MiB.
+        migration: the supported schemas.
+        reserve_bytes, make_room: see `DiskReserve`.
+        anew: create a store without a base file, whatever other files the folder has.
 
     Attributes:
-        findings: what opening found that somebody should know, one sentence each.
+        findings: messages of the recovery, one sentence each.
         is_edited: whether another program had changed the base file.
-        is_new: whether there was none.
+        is_new: whether there was no base file.
 
     Raises:
-        StoreLocked: another process has the folder; the message names it.
+        StoreLocked: another process uses the folder; the message names it.
         StoreCorrupt: acknowledged data is damaged.
         StorageError: the folder cannot be read or written, or a newer version wrote it.
     """
@@ -95,17 +94,17 @@ class JournalStorage(Storage):
         reserve_bytes: int = 0,
         make_room: MakeRoom = lambda: 0,
     ):
-        self.path = Path(path).absolute()  # a notebook may go to another folder meanwhile
+        self.path = Path(path).absolute()  # a notebook may change its working directory
         self.lock = threading.RLock()
         self._read_only = read_only
         self._timing = Timing(durability == "normal", background, compact_after_bytes)
         self._reserve_bytes, self._make_room = reserve_bytes, make_room
-        self._held = self._batches = 0
+        self._depth = self._batches = 0
         self._frees = False
         self._pending: list[Change] = []
         self._undo: list[Undo] = []
         self._closed = False
-        # Who only reads never writes either, so there is nothing to keep others from.
+        # A reader never writes, so it needs no lock.
         self._process_lock = ProcessLock(self.path.parent) if locked and not read_only else None
         try:
             self._load(system or System(), migration or Migration(), anew)
@@ -121,65 +120,65 @@ class JournalStorage(Storage):
 
     @property
     def journal_bytes(self) -> int:
-        """What the journal weighs."""
+        """Size of the journal."""
         return self._disk.journal_bytes
 
     def read(self) -> TablesView | None:
-        """All tables, copied when they are looked at; None when there are none."""
+        """All tables, copied when they are accessed; None when there are none."""
         with self.lock:
             return TablesView(self._contents.tables) if self._contents.tables else None
 
     def write(self, data: Mapping[str, Mapping[Any, Any]]) -> None:
-        """Make `data` the contents: one commit of what is different."""
+        """Replace the contents by `data`, in one commit of the differences."""
         with self.changing():
             self.commit(difference(self._contents.tables, data))
 
     def rows(self, table: str) -> dict[str, Any]:
-        """The documents of a table by key: the store's own, not to be changed."""
+        """Documents of a table by key: the store's own objects, not to be changed."""
         return self._contents.rows(table)
 
     def has(self, table: str) -> bool:
-        """Whether there is a table of that name, if empty."""
+        """Whether a table exists; it may be empty."""
         return table in self._contents.tables
 
     def names(self) -> list[str]:
-        """Of all tables."""
+        """Names of all tables."""
         with self.lock:
             return list(self._contents.tables)
 
     def watch(self, watcher: Watcher) -> None:
-        """Tell somebody of every change, under the lock."""
+        """Set the watcher, which is called for every change, under the lock."""
         self._contents.watcher = watcher
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the lock; leaving the outermost waits until what was committed is on the disk.
+        """Hold the lock; the outermost block ends when its commits are on the disk.
 
         Raises:
             StorageError: nothing can be written (any more), or the sync failed.
         """
-        # A generator, for all its microseconds: Ctrl+C cannot keep it from giving the lock back.
+        # A generator costs microseconds more, but Ctrl+C cannot prevent the lock's release.
         self._check_ours()
         with self.lock:
             self._check_writable()
-            self._held += 1
+            self._depth += 1
             try:
                 yield
             finally:
-                self._held -= 1
-            number = 0 if self._held else self._disk.sequence
+                self._depth -= 1
+            number = 0 if self._depth else self._disk.sequence
         if number:
-            self._folding.answer(number)
+            self._folding.acknowledge(number)
 
     @contextlib.contextmanager
     def batch(self, frees: bool = False) -> Iterator[None]:
-        """All commits inside become one; an error takes back those of its own block.
+        """Make all commits inside one; an error undoes those of its own block.
 
         Args:
-            frees: it makes room, so that on a full disk it may have what is kept for deletions.
+            frees: the batch frees space, so that it may use the reserve of a full disk.
         """
         with self.changing():
-            mark, before = len(self._undo), self._disk.sequence
+            undo_length, before = len(self._undo), self._disk.sequence
             self._batches += 1
             self._frees = self._frees or frees
             try:
@@ -187,45 +186,45 @@ class JournalStorage(Storage):
                 if self._batches == 1 and self._pending:
                     self._append(self._pending, lambda: None)
             except BaseException:
-                if self._disk.sequence == before:  # else it is written, whatever came after
-                    _take_back(self._undo, mark)
-                del self._pending[mark:]
+                if self._disk.sequence == before:  # otherwise it is written already
+                    _undo_to(self._undo, undo_length)
+                del self._pending[undo_length:]
                 raise
             finally:
                 self._batches -= 1
-                if not self._batches:  # both in one: an interrupt must not leave what is written
+                if not self._batches:  # one statement: an interrupt must not separate them
                     self._undo, self._pending, self._frees = [], [], False
 
     def commit(self, changes: Sequence[Change]) -> None:
-        """Write and apply, inside `changing`; in a batch: apply now, write at its end.
+        """Write and apply changes, inside `changing`; in a batch they are written at its end.
 
         Raises:
             StoreFull, StorageError: nothing was changed.
         """
         if not changes:
             return
-        # Before anything is applied: settling writes the tables as they are into the base.
+        # Before the changes are applied: settling writes the present tables to the base.
         self._disk.settle(self._contents.tables)
         if self._batches:
-            mark = len(self._pending)
+            undo_length = len(self._pending)
             self._pending.extend(changes)
             try:
                 self._apply(changes, self._undo)
             except BaseException:
-                del self._pending[mark:]
+                del self._pending[undo_length:]
                 raise
         else:
             self._append(changes, lambda: self._apply(changes, []))
 
     def compact(self, progress: Progress = lambda _: None) -> None:
-        """Fold the journal into the base file now.
+        """Merge the journal into the base file now.
 
         Args:
-            progress: called with the bytes of each piece that was written.
+            progress: called with the number of bytes of each block that was written.
 
         Raises:
             Conflict: inside a batch.
-            StoreFull, StorageError: the base file is as it was, the journal goes on.
+            StoreFull, StorageError: base file and journal are unchanged.
         """
         self._check_ours()
         with self.lock:
@@ -234,10 +233,10 @@ class JournalStorage(Storage):
         self._folding.compact(progress)
 
     def settle(self) -> None:
-        """Write what opening found out: the journal of a crash folded, bytes of its tail aside.
+        """Complete the recovery of a crashed process, see `Disk.settle`; allocate the reserve.
 
         Raises:
-            StoreFull, StorageError: it is tried again at the first commit.
+            StoreFull, StorageError: it is repeated at the first commit.
         """
         self._check_ours()
         with self.lock:
@@ -248,7 +247,7 @@ class JournalStorage(Storage):
             self._process_lock.mark_used()
 
     def shortage(self) -> str | None:
-        """Why nothing but deletions is sure to be written: the disk is full; else None."""
+        """A message when the disk is full and only deletions are certain to succeed; else None."""
         return self._disk.reserve.shortage()
 
     def check(self) -> None:
@@ -258,7 +257,7 @@ class JournalStorage(Storage):
         self._disk.flush.check_held()
 
     def close(self) -> None:
-        """Fold the journal into the base file and release the folder; again does nothing.
+        """Compact the journal and release the folder; a second call does nothing.
 
         Raises:
             Conflict: inside a batch.
@@ -274,7 +273,7 @@ class JournalStorage(Storage):
         self._folding.stop()
         try:
             self._folding.fold()
-            with contextlib.suppress(StorageError):  # if that failed, who waits is answered here
+            with contextlib.suppress(StorageError):  # the waiting threads get the error
                 self._disk.flush.wait(self._disk.sequence)
         finally:
             self.abandon()
@@ -287,7 +286,7 @@ class JournalStorage(Storage):
             with self.lock:
                 self._disk.flush.end()
                 self._disk.release()
-        else:  # whoever held the lock at the fork is not here to give it back
+        else:  # a thread of the parent may have held the lock at the fork
             self._disk.release()
         if self._process_lock is not None:
             self._process_lock.release()
@@ -297,7 +296,7 @@ class JournalStorage(Storage):
         return self._process_lock is None or self._process_lock.is_ours
 
     def _load(self, system: System, migration: Migration, anew: bool) -> None:
-        with quiet_collector() as freeze:
+        with paused_collector() as freeze:
             found = self._recover(system, anew)
             self.findings, self.is_edited = tuple(found.findings), found.edited
             self.is_new = found.base_bytes is None
@@ -306,7 +305,7 @@ class JournalStorage(Storage):
             self._contents = Contents(found.tables)
             lock = self._process_lock.path if self._process_lock else None
             room = (self._reserve_bytes, self._make_room)
-            self._disk = Disk(system, self.path, found, migration.fresh(), lock, *room)
+            self._disk = Disk(system, self.path, found, migration.new_meta(), lock, *room)
             migration.check(self.path, self._disk.meta, self._read_only)
             if migration.is_due(self._disk.meta):
                 self._migrate(migration)
@@ -333,13 +332,13 @@ class JournalStorage(Storage):
             disk.write_base(disk.rotate(self._contents.tables))
 
     def _check_ours(self) -> None:
-        """Before the lock is taken: at a fork it may have been held by a thread left behind."""
+        """Raise in a forked child; before the lock, which a thread of the parent may have held."""
         if not self._is_ours:
             raise StorageError("The store was opened before this process was forked: reopen it.")
 
-    def _check_unbatched(self, done: str) -> None:
-        if self._held:
-            raise Conflict(f"The store cannot be {done} inside a batch.")
+    def _check_unbatched(self, action: str) -> None:
+        if self._depth:
+            raise Conflict(f"The store cannot be {action} inside a batch.")
 
     def _check_writable(self) -> None:
         if self._read_only or self._closed:
@@ -355,15 +354,15 @@ class JournalStorage(Storage):
         self._folding.changed()
 
     def _apply(self, changes: Sequence[Change], undo: list[Undo]) -> None:
-        mark = len(undo)
+        undo_length = len(undo)
         try:
             for change in changes:
                 self._contents.apply(change.operation, undo)
         except BaseException:
-            _take_back(undo, mark)
+            _undo_to(undo, undo_length)
             raise
 
 
-def _take_back(undo: list[Undo], mark: int) -> None:
-    while len(undo) > mark:
+def _undo_to(undo: list[Undo], undo_length: int) -> None:
+    while len(undo) > undo_length:
         undo.pop()()

@@ -18,15 +18,15 @@ from voicelab.store.tinydb.storage import JournalStorage, StorageOptions
 
 __all__ = ["TinyStore"]
 
-FEW = 100
-"""Documents that are deleted one by one, though they are all of a table."""
+SMALL_COUNT = 100
+"""Up to this many documents are deleted one by one, even all of a table."""
 
 
 class TinyStore:
     """The store of a data folder, `db.json` and its journal, for one process at a time.
 
     Args:
-        folder: made when missing.
+        folder: created when missing.
         **options: see `JournalStorage`.
 
     Raises:
@@ -52,7 +52,7 @@ class TinyStore:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """What opening found that somebody should know, one sentence each."""
+        """Messages of the recovery when it was opened, one sentence each."""
         return self._storage.findings
 
     @property
@@ -106,14 +106,16 @@ class TinyStore:
         """See `Store.delete_many`."""
         with self._storage.changing():
             keys = self._index(table).keys
-            going: list[Change] = [
+            deletions: list[Change] = [
                 delete(table, keys[id]) for id in dict.fromkeys(ids) if id in keys
             ]
-            if len(going) == len(keys) > FEW:  # a line of a few bytes, should the disk be full
+            if (
+                len(deletions) == len(keys) > SMALL_COUNT
+            ):  # one short line, in case the disk is full
                 self._storage.commit([drop(table)])
             else:
-                self._storage.commit(going)
-            return len(going)
+                self._storage.commit(deletions)
+            return len(deletions)
 
     def page(
         self, table: str, query: Query, *, limit: int | None = None, offset: int = 0
@@ -192,7 +194,7 @@ class TinyStore:
         self._indexes.pop(table, None)
 
     def _begin(self, read_only: bool) -> None:
-        """Check the ids before anything is written."""
+        """Check all ids, then complete the recovery."""
         self._storage.watch(self)
         for table in self._storage.names():
             try:
@@ -208,7 +210,7 @@ class TinyStore:
         except StoreFull:
             if self._storage.is_new:
                 raise
-            # What is there can be read; the first change tries again, and tells.
+            # The records can be read; the first change repeats it, and reports the error.
 
     def _index(self, table: str) -> Index:
         found = self._indexes.get(table)

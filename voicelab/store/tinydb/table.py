@@ -1,4 +1,4 @@
-"""TinyDB over the journalled storage: each of its operations is one commit of what it touched."""
+"""TinyDB on the journalled storage: each operation is one commit of the changed documents."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["JournalDB", "JournalTable"]
 class JournalTable(Table):
     """A TinyDB table on a `JournalStorage`; safe to call from any thread.
 
-    Searches hold the storage's lock: TinyDB's query cache must not be used by two threads, nor
-    keep what a change in between has made old.
+    Searches hold the storage's lock, because TinyDB's query cache is not thread-safe and must
+    not store results that a concurrent change has made invalid.
     """
 
     _storage: JournalStorage  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -62,7 +62,7 @@ class JournalTable(Table):
 
 
 class JournalDB(TinyDB):
-    """TinyDB as it is, journalled: `JournalDB("db.json")`; arguments as of `JournalStorage`."""
+    """TinyDB with a journal: `JournalDB("db.json")`; arguments as of `JournalStorage`."""
 
     table_class = JournalTable
     default_storage_class = JournalStorage

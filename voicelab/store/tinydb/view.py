@@ -1,4 +1,4 @@
-"""What TinyDB's own operations are handed: documents are copied when they are touched."""
+"""Views of tables for TinyDB's operations; documents are copied when they are accessed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rows = dict[str, Any]
 
 
 class TableView(Mapping[str, Any]):
-    """A table as TinyDB's storages give it: text keys; every document read is a copy."""
+    """A table as TinyDB's storages return it: string keys; every document read is a copy."""
 
     def __init__(self, rows: Rows):
         self._rows = rows
@@ -29,15 +29,15 @@ class TableView(Mapping[str, Any]):
         return len(self._rows)
 
     def items(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]
-        """Of one moment: what goes meanwhile is still given."""
+        """Items as of the call: documents deleted during the iteration are still returned."""
         return ((key, copied(row)) for key, row in list(self._rows.items()))
 
 
 class TouchedTable(MutableMapping[Any, Any]):
-    """A table as TinyDB's updaters want it: only what they touch is copied, and looked at after.
+    """A table for TinyDB's updaters; accessed documents are copied, and compared afterwards.
 
     Args:
-        rows: of the store; not changed.
+        rows: the store's documents; not changed.
         id_class: TinyDB's class of document ids.
     """
 
@@ -45,12 +45,12 @@ class TouchedTable(MutableMapping[Any, Any]):
         self._rows = rows
         self._id_class = id_class
         self._copies: Rows = {}
-        self._gone: dict[str, None] = {}
+        self._deleted: dict[str, None] = {}
 
     def __getitem__(self, id: Any) -> Any:
         key = str(id)
         if key not in self._copies:
-            if key in self._gone or key not in self._rows:
+            if key in self._deleted or key not in self._rows:
                 raise KeyError(id)
             self._copies[key] = copied(self._rows[key])
         return self._copies[key]
@@ -63,45 +63,45 @@ class TouchedTable(MutableMapping[Any, Any]):
             raise KeyError(id)
         self._copies.pop(str(id), None)
         if str(id) in self._rows:
-            self._gone[str(id)] = None
+            self._deleted[str(id)] = None
 
     def __contains__(self, id: object) -> bool:
         key = str(id)
-        return key in self._copies or (key in self._rows and key not in self._gone)
+        return key in self._copies or (key in self._rows and key not in self._deleted)
 
     def __iter__(self) -> Iterator[Any]:
-        kept = [key for key in self._rows if key not in self._gone]
-        new = [key for key in self._copies if key not in self._rows or key in self._gone]
+        kept = [key for key in self._rows if key not in self._deleted]
+        new = [key for key in self._copies if key not in self._rows or key in self._deleted]
         return iter([self._id_class(key) for key in (*kept, *new)])
 
     def __len__(self) -> int:
-        new = sum(key not in self._rows or key in self._gone for key in self._copies)
-        return len(self._rows) - len(self._gone) + new
+        new = sum(key not in self._rows or key in self._deleted for key in self._copies)
+        return len(self._rows) - len(self._deleted) + new
 
     def clear(self) -> None:
-        """Without looking at any document."""
+        """Delete all documents without copying any."""
         self._copies.clear()
-        self._gone = dict.fromkeys(self._rows)
+        self._deleted = dict.fromkeys(self._rows)
 
     def changes(self, table: str, exists: bool) -> list[Change]:
-        """What the updater did; a table that was only looked at comes to be, as in TinyDB."""
-        if self._gone and len(self._gone) == len(self._rows):
-            found = [drop(table), make(table)]
+        """The changes made by the updater; a missing table is created, as in TinyDB."""
+        if self._deleted and len(self._deleted) == len(self._rows):
+            changes = [drop(table), make(table)]
         else:
-            found = [delete(table, key) for key in self._gone]
-            found += [] if exists else [make(table)]
-        return found + [
+            changes = [delete(table, key) for key in self._deleted]
+            changes += [] if exists else [make(table)]
+        return changes + [
             put(table, key, row)
             for key, row in self._copies.items()
-            if key in self._gone or key not in self._rows or not _same(self._rows[key], row)
+            if key in self._deleted or key not in self._rows or not _same(self._rows[key], row)
         ]
 
 
 class TablesView(MutableMapping[str, Any]):
-    """All tables as TinyDB's storages give them; only those asked for are copied.
+    """All tables as TinyDB's storages return them; a table is copied at its first access.
 
     Args:
-        tables: of the store; not changed.
+        tables: the store's tables; not changed.
     """
 
     def __init__(self, tables: Mapping[str, Rows]):
@@ -131,25 +131,32 @@ class TablesView(MutableMapping[str, Any]):
         return repr(dict(self))
 
     def untouched(self, name: str) -> bool:
-        """Whether nobody has seen this table: it cannot have been changed."""
+        """Whether a table was never accessed, so that it cannot have been changed."""
         return name not in self._copies
 
 
-def difference(tables: Mapping[str, Rows], wanted: Mapping[str, Any]) -> list[Change]:
-    """What makes `tables` of the store the ones that are wanted."""
-    found = [drop(name) for name in tables if name not in wanted]
-    for name in wanted:
-        if isinstance(wanted, TablesView) and wanted.untouched(name) and name in tables:
+def difference(tables: Mapping[str, Rows], target_tables: Mapping[str, Any]) -> list[Change]:
+    """The changes that turn the store's `tables` into `target_tables`."""
+    changes = [drop(name) for name in tables if name not in target_tables]
+    for name in target_tables:
+        if (
+            isinstance(target_tables, TablesView)
+            and target_tables.untouched(name)
+            and name in tables
+        ):
             continue
-        rows, target = tables.get(name, {}), {str(k): row for k, row in wanted[name].items()}
-        found += [] if name in tables else [make(name)]
-        found += [delete(name, key) for key in rows if key not in target]
-        found += [
+        rows, target_rows = (
+            tables.get(name, {}),
+            {str(k): row for k, row in target_tables[name].items()},
+        )
+        changes += [] if name in tables else [make(name)]
+        changes += [delete(name, key) for key in rows if key not in target_rows]
+        changes += [
             put(name, key, row)
-            for key, row in target.items()
+            for key, row in target_rows.items()
             if key not in rows or not _same(rows[key], row)
         ]
-    return found
+    return changes
 
 
 def _same(before: Any, after: Any) -> bool:
