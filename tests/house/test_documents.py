@@ -11,12 +11,13 @@ import voicelab
 from tests.conftest import MakeLab
 from tests.house.rooms import FLOORS
 from tests.house.tables import ROUTES, SETTINGS, paths_in, routes_table, settings_table
-from voicelab.engines.chatterbox.checkpoints import FILES, VOICE
+from voicelab.engines.chatterbox.checkpoints import FILES
 from voicelab.rest import build
 from voicelab.settings import Settings
 
 PACKAGE = Path(voicelab.__file__).parent
 ROOT = PACKAGE.parent
+HEADER = PACKAGE / "ui" / "templates" / "header.html"
 ROOMS = [room for room in FLOORS if (PACKAGE / room).is_dir()]
 DOCUMENTS = [
     *ROOT.glob("*.md"),
@@ -78,11 +79,11 @@ def test_every_file_of_tests_that_is_named_is_there(path: Path) -> None:
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
-def test_the_readme_names_the_files_of_the_weights() -> None:
-    command = re.search(r"hf download (\S+) [^`]*", text_of(ROOT / "README.md"))
-    repository, files = FILES["chatterbox"]
-    assert command and command[1] == repository
-    assert {*files, VOICE} <= set(command[0].split())
+@pytest.mark.parametrize("path", [ROOT / "README.md", HEADER], ids=lambda path: path.name)
+def test_the_way_to_the_weights_names_their_repository(path: Path) -> None:
+    command = re.search(r"hf download (\S+) --local-dir weights", text_of(path))
+    assert command and command[1] == FILES["chatterbox-nano"][0]
+    assert "--checkpoint-dir weights" in text_of(path)
 
 
 def test_hooks_run_commands_of_the_project_alone() -> None:

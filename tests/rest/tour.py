@@ -206,6 +206,8 @@ class Tour:
         for path in ("/v1/models", "/v1/audio/voices", "/voices", "/v1/config", "/languages"):
             self.ask("GET", path)
         self.ask("GET", "/engines")
+        self.ids["name"] = "tone"
+        self.ask("POST", "/engines/{name}/load")
         self.ids["id"] = "tone"
         self.ask("GET", "/v1/models/{id}")
         self.ids["id"] = take

@@ -82,7 +82,7 @@ def fetch(
             path.resolve().unlink(missing_ok=True)
             path.unlink(missing_ok=True)
         missing = list(_missing(name))
-        bytes_total = sum(info.file_size or 0 for _, info in missing)
+        bytes_total = sum(info.file_size or 0 for _, info in missing if info.will_download)
         _check_room(bytes_total)
         meter = _Meter(own, bytes_total, progress, stop or threading.Event())
         for repository, info in missing:
@@ -103,7 +103,8 @@ def _missing(name: str) -> Iterator[tuple[str, Any]]:
         siblings = HfApi(token=token).model_info(repository).siblings or []
         for file in _wanted(name, repository, files, [each.rfilename for each in siblings]):
             info: Any = hf_hub_download(repository, file, dry_run=True, token=token)
-            if info.will_download:
+            # The content may be here without its name: a stop came in between.
+            if info.will_download or not Path(info.local_path).exists():
                 yield repository, info
 
 
