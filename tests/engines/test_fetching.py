@@ -16,7 +16,7 @@ import pytest
 
 import hub as hubs
 from hub import Hub, serving
-from voicelab.engines import Registry, Transfer
+from voicelab.engines import Presence, Registry, Transfer
 from voicelab.engines.chatterbox import fetching
 from voicelab.engines.chatterbox.checkpoints import FILES, VOICE
 from voicelab.engines.chatterbox.fetching import fetch
@@ -281,3 +281,19 @@ def test_closing_ends_a_fetch(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None
     wait(lambda: registry.state(registry.default).transfer)
     registry.close()
     assert not registry.is_fetching(registry.default) and ended == []
+
+
+def test_another_model_that_is_here_speaks_before_a_stand_in(
+    hub: Hub, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Presence(True, True, "Its weights are in the Hugging Face cache.")
+    found = registry.presence
+    monkeypatch.setattr(
+        registry, "presence", lambda name: here if name == "chatterbox-turbo" else found(name)
+    )
+    hub.status = 403
+    ended: list[Any] = []
+    assert registry.begin_fetch(registry.default, ended.append)
+    assert registry.speaker() == "chatterbox-turbo"
+    wait(lambda: ended)
+    assert registry.speaker() == "chatterbox-turbo"

@@ -218,6 +218,29 @@ def test_another_engine_is_not_kept_waiting(
     assert len(before) == 1 and before[0] < 40
 
 
+def test_all_engines_that_were_asked_for_are_loaded(
+    engine: BatchEngine, other: BatchEngine, tmp_path: Path
+) -> None:
+    loaded = [threading.Event(), threading.Event()]
+    for each, event in zip((engine, other), loaded, strict=True):
+        each.load = lambda progress, event=event: event.set()  # type: ignore[method-assign]
+    registry = Registry(
+        Settings(engine="engine"), {"engine": lambda: engine, "other": lambda: other}
+    )
+    scheduler = Scheduler(registry, ChunkCache(tmp_path, 0))
+    engine.go.clear()
+    try:
+        speaking = scheduler.submit(job("hello", engine="engine"))
+        for name in ("other", "engine", "other"):
+            scheduler.preload(name)
+        engine.go.set()
+        assert spoken(speaking) == ["hello"]
+        assert all(event.wait(60) for event in loaded)
+    finally:
+        engine.go.set()
+        scheduler.close()
+
+
 def test_weights_are_freed_when_nobody_speaks(engine: BatchEngine, tmp_path: Path) -> None:
     closed = threading.Event()
     engine.close = closed.set  # type: ignore[method-assign]
