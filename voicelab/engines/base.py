@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from voicelab.errors import SpeechFailed
+from voicelab.errors import BadClip, SpeechFailed
 from voicelab.settings import Settings
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Utterance",
     "Voice",
     "nothing_more",
+    "own_voice",
 ]
 
 
@@ -224,6 +225,16 @@ More = Callable[[int], "Sequence[Utterance]"]
 def nothing_more(room: int) -> Sequence[Utterance]:
     """The `More` of a batch that does not grow."""
     return ()
+
+
+def own_voice(label: str, clip: Path | None) -> Voice:
+    """`Engine.prepare_voice` of an engine that has one voice; raises BadClip for a clip."""
+    if clip is not None:
+        raise BadClip(
+            f"{label} cannot imitate a voice clip; choose a Chatterbox engine for that.",
+            param="voice_file",
+        )
+    return Voice()
 
 
 class Engine(Protocol):

@@ -58,7 +58,11 @@ def next_speakers(default: str, names: Collection[str], presence: Presences) -> 
         here = found.installed and found.weights and not found.remote
         if here and name != default and name in names:
             yield name
-    yield from (name for name in STAND_INS if name in names and presence(name).installed)
+    yield from _stand_ins(names, presence)
+
+
+def _stand_ins(names: Collection[str], presence: Presences) -> Iterator[str]:
+    return (name for name in STAND_INS if name in names and presence(name).installed)
 
 
 def _unknown(wanted: str, names: Collection[str], broken: Sequence[Broken]) -> str:
@@ -80,8 +84,7 @@ def _choose_chatterbox(
             mode = settings.mode
             named = "" if mode == "exact" else f" Mode {mode}: another sound than its makers'."
             return name, f"{found.reason} {_expectation(name, slow)}{named}"
-    usable = (name for name in STAND_INS if name in names and presence(name).installed)
-    name = next(usable, next(iter(names)))
+    name = next(_stand_ins(names, presence), next(iter(names)))
     return name, f"Chatterbox cannot speak here: {presence('chatterbox').reason}"
 
 

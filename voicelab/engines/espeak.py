@@ -19,9 +19,9 @@ from voicelab.engines.base import (
     Utterance,
     Voice,
     nothing_more,
+    own_voice,
 )
 from voicelab.engines.espeak_library import SAMPLE_RATE, EspeakLibrary
-from voicelab.errors import BadClip
 
 __all__ = ["INFO", "PLUGIN", "EspeakEngine"]
 
@@ -122,12 +122,7 @@ class EspeakEngine:
 
     def prepare_voice(self, clip: Path | None) -> Voice:
         """Only its own voice."""
-        if clip is not None:
-            raise BadClip(
-                "eSpeak NG cannot imitate a voice clip; choose a Chatterbox engine for that.",
-                param="voice_file",
-            )
-        return Voice()
+        return own_voice("eSpeak NG", clip)
 
     def speak(
         self,

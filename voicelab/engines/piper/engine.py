@@ -18,10 +18,11 @@ from voicelab.engines.base import (
     Utterance,
     Voice,
     nothing_more,
+    own_voice,
 )
 from voicelab.engines.piper.phonemes import phoneme_ids
 from voicelab.engines.piper.voice_files import VoiceFile
-from voicelab.errors import BadClip, EngineUnavailable, SpeechFailed
+from voicelab.errors import EngineUnavailable, SpeechFailed
 
 __all__ = ["PiperEngine"]
 
@@ -94,12 +95,7 @@ class PiperEngine:
 
     def prepare_voice(self, clip: Path | None) -> Voice:
         """Only the file's own voice."""
-        if clip is not None:
-            raise BadClip(
-                "Piper cannot imitate a voice clip; choose a Chatterbox engine for that.",
-                param="voice_file",
-            )
-        return Voice()
+        return own_voice("Piper", clip)
 
     def speak(
         self,
