@@ -28,6 +28,7 @@ class Hub:
         headers: of such an answer.
         cut_after: bytes after which the connection of a GET ends, for so many GETs as `cuts`.
         delay_s: before each block of 16 kB.
+        etag: sent in place of the hash of the content.
         tampered: the bytes sent are others than those of the ETag.
         asked: (method, file, Range) of each request for a file.
     """
@@ -41,6 +42,7 @@ class Hub:
     cuts: int = 0
     delay_s: float = 0.0
     tampered: bool = False
+    etag: str = ""
     asked: list[tuple[str, str, str]] = field(default_factory=list)
 
     def ranges(self) -> list[str]:
@@ -117,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         start = int(wanted.removeprefix("bytes=").partition("-")[0]) if wanted else 0
         self.send_response(206 if start else 200)
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("ETag", f'"{hub.etag or hashlib.sha256(content).hexdigest()}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Accept-Ranges", "bytes")
         if start:

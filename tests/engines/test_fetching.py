@@ -297,3 +297,10 @@ def test_another_model_that_is_here_speaks_before_a_stand_in(
     assert registry.speaker() == "chatterbox-turbo"
     wait(lambda: ended)
     assert registry.speaker() == "chatterbox-turbo"
+
+
+def test_an_etag_that_is_a_path_writes_nothing(hub: Hub, tmp_path: Path) -> None:
+    hub.etag = "../../../../evil"
+    with pytest.raises(EngineUnavailable, match="cannot be used"):
+        fetched()
+    assert not [path for path in tmp_path.rglob("*") if "evil" in path.name]

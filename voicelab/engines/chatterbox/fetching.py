@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 SMALL_FILES = ("*.json", "*.txt", VOICE)
 """Besides the weights: tokenizers, whose files differ from model to model, and the voice."""
 
+ETAG = re.compile(r"[0-9A-Za-z_-]{1,128}")
+"""What may be the name of a file in the cache; a hub may send anything."""
+
 CHUNK_BYTES = 1 << 18
 """Read at once: how finely progress moves, and how soon a stop is seen."""
 
@@ -156,6 +159,8 @@ def _download(repository: str, file: str, meter: _Meter) -> None:
 
     token = _token()
     known = get_hf_file_metadata(hf_hub_url(repository, file), token=token)
+    if known.etag and not ETAG.fullmatch(known.etag):
+        raise EngineUnavailable(f"the hub's answer for {file} cannot be used.")
     if known.etag is None or known.size is None:
         hf_hub_download(repository, file, tqdm_class=meter.bar_class(), token=token)
         return
